@@ -1,0 +1,204 @@
+"""From noise to spectra: the reverse process.
+
+`Sampler` owns the loop over falling times t -> s; a sampler is a choice of times and one `step`.
+The last step ends at the clean spectrum, ᾱ = 1. With α = √ᾱ, σ = √(1 - ᾱ) at t and at s, and the
+estimates ε̂ and x̂ of noise and clean spectrum at t:
+
+- ancestral (Ho et al. 2020, arXiv 2006.11239, algorithm 2, σ² = β):
+  x_s = (x_t - β_t/σ_t ε̂)/√(1 - β_t) + √β_t z;
+- DDIM (Song et al. 2021, arXiv 2010.02502, eqs. 12 and 16):
+  x_s = α_s x̂ + √(σ_s² - ς²) ε̂ + ς z,   ς = η (σ_s/σ_t) √(1 - ᾱ_t/ᾱ_s);
+- DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2), λ = log(α/σ), h = λ_s - λ_t:
+  x_s = (σ_s/σ_t) x_t + α_s (1 - e^{-h}) [ x̂ + (x̂ - x̂_previous)/(2r) ],   r = h_previous/h,
+  of first order, x̂ alone in the bracket, in its first and last step.
+
+With few steps and data whose variance is far below 1, DDIM and DPM-Solver++ come out too narrow
+even with a perfect network: standardise the data.
+
+Shapes: B spectra, C channels, L pixels.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.diffusion import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class Level:
+    """One noise level on the way down; all scalars ()."""
+
+    signal: Tensor  # α = √ᾱ
+    spread: Tensor  # σ = √(1 - ᾱ)
+    beta: Tensor  # β, of the step of the full chain that leaves this level
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """λ = log(α/σ), half the logarithm of the signal-to-noise ratio."""
+        return self.signal.log() - self.spread.log()
+
+
+@dataclass(frozen=True)
+class State:
+    """What a step knows.
+
+    Args:
+        x: x_t (B, C, L).
+        noise, clean: the network's estimates ε̂ and x̂ at t (B, C, L).
+        now, then: the levels t and s.
+        past: level and x̂ of the step before; None in the first step.
+        draw: gives standard normal noise (B, C, L).
+    """
+
+    x: Tensor
+    noise: Tensor
+    clean: Tensor
+    now: Level
+    then: Level
+    past: tuple[Level, Tensor] | None
+    draw: Callable[[], Tensor]
+
+
+class Sampler(ABC):
+    """The loop over falling times; subclasses choose the times and make one step."""
+
+    @abstractmethod
+    def times(self, total: int) -> list[int]:
+        """Falling times, from `total` - 1, of a schedule of `total` steps."""
+
+    @abstractmethod
+    def step(self, state: State) -> Tensor:
+        """x_s (B, C, L)."""
+
+    @torch.no_grad()
+    def sample(
+        self,
+        estimate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        schedule: NoiseSchedule,
+        start: Tensor,
+        draw: Callable[[], Tensor],
+        progress: Callable[[], object] | None = None,
+    ) -> Tensor:
+        """Clean spectra from noise.
+
+        Args:
+            estimate: (x_t (B, C, L), t (B,)) -> (ε̂, x̂), (B, C, L) each.
+            schedule: the schedule that the network was trained with.
+            start: standard normal noise (B, C, L).
+            draw: gives standard normal noise (B, C, L), on any device, each time it is called.
+            progress: called after every step.
+
+        Returns:
+            (B, C, L).
+
+        Raises:
+            ValueError: more steps are asked for than the schedule has.
+        """
+
+        def draw_here() -> Tensor:
+            return draw().to(start)
+
+        times = self.times(schedule.steps)
+        levels = [*(_level(schedule, t) for t in times), _clean_level(schedule)]
+        x, past = start, None
+        for index, t in enumerate(times):
+            now, then = levels[index], levels[index + 1]
+            noise, clean = estimate(x, torch.full((len(x),), t, device=x.device))
+            x = self.step(State(x, noise, clean, now, then, past, draw_here))
+            past = now, clean
+            if progress is not None:
+                progress()
+        return x
+
+
+def _level(schedule: NoiseSchedule, t: int) -> Level:
+    kept = schedule.alphas_cumulative[t]
+    return Level(kept.sqrt(), (1 - kept).sqrt(), schedule.betas[t])
+
+
+def _clean_level(schedule: NoiseSchedule) -> Level:
+    zero = torch.zeros_like(schedule.betas[0])
+    return Level(zero + 1, zero, zero)
+
+
+def uniform_times(steps: int, total: int) -> list[int]:
+    """`steps` falling times, evenly spaced, from `total` - 1 down to about `total`/`steps` - 1.
+
+    Raises:
+        ValueError: `steps` is not in 1 ... `total`.
+    """
+    if not 1 <= steps <= total:
+        raise ValueError(f"{steps} sampling steps: the schedule allows 1 to {total}")
+    return [round(total - index * total / steps) - 1 for index in range(steps)]
+
+
+@dataclass(frozen=True)
+class Ancestral(Sampler):
+    """The full chain with σ² = β, as published."""
+
+    def times(self, total: int) -> list[int]:
+        """Every time of the schedule."""
+        return list(range(total - 1, -1, -1))
+
+    def step(self, state: State) -> Tensor:
+        """One step of the chain; the last adds no noise."""
+        beta = state.now.beta
+        mean = (state.x - beta / state.now.spread * state.noise) / (1 - beta).sqrt()
+        return mean + beta.sqrt() * state.draw() if state.then.spread > 0 else mean
+
+
+@dataclass(frozen=True)
+class DDIM(Sampler):
+    """Few steps; deterministic for `eta` = 0, as random as the full chain for `eta` = 1.
+
+    Args:
+        steps: number of steps, 1 to T.
+        eta: η, 0 to 1.
+    """
+
+    steps: int = 50
+    eta: float = 0.0
+
+    def times(self, total: int) -> list[int]:
+        """Evenly spaced times."""
+        return uniform_times(self.steps, total)
+
+    def step(self, state: State) -> Tensor:
+        """Back to the estimated clean spectrum, and out again to the next level."""
+        now, then = state.now, state.then
+        if self.eta == 0:
+            return then.signal * state.clean + then.spread * state.noise
+        fresh = self.eta * then.spread / now.spread * (1 - (now.signal / then.signal) ** 2).sqrt()
+        along = (then.spread**2 - fresh**2).sqrt()
+        return then.signal * state.clean + along * state.noise + fresh * state.draw()
+
+
+@dataclass(frozen=True)
+class DPMSolverPP2M(Sampler):
+    """DPM-Solver++(2M): few steps, deterministic, evenly spaced in t.
+
+    Args:
+        steps: number of steps, 1 to T.
+    """
+
+    steps: int = 20
+
+    def times(self, total: int) -> list[int]:
+        """Evenly spaced times."""
+        return uniform_times(self.steps, total)
+
+    def step(self, state: State) -> Tensor:
+        """One step; two estimates extrapolate the clean spectrum along λ."""
+        now, then, clean = state.now, state.then, state.clean
+        if then.spread == 0:
+            return clean
+        if state.past is not None:
+            level, previous = state.past
+            ahead, behind = then.log_ratio - now.log_ratio, now.log_ratio - level.log_ratio
+            clean = clean + ahead / (2 * behind) * (clean - previous)
+        shrink = then.spread / now.spread
+        return shrink * state.x + (then.signal - shrink * now.signal) * clean

@@ -1,0 +1,139 @@
+"""Candidates that depend on the object and the seed, and on nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from models.condition import FrozenCondition
+from models.contrastive import ContrastiveModel
+from models.diffusion import Denoiser, NoiseSchedule
+from models.generator import RowNoise, generate_candidates, row_seed, score_candidates
+from models.image_encoder import ImageEncoder
+from models.samplers import DDIM, Ancestral
+from models.spectrum_encoder import SpectrumEncoder
+from models.unet import SpectrumUNet
+
+SHAPE = (1, 40)
+KEYS = ["1237651", "1237652", "1237653"]
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(3, 5, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def network(given=0):
+    torch.manual_seed(0)
+    condition = FrozenCondition(ImageEncoder(18, embedding=16, width=8), width=24)
+    unet = SpectrumUNet(1 + given, 1, 32, (1, 2), (), token_width=24, steps=8)
+    nn.init.normal_(unet.bottom.attention.project_out.weight, std=0.1)
+    return Denoiser(condition, unet, NoiseSchedule(steps=8)).eval()
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return network()
+
+
+def candidates(denoiser, images, keys=KEYS, **changes):
+    options = {"count": 4, "seed": 1, "sampler": Ancestral()} | changes
+    return generate_candidates(denoiser, options.pop("sampler"), images, keys, SHAPE, **options)
+
+
+def test_seeds_are_the_same_in_every_session():
+    assert row_seed(1, "1237651", 0) == 2_835_563_987
+
+
+def test_rows_have_the_noise_of_their_object_and_candidate():
+    noise = RowNoise(1, [("a", 0), ("a", 1), ("b", 0)], (2, 50))
+    first, second = noise(), noise()
+    assert first.shape == (3, 2, 50)
+    assert len({tuple(row.flatten().tolist()) for row in torch.cat([first, second])}) == 6
+    shuffled = RowNoise(1, [("b", 0), ("a", 0)], (2, 50))
+    assert torch.equal(shuffled(), first[[2, 0]])
+    assert torch.equal(shuffled(), second[[2, 0]])
+    assert not torch.equal(RowNoise(2, [("a", 0)], (2, 50))()[0], first[0])
+
+
+def test_row_noise_is_standard_normal():
+    noise = RowNoise(0, [(str(row), 0) for row in range(2000)], (1, 20))()
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_candidates_do_not_depend_on_batch_order_or_chunk(denoiser, images):
+    together = candidates(denoiser, images)
+    assert together.shape == (3, 4, *SHAPE)
+    close = {"rtol": 1e-4, "atol": 1e-4}  # batches of other sizes add in another order
+    torch.testing.assert_close(candidates(denoiser, images, rows_at_once=5), together, **close)
+    reversed_ = candidates(denoiser, images.flip(0), KEYS[::-1]).flip(0)
+    torch.testing.assert_close(reversed_, together, **close)
+    alone = candidates(denoiser, images[1:2], KEYS[1:2])
+    torch.testing.assert_close(alone[0], together[1], **close)
+    fewer = candidates(denoiser, images, count=2)
+    torch.testing.assert_close(fewer, together[:, :2], **close)
+
+
+def test_seed_object_candidate_and_image_all_matter(denoiser, images):
+    base = candidates(denoiser, images)
+    for other in (
+        candidates(denoiser, images, seed=2),
+        candidates(denoiser, images, ["x", "y", "z"]),
+        candidates(denoiser, images.flip(3)),
+        base.roll(1, dims=1),
+    ):
+        assert (other - base).abs().amax(dim=(2, 3)).min() > 1e-3
+
+
+def test_an_image_is_encoded_once(denoiser, images):
+    calls = []
+    handle = denoiser.condition.image_encoder.conv1.register_forward_hook(
+        lambda *_: calls.append(1)
+    )
+    candidates(denoiser, images, rows_at_once=2)
+    handle.remove()
+    assert len(calls) == 1
+
+
+def test_every_kept_low_resolution_candidate_guides_its_share(images):
+    denoiser, seen = network(given=1), []
+    denoiser.unet.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0][:, 1]))
+    low = torch.arange(6.0).view(3, 2, 1, 1).expand(3, 2, 1, 5)
+    candidates(denoiser, images, low=low, rows_at_once=12)
+    assert seen[0][:, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_mixed_precision_gives_nearly_the_same(denoiser, images):
+    exact = candidates(denoiser, images, sampler=DDIM(4))
+    mixed = candidates(denoiser, images, sampler=DDIM(4), bfloat16=True)
+    assert mixed.dtype == torch.float32
+    assert not torch.equal(mixed, exact)
+    assert (mixed - exact).square().mean().sqrt() < 0.05 * exact.std()
+
+
+def test_progress_counts_the_steps_of_all_chunks(denoiser, images):
+    calls = []
+    candidates(denoiser, images, rows_at_once=5, progress=lambda: calls.append(1))
+    assert len(calls) == 3 * 8
+
+
+def test_training_mode_and_missing_keys_are_refused(images):
+    denoiser = network()
+    with pytest.raises(ValueError, match="2 keys"):
+        candidates(denoiser, images, KEYS[:2])
+    with pytest.raises(ValueError, match=r"\.eval\(\)"):
+        candidates(denoiser.train(), images)
+
+
+def test_scores_are_the_cosines_of_the_towers(images):
+    torch.manual_seed(0)
+    towers = ContrastiveModel(
+        ImageEncoder(18, embedding=8, width=8), SpectrumEncoder(1, 40, 8, 8, (1, 2))
+    )
+    spectra = torch.randn(3, 4, *SHAPE)
+    with pytest.raises(ValueError, match=r"\.eval\(\)"):
+        score_candidates(towers, images, spectra)
+    scores = score_candidates(towers.eval(), images, spectra, rows_at_once=5)
+    assert scores.shape == (3, 4)
+    a, b = towers(images[2:], spectra[2, 1:2])
+    assert scores[2, 1].item() == pytest.approx((a @ b.T).item(), abs=1e-5)
