@@ -1,0 +1,178 @@
+"""Galaxy cutouts as networks see them: resampled, augmented, stretched and standardised.
+
+A cutout X (64 × 64 px, nanomaggies per pixel) is enlarged to 71 px, cropped to 64 px (anywhere when
+training, in the centre when evaluating) and, when training, flipped along each axis with
+probability ½ (Doorenbos et al. 2024). Interpolation, crop and flip are linear and separable, so
+that the three together are one pair of small matrices per image,
+
+    Y = A_y X A_xᵀ,    A = 64 rows of the 71 × 64 interpolation matrix, reversed for a flip.
+
+Then each band b is standardised with the mean μ_b and the standard deviation σ_b of its pixels over
+the training images:
+
+    linear:  x = (Y − μ_b) / σ_b
+    asinh:   x = asinh(Y / (k σ_b)) / asinh(1 / k),  k = 0.1
+
+σ_b is set by the bright centres and is some ten times the sky noise. The asinh stretch is linear
+below k σ_b, where faint outskirts keep their flux ratios, i.e. their colours, and logarithmic
+above; the sky stays at 0 and a pixel of one σ_b at 1 in both, so that values are O(1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+STRETCHES = ("linear", "asinh")
+ASINH_SOFTENING = 0.1  # k: where the stretch turns from linear to logarithmic, in σ of the band
+
+#: Bands shown as red, green and blue, the first set of which an image has all members, with the
+#: factors that make a galaxy of average colour (g − r = 0.7, r − i = 0.35, r − z = 0.6) grey-gold.
+DISPLAY_BANDS = (
+    (("i", "r", "g"), (0.80, 1.00, 1.55)),
+    (("z", "r", "g"), (0.65, 1.00, 1.55)),
+)
+
+
+class ImageTransform:
+    """From raw cutouts (batch, bands, any, any) to network inputs (batch, bands, size, size).
+
+    Args:
+        stretch: "linear" or "asinh" (module docstring).
+        mean, sigma: (bands,) of the training images' pixels, in the images' unit; sigma > 0.
+        size: side of the output in px.
+        zoom_size: side in px to which images are enlarged before the crop, at least ``size``.
+    Raises:
+        ValueError: for a stretch that does not exist, statistics that cannot standardise, or a
+            crop larger than the enlarged image.
+    """
+
+    def __init__(
+        self,
+        stretch: str,
+        mean: Sequence[float] | Tensor,
+        sigma: Sequence[float] | Tensor,
+        size: int = 64,
+        zoom_size: int = 71,
+    ) -> None:
+        if stretch not in STRETCHES:
+            raise ValueError(f"image stretch is one of {STRETCHES}, not {stretch!r}")
+        self.stretch = stretch
+        self.mean = torch.as_tensor(mean, dtype=torch.float32)
+        self.sigma = torch.as_tensor(sigma, dtype=torch.float32)
+        if self.mean.shape != self.sigma.shape or self.mean.ndim != 1:
+            raise ValueError("image mean and sigma need one value per band each")
+        if not (self.sigma > 0).all():
+            raise ValueError(f"image sigma must be positive in every band, not {sigma}")
+        if not 0 < size <= zoom_size:
+            raise ValueError(f"cannot crop {size} px from an image of {zoom_size} px")
+        self.size = size
+        self.zoom_size = zoom_size
+        self._enlarge = _interpolation_matrix(size, zoom_size)
+
+    def training(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """A random view of each of the images (batch, bands, any, any).
+
+        ``generator`` draws crop and flips of every image, independently of one another.
+        """
+        device, count = images.device, len(images)
+        shape, source = (2, count, 1), generator.device
+        offset = torch.randint(
+            self.zoom_size - self.size + 1, shape, generator=generator, device=source
+        )
+        flip = torch.randint(2, shape, generator=generator, device=source, dtype=torch.bool)
+        pixel = torch.arange(self.size, device=source)
+        rows = offset + torch.where(flip, pixel.flip(0), pixel)
+        vertical, horizontal = self._enlarge[rows.to(device)]
+        return self._view(images, vertical[:, None], horizontal[:, None])
+
+    def evaluation(self, images: Tensor) -> Tensor:
+        """The central view of the images (batch, bands, any, any)."""
+        offset = round((self.zoom_size - self.size) / 2)
+        central = self._enlarge[offset : offset + self.size]
+        return self._view(images, central, central)
+
+    def _view(self, images: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+        if images.ndim != 4 or images.shape[1] != len(self.mean):
+            raise ValueError(
+                f"images of shape (batch, {len(self.mean)}, height, width) are needed, "
+                f"not {tuple(images.shape)}"
+            )
+        images = images.to(self.mean.dtype)
+        if images.shape[-2:] != (self.size, self.size):
+            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        return self._standardise(vertical @ images @ horizontal.transpose(-1, -2))
+
+    def _standardise(self, images: Tensor) -> Tensor:
+        mean, sigma = self.mean[:, None, None], self.sigma[:, None, None]
+        if self.stretch == "linear":
+            return (images - mean) / sigma
+        return torch.asinh(images / (ASINH_SOFTENING * sigma)) / math.asinh(1 / ASINH_SOFTENING)
+
+    def to(self, device: torch.device | str) -> ImageTransform:
+        """This transform with its constants on ``device``; returns itself."""
+        self.mean, self.sigma = self.mean.to(device), self.sigma.to(device)
+        self._enlarge = self._enlarge.to(device)
+        return self
+
+    def to_dict(self) -> dict:
+        """What :meth:`from_dict` needs, as primitives and tensors."""
+        return {
+            "stretch": self.stretch,
+            "mean": self.mean.cpu(),
+            "sigma": self.sigma.cpu(),
+            "size": self.size,
+            "zoom_size": self.zoom_size,
+        }
+
+    @classmethod
+    def from_dict(cls, state: dict) -> ImageTransform:
+        return cls(**state)
+
+
+def _interpolation_matrix(size: int, target: int) -> Tensor:
+    """(target, size): bilinear interpolation along one axis, pixel centres as in torch."""
+    identity = torch.eye(size)[None, None]
+    return F.interpolate(identity, (target, size), mode="bilinear", antialias=True)[0, 0]
+
+
+def to_rgb(image: np.ndarray | Tensor, bands: Sequence[str], softening: float = 8.0) -> np.ndarray:
+    """Colour composite of one cutout for display, after Lupton et al. 2004 (PASP 116, 133).
+
+    The intensity, not each channel, is stretched by asinh, so that the colour of a pixel does not
+    depend on its brightness; a channel that overflows dims its pixel in all channels.
+
+    Args:
+        image: (bands, height, width), linear flux; values 0 … 1 for the bands R, G, B.
+        bands: names of the bands, e.g. ("u", "g", "r", "i", "z").
+        softening: Q of the paper, how much the bright end is compressed.
+    Returns:
+        (height, width, 3) float32 in 0 … 1. Without bands that make a colour: grey.
+    """
+    planes = dict(zip(bands, np.asarray(image, dtype=np.float32), strict=True))
+    if set("RGB") <= planes.keys():
+        return np.clip(np.stack([planes[band] for band in "RGB"], -1), 0, 1)
+    chosen, factors = next(
+        ((names, factors) for names, factors in DISPLAY_BANDS if set(names) <= planes.keys()),
+        ((bands[len(bands) // 2],) * 3, (1.0,) * 3),
+    )
+    colours = np.stack([planes[b] * f for b, f in zip(chosen, factors, strict=True)], -1)
+    intensity = colours.mean(-1, keepdims=True)
+    black, linear = _display_levels(intensity)
+    excess = np.maximum(intensity - black, np.finfo(np.float32).tiny)
+    stretched = np.arcsinh(softening * excess / linear) / np.arcsinh(softening * 2.5)
+    shown = np.maximum(colours - black, 0) * (stretched / excess)
+    return shown / np.maximum(shown.max(-1, keepdims=True), 1)
+
+
+def _display_levels(intensity: np.ndarray) -> tuple[float, float]:
+    """Black level, a little below the sky, and the range of intensities shown as linear."""
+    sky = float(np.median(intensity))
+    noise = 1.4826 * float(np.median(np.abs(intensity - sky)))
+    bright = float(np.quantile(intensity, 0.995)) - sky
+    return sky - noise, max(0.4 * bright, 30 * noise, 1e-6)

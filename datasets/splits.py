@@ -1,0 +1,69 @@
+"""Which galaxies train, validate and test.
+
+A split is a pure function of (identifier, seed): adding, removing or reordering other galaxies
+never moves one. Repeat observations are one galaxy: everything linked by separations of at most
+2″ is a group, and its smallest identifier decides for all of it. With h the SplitMix64 hash
+(Steele, Lea & Flood 2014), u = h(identifier ⊕ h(seed)) / 2^64 is uniform in [0, 1):
+
+    u < v: validation;   v ≤ u < v + t: test;   otherwise: training
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+SPLITS = {"train": 0, "validation": 1, "test": 2}
+REPEAT_RADIUS_ARCSEC = 2.0
+
+
+def assign_splits(
+    identifier: np.ndarray,
+    ra: np.ndarray,
+    dec: np.ndarray,
+    seed: int = 1,
+    fractions: tuple[float, float] = (0.05, 0.10),
+) -> np.ndarray:
+    """(N,) int8 values of ``SPLITS``.
+
+    Arguments: ``identifier`` (N,) integers; ``ra``, ``dec`` (N,) float64 degrees; ``fractions``
+    of validation and test, whose expectation the hash meets. Raises ValueError for fractions
+    outside [0, 1) and for coordinates that are not finite.
+    """
+    validation, test = fractions
+    if validation < 0 or test < 0 or validation + test >= 1:
+        raise ValueError(f"fractions {fractions} leave nothing to train on")
+    identifier = np.asarray(identifier)
+    group = _sky_groups(ra, dec)
+    order = np.lexsort((identifier, group))
+    smallest_first = order[np.unique(group[order], return_index=True)[1]]
+    smallest = identifier[smallest_first][group].astype(np.uint64)
+
+    seed_hash = _splitmix64(np.array([seed], dtype=np.int64).astype(np.uint64))
+    uniform = (_splitmix64(smallest ^ seed_hash) >> np.uint64(11)) * 2.0**-53
+    split = np.full(len(identifier), SPLITS["train"], dtype=np.int8)
+    split[uniform < validation + test] = SPLITS["test"]
+    split[uniform < validation] = SPLITS["validation"]
+    return split
+
+
+def _sky_groups(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """(N,) group numbers of friends of friends within ``REPEAT_RADIUS_ARCSEC``."""
+    ra, dec = np.radians(np.asarray(ra, np.float64)), np.radians(np.asarray(dec, np.float64))
+    if not (np.isfinite(ra).all() and np.isfinite(dec).all()):
+        raise ValueError("every galaxy needs finite ra and dec to find repeat observations")
+    unit = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+    chord = 2 * np.sin(np.radians(REPEAT_RADIUS_ARCSEC / 3600) / 2)
+    i, j = cKDTree(unit).query_pairs(chord, output_type="ndarray").T
+    links = coo_array((np.ones(len(i), dtype=bool), (i, j)), shape=(len(ra), len(ra)))
+    return connected_components(links, directed=False)[1]
+
+
+def _splitmix64(value: np.ndarray) -> np.ndarray:
+    """SplitMix64's output for state ``value`` (uint64 arithmetic wraps around)."""
+    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))

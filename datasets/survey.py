@@ -1,0 +1,299 @@
+"""The survey file: images, prepared spectra and catalogue of N galaxies in one HDF5 file.
+
+    /images         (N, bands, H, W) float32   e.g. nanomaggies per pixel
+    /spectra        (N, P) float32             prepared once: linear, divided by /normalisation
+    /interpolated   (N, P) bool                pixels that rest on bad native ones
+    /normalisation  (N,) float64               1e-17 erg/s/cm²/Å, for real spectra
+    /wavelength_angstrom (P,) float64          vacuum, observed frame
+    /catalogue/*    (N,)                       identifier, ra, dec (degrees), split, …, exact types
+    /truth/*        (N, …)                     what only a mock survey knows
+    /statistics/*   (bands,) float64           image mean and σ of the training split
+
+The attribute ``settings`` (JSON) holds bands, pixel scale, grid, preparation, seed, provenance.
+The writer streams: memory does not grow with N. Readers open the file once per process.
+
+    python -m datasets.survey FILE        prints what a survey file contains
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from .spectra import Preparation, WavelengthGrid
+from .splits import SPLITS, assign_splits
+from .survey_dataset import SurveyDataset, read_rows
+
+SCHEMA = "galaxy-spectrum survey"
+SCHEMA_VERSION = 1
+BLOCK_ROWS = 256  # rows held at a time while the statistics are computed
+
+
+class SurveyError(ValueError):
+    """A survey that cannot be read or finished; the message tells the remedy."""
+
+
+class SurveyWriter:
+    """Writes a survey file in pieces; used as a context manager.
+
+    The file appears under its name only when the ``with`` block ends without an exception.
+
+    bands: names in the order of the image axis; pixel_scale_arcsec: per pixel, > 0;
+    provenance: JSON-able facts about the origin; seed, fractions: see ``splits``.
+    Raises FileExistsError if ``path`` exists and ``overwrite`` is not set.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        bands: tuple[str, ...],
+        pixel_scale_arcsec: float,
+        grid: WavelengthGrid,
+        preparation: Preparation,
+        *,
+        image_unit: str = "nanomaggy",
+        provenance: dict | None = None,
+        seed: int = 1,
+        fractions: tuple[float, float] = (0.05, 0.10),
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists: choose another name or remove it first")
+        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._bands, self._grid = tuple(bands), grid
+        self._seed, self._fractions = seed, tuple(fractions)
+        self._rows = 0
+        self._settings = {
+            "bands": list(bands),
+            "pixel_scale_arcsec": float(pixel_scale_arcsec),
+            "image_unit": image_unit,
+            "grid": grid.to_dict(),
+            "preparation": preparation.to_dict(),
+            "provenance": provenance or {},
+            "seed": seed,
+            "fractions": list(fractions),
+        }
+
+    def __enter__(self) -> SurveyWriter:
+        self._file = h5py.File(self._partial, "w")
+        self._file.attrs.update(
+            schema=SCHEMA, schema_version=SCHEMA_VERSION, settings=json.dumps(self._settings)
+        )
+        self._file["wavelength_angstrom"] = self._grid.angstrom
+        return self
+
+    def __exit__(self, exception_type, exception, traceback) -> None:
+        try:
+            if exception_type is None:
+                self._finish()
+        finally:
+            self._file.close()
+            self._partial.unlink(missing_ok=True)
+
+    def append(
+        self,
+        images: np.ndarray,
+        spectra: np.ndarray,
+        catalogue: dict[str, np.ndarray],
+        normalisation: np.ndarray,
+        interpolated: np.ndarray | None = None,
+        truth: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        """Add n galaxies.
+
+        images (n, bands, H, W); spectra (n, P) prepared; catalogue name → (n,), with
+        "identifier" (int64 or uint64), "ra" and "dec" (float64 degrees); normalisation (n,);
+        interpolated (n, P) bool, none if not given; truth name → (n, …).
+        Every call needs the same names. Raises ValueError for anything else and for non-finite
+        images or spectra.
+        """
+        images, spectra = np.asarray(images, np.float32), np.asarray(spectra, np.float32)
+        if interpolated is None:
+            interpolated = np.zeros(spectra.shape, dtype=bool)
+        self._check(images, spectra, catalogue)
+        columns = {
+            "images": images,
+            "spectra": spectra,
+            "interpolated": np.asarray(interpolated, dtype=bool),
+            "normalisation": np.asarray(normalisation, dtype=np.float64),
+            **{f"catalogue/{name}": np.asarray(value) for name, value in catalogue.items()},
+            **{f"truth/{name}": np.asarray(value) for name, value in (truth or {}).items()},
+        }
+        if self._rows == 0:
+            self._columns = {name: self._create(name, value) for name, value in columns.items()}
+        if columns.keys() != self._columns.keys():
+            raise ValueError(f"columns differ: {sorted(columns.keys() ^ self._columns.keys())}")
+        total = self._rows + len(images)
+        for name, value in columns.items():
+            if len(value) != len(images):
+                raise ValueError(f"{name} has {len(value)} rows, images have {len(images)}")
+            self._columns[name].resize(total, axis=0)
+            self._columns[name][self._rows : total] = value
+        self._rows = total
+
+    def _check(self, images, spectra, catalogue) -> None:
+        if images.ndim != 4 or images.shape[1] != len(self._bands):
+            raise ValueError(f"images {images.shape} are not (n, {len(self._bands)}, H, W)")
+        if spectra.shape != (len(images), self._grid.count):
+            raise ValueError(f"spectra {spectra.shape} are not (n, {self._grid.count})")
+        if not (np.isfinite(images).all() and np.isfinite(spectra).all()):
+            raise ValueError("images and spectra must be finite")
+        for name, kinds in {"identifier": "iu", "ra": "f", "dec": "f"}.items():
+            values = np.asarray(catalogue.get(name))
+            if values.dtype.kind not in kinds or values.dtype.itemsize != 8:
+                raise ValueError(f"catalogue[{name!r}] is {values.dtype}: it must have 64 bits")
+            if not np.isfinite(values).all():
+                raise ValueError(f"catalogue[{name!r}] must be finite")
+
+    def _create(self, name: str, value: np.ndarray) -> h5py.Dataset:
+        large = name in ("images", "spectra", "interpolated")  # one galaxy per chunk
+        return self._file.create_dataset(
+            name,
+            shape=(0, *value.shape[1:]),
+            maxshape=(None, *value.shape[1:]),
+            dtype=h5py.string_dtype() if value.dtype.kind in "US" else value.dtype,
+            chunks=(1, *value.shape[1:]) if large else True,
+            compression="lzf" if name == "interpolated" else None,
+        )
+
+    def _finish(self) -> None:
+        if self._rows == 0:
+            raise SurveyError(f"{self.path}: no galaxy was appended, nothing is written")
+        keys = (self._file[f"catalogue/{name}"][:] for name in ("identifier", "ra", "dec"))
+        split = assign_splits(*keys, self._seed, self._fractions)
+        self._file["catalogue/split"] = split
+        mean, sigma = _image_statistics(self._file["images"], split == SPLITS["train"])
+        self._file["statistics/image_mean"], self._file["statistics/image_sigma"] = mean, sigma
+        self._file.close()
+        with open(self._partial, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(self._partial, self.path)
+
+
+def _image_statistics(images: h5py.Dataset, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and σ per band over the used rows: two streaming passes in float64."""
+    if not used.any():
+        raise SurveyError("the training split is empty: add galaxies or change the fractions")
+
+    def mean_of(function) -> np.ndarray:
+        total = np.zeros(images.shape[1])
+        for start in range(0, len(images), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            block = images[rows][used[rows]].astype(np.float64)
+            total += function(block).sum(axis=(0, 2, 3))
+        return total / (used.sum() * images.shape[2] * images.shape[3])
+
+    mean = mean_of(lambda block: block)
+    return mean, np.sqrt(mean_of(lambda block: (block - mean[:, None, None]) ** 2))
+
+
+class Survey:
+    """A survey file, read lazily: the catalogue at once, images and spectra when asked for.
+
+    Attributes: ``bands``, ``pixel_scale_arcsec``, ``image_unit``, ``image_size`` (px), ``grid``,
+    ``preparation``, ``provenance``, ``image_mean`` and ``image_sigma`` ((bands,) float64, of the
+    training split), ``catalogue`` (name → (N,) array, "split" included), ``truth_names``.
+    Picklable, and safe in worker processes: each opens the file for itself.
+    Raises FileNotFoundError, or SurveyError for a file that is not a survey of this version.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+        self._opened: tuple[int, h5py.File] | None = None
+        file = self.file
+        _check_schema(self.path, file.attrs)
+        settings = json.loads(file.attrs["settings"])
+        self.bands = tuple(settings["bands"])
+        self.pixel_scale_arcsec = settings["pixel_scale_arcsec"]
+        self.image_unit = settings["image_unit"]
+        self.grid = WavelengthGrid.from_dict(settings["grid"])
+        self.preparation = Preparation.from_dict(settings["preparation"])
+        self.provenance = settings["provenance"]
+        self.image_size = file["images"].shape[-1]
+        self.image_mean = file["statistics/image_mean"][:]
+        self.image_sigma = file["statistics/image_sigma"][:]
+        self.catalogue = {name: _column(values) for name, values in file["catalogue"].items()}
+        self.truth_names = tuple(file["truth"]) if "truth" in file else ()
+
+    def __len__(self) -> int:
+        return len(self.catalogue["identifier"])
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_opened": None}
+
+    @property
+    def file(self) -> h5py.File:
+        """The HDF5 file, opened once per process: handles do not survive a fork."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            if not self.path.exists():
+                raise FileNotFoundError(f"{self.path}: no such survey file")
+            try:
+                self._opened = (os.getpid(), h5py.File(self.path, "r"))
+            except OSError as error:
+                raise SurveyError(f"{self.path} is not a readable HDF5 file: {error}") from error
+        return self._opened[1]
+
+    def indices(self, split: str) -> np.ndarray:
+        """Rows of the "train", "validation" or "test" split, ascending."""
+        return np.flatnonzero(self.catalogue["split"] == SPLITS[split])
+
+    def read(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Rows of "images", "spectra", "interpolated" or "normalisation", in the order asked."""
+        return read_rows(self.file[name], rows)
+
+    def truth(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """A truth column of a mock survey, whole or for some rows. KeyError if there is none."""
+        return _column(self.file[f"truth/{name}"], rows)
+
+    def dataset(self, split: str, in_memory: bool | None = None) -> SurveyDataset:
+        """The galaxies of one split as a torch data set; see ``SurveyDataset``."""
+        return SurveyDataset(self, self.indices(split), in_memory)
+
+    def describe(self) -> str:
+        """What the file contains, for people."""
+        first, last = self.grid.angstrom[[0, -1]]
+        counts = ", ".join(f"{len(self.indices(name))} {name}" for name in SPLITS)
+        window = "-".join(f"{edge:g}" for edge in self.preparation.window_angstrom)
+        height, width = self.file["images"].shape[2:]
+        z = self.catalogue.get("z", np.array([np.nan]))
+        return "\n".join(
+            [
+                f"{self.path}: {self.path.stat().st_size / 1e6:.1f} MB",
+                f"galaxies   {len(self)} ({counts}), z {np.min(z):.3f} to {np.max(z):.3f}",
+                f"images     {' '.join(self.bands)}, {height} x {width} px, "
+                f"{self.pixel_scale_arcsec:g} arcsec/px, {self.image_unit}",
+                f"spectra    {self.grid.count} px, {first:.0f}-{last:.0f} Å vacuum, "
+                f"{self.grid.spacing}; {self.preparation.normalisation} over {window} Å = 1",
+                f"catalogue  {', '.join(self.catalogue)}; truth {', '.join(self.truth_names)}",
+                f"provenance {json.dumps(self.provenance)}",
+            ]
+        )
+
+
+def _check_schema(path: Path, attributes: h5py.AttributeManager) -> None:
+    if attributes.get("schema") != SCHEMA:
+        raise SurveyError(f"{path} is no survey file: make one with python -m utils.build_survey")
+    version = int(attributes["schema_version"])
+    if version != SCHEMA_VERSION:
+        raise SurveyError(
+            f"{path} has survey format {version}, this code reads {SCHEMA_VERSION}: build it again"
+        )
+
+
+def _column(dataset: h5py.Dataset, rows: np.ndarray | None = None) -> np.ndarray:
+    rows = np.arange(len(dataset)) if rows is None else rows
+    if h5py.check_string_dtype(dataset.dtype):
+        return dataset.asstr()[:].astype(str)[rows]
+    return read_rows(dataset, rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python -m datasets.survey FILE")
+    print(Survey(sys.argv[1]).describe())

@@ -1,0 +1,210 @@
+"""From spec files and images to a survey file: exact joins, refusals with reasons."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+from datasets.sdss import read_spec_file, spec_object_identifier
+from datasets.spectra import Preparation, prepare_spectrum
+from datasets.survey import Survey
+from tests.spec_files import write_spec_file
+from tests.support import REAL_DATA, needs_real_data
+from utils.build_survey import main
+
+COUNT = 12
+LOGLAM = 3.58 + 1e-4 * np.arange(3850)
+IDENTIFIERS = [spec_object_identifier(266, 51630, k, "26") for k in range(1, COUNT + 1)]
+
+
+def flux(k):
+    return 5.0 + k + np.sin(10**LOGLAM / 300)
+
+
+def image(k):
+    return np.random.default_rng(k).normal(k, 1, (5, 64, 64)).astype(np.float32)
+
+
+def write(folder, k, **changes):
+    path = folder / f"spec-0266-51630-{k:04d}.fits"
+    changes = {"PLUG_RA": ("D", 10.0 + k), **changes}
+    return write_spec_file(path, IDENTIFIERS[k - 1], LOGLAM, flux(k), **changes)
+
+
+@pytest.fixture
+def spectra(tmp_path):
+    folder = tmp_path / "spectra" / "0266"
+    folder.mkdir(parents=True)
+    for k in range(1, COUNT + 1):
+        write(folder, k)
+    return folder
+
+
+@pytest.fixture
+def cube(tmp_path):
+    """All galaxies in another order, among others that have no spectra."""
+    order = np.random.default_rng(0).permutation(3 * COUNT)
+    identifiers = np.array([*IDENTIFIERS, *range(2 * COUNT)], dtype=np.uint64)[order]
+    labels = np.zeros(3 * COUNT, dtype=[("z", "f4"), ("specObjID", "u8")])
+    labels["specObjID"] = identifiers
+    images = np.stack([image(k + 1) for k in order]).transpose(0, 2, 3, 1)
+    np.savez(tmp_path / "sdss.npz", cube=images, labels=labels)
+    return tmp_path / "sdss.npz"
+
+
+def build(tmp_path, spectra, images, *options):
+    output = tmp_path / "survey.h5"
+    arguments = [output, "--spectra", spectra, "--images", images, "--workers", 1, *options]
+    status = main([str(argument) for argument in arguments])
+    with open(tmp_path / "survey.refused.csv") as file:
+        refused = {row["source"]: row["reason"] for row in csv.DictReader(file)}
+    return status, refused
+
+
+def check_rows(survey, expected):
+    """Every galaxy has its own image and spectrum: the join is right."""
+    assert sorted(survey.catalogue["identifier"]) == sorted(IDENTIFIERS[k - 1] for k in expected)
+    for row, k in enumerate(survey.catalogue["fiber"]):
+        np.testing.assert_array_equal(survey.read("images", [row])[0], image(k))
+        prepared = prepare_spectrum(10**LOGLAM, flux(k))
+        np.testing.assert_allclose(survey.read("spectra", [row])[0], prepared.flux, rtol=1e-5)
+        assert survey.read("normalisation", [row])[0] == pytest.approx(prepared.normalisation)
+        assert survey.catalogue["ra"][row] == 10.0 + k
+
+
+def test_cube_and_spec_files(tmp_path, spectra, cube, capsys):
+    status, refused = build(tmp_path, tmp_path / "spectra", cube)
+    assert (status, refused) == (0, {})
+    survey = Survey(tmp_path / "survey.h5")
+    check_rows(survey, range(1, COUNT + 1))
+    assert survey.provenance["images"] == "sdss.npz"
+    assert f"{COUNT} (" in capsys.readouterr().out
+
+
+def test_worker_processes_give_the_same(tmp_path, spectra, cube):
+    status, _ = build(tmp_path, spectra / "*.fits", cube, "--workers", 2)
+    assert status == 0
+    check_rows(Survey(tmp_path / "survey.h5"), range(1, COUNT + 1))
+
+
+def test_every_refusal_has_its_reason(tmp_path, spectra, cube):
+    changes = {
+        2: {"Z": ("E", 0.3)},
+        3: {"ZWARNING": ("J", 5)},
+        4: {"ZWARNING": ("J", 16)},  # MANY_OUTLIERS: harmless
+        5: {"CLASS": ("6A", "QSO")},
+        6: {"RUN2D": ("7A", "103"), "SPECOBJID": None},
+    }
+    paths = {k: spectra / f"spec-0266-51630-{k:04d}.fits" for k in range(1, COUNT + 1)}
+    for k, change in changes.items():
+        paths[k].unlink()
+        write(spectra, k, **change)
+    paths[7].write_bytes(paths[7].read_bytes()[:20_000])
+    paths[8].unlink()
+    write_spec_file(paths[8], IDENTIFIERS[7], LOGLAM[1000:], flux(8)[1000:])
+    shutil.copy(paths[9], spectra / "spec-0266-51630-0009.fits.copy.fits")
+    (spectra.parent / "again").mkdir()
+    shutil.copy(paths[10], spectra.parent / "again")
+    stranger = spectra / "spec-9999-51630-0001.fits"
+    shutil.copy(paths[1], stranger)
+
+    status, refused = build(tmp_path, spectra.parent, cube, "--z-range", 0.05, 0.15)
+    assert status == 0
+    check_rows(Survey(tmp_path / "survey.h5"), [1, 4, 9, 10, 11, 12])
+    expected = {
+        paths[2]: "outside the redshift range: z = 0.3",
+        paths[3]: "unreliable redshift: zwarning 5",
+        paths[5]: "no galaxy: class QSO",
+        paths[6]: "other pipeline version",
+        paths[7]: "spectrum:",
+        paths[8]: "spectrum: good pixels span 4786-",
+        spectra / "spec-0266-51630-0009.fits.copy.fits": "not named",
+        spectra.parent / "again" / paths[10].name: "a second file",
+        stranger: "no image",
+    }
+    assert refused.keys() == {str(path) for path in expected}
+    for path, reason in expected.items():
+        assert refused[str(path)].startswith(reason)
+
+
+def test_folder_of_images_and_catalogue(tmp_path, spectra):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for k in range(1, COUNT + 1):
+        np.save(folder / f"{IDENTIFIERS[k - 1]}.npy", image(k))
+    np.save(folder / f"{IDENTIFIERS[2]}.npy", np.full((5, 64, 64), np.nan))
+    table = tmp_path / "catalogue.csv"
+    lines = [
+        f"{IDENTIFIERS[k - 1]},{1237650795146051733 + k},{k / 10}\n" for k in range(2, COUNT + 1)
+    ]
+    table.write_text("specObjID,objID,logMass_Maraston09\n" + "".join(lines))
+    status, refused = build(tmp_path, spectra, folder, "--catalogue", table)
+    assert status == 0
+    survey = Survey(tmp_path / "survey.h5")
+    check_rows(survey, [2, *range(4, COUNT + 1)])
+    fiber = survey.catalogue["fiber"]
+    np.testing.assert_array_equal(survey.catalogue["objid"], 1237650795146051733 + fiber)
+    np.testing.assert_array_equal(survey.catalogue["logmass_maraston09"], fiber / 10)
+    reasons = [refused[str(spectra / f"spec-0266-51630-{k:04d}.fits")] for k in (1, 3)]
+    assert reasons[0] == "not in the catalogue" and reasons[1].startswith("image: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"), [("median", 4500), ("original", 4500), ("native", 3598)]
+)
+def test_preparations(tmp_path, spectra, cube, name, pixels):
+    assert build(tmp_path, spectra, cube, "--preparation", name)[0] == 0
+    survey = Survey(tmp_path / "survey.h5")
+    flux = survey.read("spectra", np.arange(COUNT))
+    assert flux.shape == (COUNT, pixels)
+    if name == "native":
+        assert flux.min() == 0 and flux.max() == 1
+        assert (survey.catalogue["flux_offset"] > 0).all()
+    else:
+        assert (survey.preparation == Preparation.original()) == (name == "original")
+        edge = flux[:, 0] / flux[:, 20]
+        assert np.all(edge < 0.7) if name == "original" else np.all(edge > 0.9)
+
+
+def test_an_existing_survey_is_left_alone(tmp_path, spectra, cube, capsys):
+    (tmp_path / "survey.h5").write_text("precious")
+    (tmp_path / "survey.refused.csv").touch()
+    assert build(tmp_path, spectra, cube)[0] == 2
+    assert "survey.h5 exists" in capsys.readouterr().err
+    assert (tmp_path / "survey.h5").read_text() == "precious"
+
+
+def test_inputs_that_hold_nothing(tmp_path, spectra, cube, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    base = [str(tmp_path / "s.h5"), "--workers", "1"]
+    for options, message in [
+        ((empty, cube), "no files spec-PPPP-MMMMM-FFFF.fits"),
+        ((spectra, empty), "no files named by specObjID"),
+        ((spectra, tmp_path / "missing.npz"), "missing.npz is no npz file"),
+        ((spectra, cube, "--pixel-scale", 0.2), "leave them out"),
+        ((spectra, cube, "--z-range", 2, 3), "no galaxy was appended"),
+    ]:
+        source, images, *more = map(str, options)
+        assert main([*base, "--spectra", source, "--images", images, *more]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "s.h5").exists()
+
+
+@needs_real_data
+def test_real_spectra_with_stand_in_images(tmp_path):
+    """All 24 files; the three without a galaxy (sky fibres, zwarning 5) are refused."""
+    folder, images = tmp_path / "spectra", tmp_path / "images"
+    folder.mkdir()
+    images.mkdir()
+    for number, path in enumerate(REAL_DATA.glob("[sp][pa]*/spec-*.fits")):
+        shutil.copy(path, folder)
+        np.save(images / f"{read_spec_file(path).specobjid}.npy", image(number))
+    status, refused = build(tmp_path, folder, images)
+    assert status == 0
+    assert len(Survey(tmp_path / "survey.h5")) == 21
+    assert list(refused.values()) == ["unreliable redshift: zwarning 5"] * 3
+    (tmp_path / "survey.h5").unlink()
+    status, refused = build(tmp_path, REAL_DATA / "sdss_spectra.h5", images)
+    assert status == 0 and len(refused) > 1000

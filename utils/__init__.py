@@ -1,0 +1,1 @@
+"""What the scripts share, and commands: ``python -m utils.NAME --help``."""

@@ -1,0 +1,272 @@
+"""Generated spectra as FITS files that astronomers' programs open, and catalogues of them.
+
+``specutils.Spectrum.read(path)`` opens a spectrum file without arguments, with uncertainties;
+``astropy.table.Table.read``, TOPCAT and the like show its table. The extensions:
+
+=============  ==================================================================================
+``SPECTRUM``   table: wavelength (vacuum Å, observed frame), flux of the best candidate and its
+               uncertainty, and the best, σ and mean as the network gives them (normalised, 1)
+``CANDIDATES``  image (kept, pixels) float32, normalised, best first
+``SCORES``     table: number of each kept candidate in the order of drawing, contrastive score
+=============  ==================================================================================
+
+With P candidates f_p drawn, the uncertainty is half the distance of the 16th and 84th percentile of
+f_p at each wavelength: how far the image leaves the spectrum open, including its redshift; pixels
+are strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the image's photometry gives the
+absolute scale s (:mod:`utils.photometry`): flux = s f. Without photometry it stays normalised;
+specutils takes a flux without unit from an image only, so that the file then begins with one, and
+its uncertainty in ``STD``. Equal input gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units
+from astropy.io import fits
+from astropy.table import Table
+
+FLUX_UNIT = "10**-17 erg Angstrom-1 s-1 cm-2"  # FITS standard; specutils 2.4 reads the factor too
+SIGMA_PERCENTILES = (16, 84)
+CATALOGUE_UNITS = {"ra": "deg", "dec": "deg", "flux_scale": FLUX_UNIT}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How spectra were made. Each field is a keyword of the file's header.
+
+    Args:
+        seed: of the generator of the noise.
+        drawn: number of candidates drawn.
+        sampler: e.g. "dpm, 20 steps".
+        checkpoints: name and digest of each network's file.
+        code_version: of this project.
+        normalisation: what the normalised flux was divided by, e.g. "median of 5500-7000 Angstrom".
+        smoothing_sigma_angstrom: of the Gaussian that the training spectra were smoothed with.
+    """
+
+    seed: int
+    drawn: int
+    sampler: str
+    checkpoints: tuple[str, ...]
+    code_version: str
+    normalisation: str
+    smoothing_sigma_angstrom: float
+
+
+@dataclass(frozen=True)
+class GeneratedSpectrum:
+    """The candidates that were kept for one galaxy, and what all that were drawn say together.
+
+    Args:
+        name: of the galaxy, unique in its run.
+        wavelength_angstrom: (pixels,) float64, vacuum, observed frame.
+        candidates: (kept, pixels) float32, normalised, best first.
+        numbers: (kept,) int, their numbers in the order of drawing.
+        scores: (kept,) float32, contrastive similarity to the image, −1 … 1.
+        mean, sigma: (pixels,) float32 of all candidates drawn, normalised.
+        scale: 1e-17 erg/s/cm²/Å per normalised unit; None if unknown.
+        source: the file of the cutout.
+        ra, dec: degrees; redshift as given with the cutout; NaN if unknown.
+        identifier: 64-bit; 0 if unknown.
+    """
+
+    name: str
+    wavelength_angstrom: np.ndarray
+    candidates: np.ndarray
+    numbers: np.ndarray
+    scores: np.ndarray
+    mean: np.ndarray
+    sigma: np.ndarray
+    provenance: Provenance
+    scale: float | None = None
+    source: str = ""
+    ra: float = math.nan
+    dec: float = math.nan
+    identifier: int = 0
+    redshift: float = math.nan
+
+    @classmethod
+    def from_draws(
+        cls, draws: np.ndarray, scores: np.ndarray, order: np.ndarray, kept: int, **about: Any
+    ) -> GeneratedSpectrum:
+        """The ``kept`` best of all candidates drawn.
+
+        Args:
+            draws: (drawn, pixels), normalised; scores: (drawn,); order: (drawn,) best first.
+            about: the other fields.
+        """
+        numbers = order[:kept]
+        return cls(
+            candidates=draws[numbers], numbers=numbers, scores=scores[numbers],
+            mean=draws.mean(0), sigma=candidate_sigma(draws), **about,
+        )  # fmt: skip
+
+    @property
+    def best(self) -> np.ndarray:
+        """(pixels,) normalised flux of the candidate with the highest score."""
+        return self.candidates[0]
+
+
+def candidate_sigma(candidates: np.ndarray) -> np.ndarray:
+    """(..., pixels): half the 16th to 84th percentile range of candidates (..., drawn, pixels).
+
+    A single candidate has no spread: NaN.
+    """
+    if candidates.shape[-2] < 2:
+        return np.full_like(candidates[..., 0, :], np.nan)
+    low, high = np.percentile(candidates, SIGMA_PERCENTILES, axis=-2)
+    return ((high - low) / 2).astype(np.float32)
+
+
+def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
+    """Write one spectrum (module docstring), atomically."""
+    physical = spectrum.scale is not None
+    flux = (spectrum.best * (spectrum.scale or 1.0)).astype(np.float32)
+    sigma = (spectrum.sigma * (spectrum.scale or 1.0)).astype(np.float32)
+    unit = FLUX_UNIT if physical else None
+    columns = [
+        fits.Column("wavelength", "D", unit="Angstrom", array=spectrum.wavelength_angstrom),
+        fits.Column("flux", "E", unit=unit, array=flux),
+        fits.Column("uncertainty", "E", unit=unit, array=sigma),
+        fits.Column("normalised_flux", "E", array=spectrum.best),
+        fits.Column("normalised_sigma", "E", array=spectrum.sigma),
+        fits.Column("normalised_mean", "E", array=spectrum.mean),
+    ]
+    scores = [
+        fits.Column("candidate", "J", array=spectrum.numbers),
+        fits.Column("score", "E", array=spectrum.scores),
+    ]
+    hdus = [
+        fits.BinTableHDU.from_columns(columns, name="SPECTRUM"),
+        fits.ImageHDU(np.asarray(spectrum.candidates, np.float32), name="CANDIDATES"),
+        fits.BinTableHDU.from_columns(scores, name="SCORES"),
+    ]
+    primary = fits.PrimaryHDU()
+    if not physical:
+        primary = fits.PrimaryHDU(flux, _wavelength_header(spectrum.wavelength_angstrom))
+        hdus.insert(0, fits.ImageHDU(sigma, name="STD"))
+    _describe(primary.header, spectrum)
+    _write(fits.HDUList([primary, *hdus]), path)
+
+
+def _wavelength_header(wavelength_angstrom: np.ndarray) -> fits.Header:
+    """World coordinates of a linear or a logarithmic grid of vacuum wavelengths."""
+    first, last = wavelength_angstrom[[0, -1]]
+    intervals = len(wavelength_angstrom) - 1
+    linear = np.allclose(np.diff(wavelength_angstrom), (last - first) / intervals, rtol=1e-6)
+    header = fits.Header()
+    header.update(
+        CTYPE1="WAVE" if linear else "WAVE-LOG", CUNIT1="Angstrom", CRPIX1=1.0, CRVAL1=first,
+        CDELT1=(last - first if linear else first * math.log(last / first)) / intervals,
+        BUNIT="",
+    )  # fmt: skip
+    return header
+
+
+_KEYWORDS = {  # field of Provenance: keyword and comment
+    "seed": ("SEED", "of the noise"),
+    "drawn": ("NDRAWN", "candidates drawn"),
+    "sampler": ("SAMPLER", ""),
+    "code_version": ("CODEVERS", ""),
+    "normalisation": ("NORM", "what normalised flux is divided by"),
+    "smoothing_sigma_angstrom": ("LSFSIGMA", "[Angstrom] smoothing on top of SDSS resolution"),
+}
+
+
+def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
+    cards: list[tuple] = [
+        ("OBJECT", spectrum.name),
+        ("OBSERVED", False, "generated from an image, not observed"),
+        ("FRAME", "observed", "wavelengths are not shifted to rest"),
+        ("VACUUM", True, "wavelengths in vacuum"),
+        ("SRCFILE", spectrum.source),
+        ("OBJID", spectrum.identifier, "0 = unknown"),
+        ("RA", spectrum.ra, "[deg]"),
+        ("DEC", spectrum.dec, "[deg]"),
+        ("REDSHIFT", spectrum.redshift, "as given with the cutout"),
+        ("FLXSCALE", spectrum.scale, "[1e-17 erg/s/cm2/A] per normalised unit"),
+        ("LSFINST", "SDSS spectrographs, R = 1800-2200", "resolution before smoothing"),
+        *((key, getattr(spectrum.provenance, f), text) for f, (key, text) in _KEYWORDS.items()),
+        *((f"CKPT{k}", text) for k, text in enumerate(spectrum.provenance.checkpoints, start=1)),
+    ]
+    for key, value, *comment in cards:
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            continue  # FITS has no such value: unknown is absent
+        header[key] = (_ascii(value) if isinstance(value, str) else value, *comment)
+
+
+def _ascii(text: str) -> str:
+    """The text in the characters that FITS allows; others as escapes."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return printable.encode("ascii", "backslashreplace").decode()
+
+
+def read_spectrum(path: str | Path) -> GeneratedSpectrum:
+    """Read what :func:`write_spectrum` wrote.
+
+    Raises:
+        ValueError: for other files.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        if "SPECTRUM" not in hdus or "CANDIDATES" not in hdus:
+            raise ValueError(f"{path} is no generated spectrum: write it with generate.py")
+        header, table, scores = hdus[0].header, hdus["SPECTRUM"].data, hdus["SCORES"].data
+        provenance = {f: header[key] for f, (key, _) in _KEYWORDS.items()}
+        return GeneratedSpectrum(
+            name=header["OBJECT"],
+            wavelength_angstrom=_native(table["wavelength"]),
+            candidates=_native(hdus["CANDIDATES"].data),
+            numbers=_native(scores["candidate"]),
+            scores=_native(scores["score"]),
+            mean=_native(table["normalised_mean"]),
+            sigma=_native(table["normalised_sigma"]),
+            provenance=Provenance(**provenance, checkpoints=tuple(header["CKPT*"].values())),
+            scale=header.get("FLXSCALE"),
+            source=header["SRCFILE"],
+            ra=header.get("RA", math.nan),
+            dec=header.get("DEC", math.nan),
+            identifier=header["OBJID"],
+            redshift=header.get("REDSHIFT", math.nan),
+        )
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    return np.array(array, dtype=array.dtype.newbyteorder("="))
+
+
+def write_catalogue(path: str | Path, columns: Mapping[str, Sequence | np.ndarray]) -> None:
+    """Write one row per galaxy as a FITS table, atomically.
+
+    Integers become 64-bit (``K``), so that identifiers stay exact; floats keep their precision;
+    the columns named in ``CATALOGUE_UNITS`` get their units.
+    """
+    table = Table()
+    for name, values in columns.items():
+        table[name] = _catalogue_column(np.asarray(values))
+        if name in CATALOGUE_UNITS:
+            table[name].unit = units.Unit(CATALOGUE_UNITS[name], format="fits")
+    hdu = fits.table_to_hdu(table)
+    hdu.name = "CATALOGUE"
+    _write(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
+
+
+def _catalogue_column(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind in "UO":
+        return np.array([_ascii(str(value)) for value in values], dtype=np.str_)
+    if values.dtype.kind in "iu" and values.max(initial=0) <= np.iinfo(np.int64).max:
+        return values.astype(np.int64)
+    return values
+
+
+def _write(hdus: fits.HDUList, path: str | Path) -> None:
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    hdus.writeto(temporary, overwrite=True, output_verify="exception")
+    os.replace(temporary, path)
