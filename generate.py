@@ -1,0 +1,189 @@
+"""Generate optical spectra for galaxy cutouts.
+
+    python generate.py CUTOUTS --checkpoint runs/generative/best.pt --output spectra
+    python generate.py cutouts/*.fits --checkpoint best.pt --output spectra --candidates 64
+    python generate.py survey.npz --checkpoint best.pt --output spectra --bands g,r,i,z,u
+    python generate.py CUTOUTS --checkpoint low/best.pt super/best.pt --output spectra   # cascade
+    python generate.py CUTOUTS --checkpoint best.pt --output spectra --resume
+
+CUTOUTS: a folder, files, or globs: FITS (a cube, an extension per band, or name-u.fits, name-g.fits
+and so on), .npy, .npz or HDF5 (one or many), and JPEG or PNG for models trained on colour pictures.
+
+Each galaxy gets OUTPUT/spectra/NAME.fits, with the spectrum whose features fit the image best, the
+spread of all candidates as its uncertainty, and the candidates; specutils, TOPCAT and astropy open
+it as it is. Beside them a catalogue, pictures, and `rejected.csv` with the files that could not be
+used and why. The same seed gives a galaxy the same spectra in any batch and in any company.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from datasets.cutouts import CutoutError, CutoutFormat, CutoutReader
+from utils.bulk import BulkRun
+from utils.config import SamplingConfig
+from utils.evaluate import sampling_of
+from utils.generation import Pipeline, make_sampler
+from utils.networks import TrainedGenerator, load_generator
+from utils.runs import RunError, code_version, file_digest, pick_device
+from utils.spectrum_files import Provenance
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, check, generate; returns the exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        return generate(options)
+    except (RunError, CutoutError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cutouts", nargs="+", help="folder, files or globs")
+    parser.add_argument(
+        "--checkpoint",
+        nargs="+",
+        required=True,
+        help="trained generator; for the cascade the low and then the super-resolution one",
+    )
+    parser.add_argument("--output", required=True, help="folder for the results, made new")
+    drawing = parser.add_argument_group("drawing (default: as the checkpoint was trained)")
+    drawing.add_argument("--candidates", type=int, help="candidate spectra per galaxy")
+    drawing.add_argument("--keep", type=int, help="candidates written, best first (all)")
+    drawing.add_argument("--sampler", choices=["dpm", "ddim", "ancestral"])
+    drawing.add_argument("--steps", type=int, help="sampling steps of dpm and ddim")
+    drawing.add_argument("--seed", type=int, default=1, help="seed of the noise (%(default)s)")
+    files = parser.add_argument_group("about the cutouts, where their headers do not say it")
+    files.add_argument("--bands", help="bands of the files in their order, e.g. u,g,r,i,z")
+    files.add_argument("--pixel-scale", type=float, help="arcsec per pixel of the files")
+    files.add_argument("--unit", help="flux unit of the files, e.g. nanomaggy or nJy")
+    computing = parser.add_argument_group("computing")
+    computing.add_argument("--device", default="auto", help="auto, cpu, cuda, … (%(default)s)")
+    computing.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    computing.add_argument(
+        "--batch-size", type=int, default=8, help="galaxies at once (%(default)s)"
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="write no pictures")
+    parser.add_argument("--allow-rejects", action="store_true", help="exit 0 despite rejects")
+    parser.add_argument("--resume", action="store_true", help="go on with a stopped run")
+    parser.add_argument("--dry-run", action="store_true", help="check, print the plan, stop")
+    return parser
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Generate spectra for all cutouts.
+
+    Returns:
+        0, or 1 if files were rejected and `--allow-rejects` is not given.
+
+    Raises:
+        RunError, CutoutError: nothing was generated; the message says what to do.
+    """
+    device = pick_device(options.device)
+    stages = [load_generator(path) for path in options.checkpoint]
+    pipeline = Pipeline(
+        stages, device, options.precision, rows_at_once=64 if device.type == "cpu" else 512
+    )
+    sampling = sampling_of(pipeline.last.config.sampling, options)
+    reader = CutoutReader(options.cutouts, cutout_format(pipeline.last, options))
+    kept = options.keep or sampling.candidates
+    if not 1 <= kept <= sampling.candidates:
+        raise RunError(f"--keep {kept} of {sampling.candidates} candidates: keep 1 to all of them")
+    run = BulkRun(
+        Path(options.output),
+        pipeline,
+        make_sampler(sampling),
+        provenance(pipeline.last, sampling, options),
+        kept,
+        options.batch_size,
+        not options.no_pictures,
+    )
+    print_plan(run, reader, sampling, options)
+    if options.dry_run:
+        return 0
+    settings = {
+        "checkpoints": list(run.provenance.checkpoints),
+        "sampling": asdict(sampling),
+        "keep": kept,
+        "seed": options.seed,
+        "bands": options.bands,
+        "pixel_scale": options.pixel_scale,
+        "unit": options.unit,
+    }
+    run.open(settings, options.resume)
+    run.run(reader)
+    return finish(run, reader, options)
+
+
+def cutout_format(stage: TrainedGenerator, options: argparse.Namespace) -> CutoutFormat:
+    """What the network takes, and what the command line says of the files."""
+    survey = stage.contrastive.survey
+    return CutoutFormat(
+        survey.bands,
+        survey.pixel_scale_arcsec,
+        survey.image_size,
+        input_bands=tuple(options.bands.split(",")) if options.bands else None,
+        input_pixel_scale_arcsec=options.pixel_scale,
+        input_unit=options.unit,
+    )
+
+
+def provenance(
+    stage: TrainedGenerator, sampling: SamplingConfig, options: argparse.Namespace
+) -> Provenance:
+    """What every file says about how it was made."""
+    preparation = stage.contrastive.survey.preparation
+    first, last = preparation.window_angstrom
+    steps = "" if sampling.sampler == "ancestral" else f", {sampling.steps} steps"
+    return Provenance(
+        seed=options.seed,
+        drawn=sampling.candidates,
+        sampler=f"{sampling.sampler}{steps}",
+        checkpoints=tuple(f"{Path(p).name} {file_digest(p)}" for p in options.checkpoint),
+        code_version=code_version(),
+        normalisation=f"{preparation.normalisation} of {first:g}-{last:g} Angstrom",
+        smoothing_sigma_angstrom=preparation.smoothing_sigma_angstrom,
+    )
+
+
+def print_plan(
+    run: BulkRun, reader: CutoutReader, sampling: SamplingConfig, options: argparse.Namespace
+) -> None:
+    """Say what will be done."""
+    survey = run.pipeline.last.contrastive.survey
+    wavelength = run.pipeline.wavelength_angstrom
+    print(f"cutouts     {len(reader)}")
+    print(f"network     {', '.join(run.provenance.checkpoints)}, trained on {survey.name}")
+    print(f"images      {' '.join(survey.bands)}, {survey.pixel_scale_arcsec:g} arcsec/px")
+    print(f"spectra     {len(wavelength)} px, {wavelength[0]:.0f}-{wavelength[-1]:.0f} Å (vacuum)")
+    print(f"candidates  {sampling.candidates} each, {run.kept} kept, {run.provenance.sampler}")
+    print(f"output      {options.output}, seed {options.seed}, on {run.pipeline.device}")
+
+
+def finish(run: BulkRun, reader: CutoutReader, options: argparse.Namespace) -> int:
+    """Write catalogue and contact sheets, report, and return the exit status."""
+    count = run.summarise(reader)
+    for assumption, times in run.assumed.most_common():
+        print(f"assumed for {times} cutouts: {assumption}")
+    print(
+        f"{count} spectra in {run.folder / 'spectra'}, catalogue in {run.folder / 'catalogue.fits'}"
+    )
+    if not run.rejects:
+        return 0
+    print(
+        f"{len(run.rejects)} cutouts rejected, see {run.folder / 'rejected.csv'}; "
+        f"the first: {run.rejects[0].path}: {run.rejects[0].reason}",
+        file=sys.stderr,
+    )
+    return 0 if options.allow_rejects else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""What several tests use: a tiny survey whose images know their spectra, tiny networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.spectra import METHOD_GRID, Preparation
+from datasets.survey import SurveyWriter
+
+BANDS = ("u", "g", "r", "i", "z")
+TINY_GALAXIES = 96
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+needs_real_data = pytest.mark.skipif(
+    not REAL_DATA.is_dir(), reason="the real survey files are not beside this checkout"
+)
+
+
+def make_tiny_survey(path: Path, count: int = TINY_GALAXIES, seed: int = 0) -> Path:
+    """A survey in which colour sets the slope of the spectrum and brightness its line strength."""
+    generator = np.random.default_rng(seed)
+    slope, line = generator.uniform(-1, 1, count), generator.uniform(0, 1, count)
+    wavelength = METHOD_GRID.angstrom
+    x = (wavelength - 6250) / 2250
+    bump = np.exp(-0.5 * ((wavelength - 7200) / 15) ** 2)
+    noiseless = 1 + 0.4 * slope[:, None] * x + 2 * line[:, None] * bump
+    spectra = noiseless + generator.normal(0, 0.02, noiseless.shape)
+    pixel = np.arange(64) - 31.5
+    blob = np.exp(-0.5 * (pixel[:, None] ** 2 + pixel**2) / 36)
+    colour = 1 + 0.5 * slope[:, None] * np.linspace(-1, 1, 5)
+    images = (1 + 4 * line)[:, None, None, None] * colour[..., None, None] * blob
+    images = images + generator.normal(0, 0.02, images.shape)
+    with SurveyWriter(
+        path, BANDS, 0.396, METHOD_GRID, Preparation(), fractions=(0.2, 0.2), seed=3
+    ) as writer:
+        writer.append(
+            images.astype(np.float32),
+            spectra.astype(np.float32),
+            {
+                "identifier": np.arange(count, dtype=np.int64),
+                "ra": np.linspace(10.0, 50.0, count),
+                "dec": np.zeros(count),
+                "z": np.full(count, 0.1),
+            },
+            np.ones(count),
+            truth={"noiseless": noiseless.astype(np.float32)},
+        )
+    return path
+
+
+TINY_CONTRASTIVE = [
+    "--towers.image_depth=18",
+    "--towers.image_width=8",
+    "--towers.embedding=16",
+    "--towers.spectrum_channels=8",
+    "--towers.spectrum_multipliers=[1,2]",
+    "--optimiser.batch_size=16",
+    "--run.preview_every=0",
+    "--run.tensorboard=false",
+    "--run.device=cpu",
+]
+TINY_GENERATIVE = [
+    "--diffusion.channels=32",
+    "--diffusion.multipliers=[1,1]",
+    "--diffusion.attention_levels=[]",
+    "--diffusion.condition_width=32",
+    "--optimiser.batch_size=16",
+    "--sampling.steps=4",
+    "--sampling.candidates=3",
+    "--sampling.galaxies=3",
+    "--run.preview_every=0",
+    "--run.tensorboard=false",
+    "--run.device=cpu",
+]

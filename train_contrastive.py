@@ -1,0 +1,57 @@
+"""Train stage 1: an image tower and a spectrum tower that know which belong together.
+
+    python -m datasets.mock data/survey.h5 --count 20000      # or a survey of your own
+    python train_contrastive.py                               # reads params_contrastive.yml
+    python train_contrastive.py --data.survey other.h5 --run.output runs/other
+    python train_contrastive.py --resume                      # go on with a stopped run
+    python train_contrastive.py --help                        # every key, with its default
+
+The run directory gets `best.pt` (for `train_generative.py`), `last.pt`, `metrics.csv`, `log.txt`,
+TensorBoard files and previews: spectra with the images found for them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ignite import distributed as idist
+from ignite.utils import manual_seed
+
+from datasets.images import ImageTransform
+from utils.config import ContrastiveConfig, Flags, parse, to_dict
+from utils.contrastive_stage import ContrastiveTask
+from utils.launch import describe_plan, launch, open_survey, start, training_split
+from utils.networks import build_contrastive, describe
+from utils.runs import SurveyDescription, pick_device
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, check, train; returns the exit status."""
+    config, flags = parse(ContrastiveConfig, "params_contrastive.yml", __doc__, argv)
+    return launch(run, config, flags)
+
+
+def run(rank: int, config: ContrastiveConfig, flags: Flags) -> None:
+    """Train in this process, the `rank`-th of its machine."""
+    device = idist.device() if idist.get_world_size() > 1 else pick_device(config.run.device)
+    survey = open_survey(config.data)
+    training, spectra = training_split(survey, config.data)
+    images = ImageTransform(config.towers.stretch, survey.image_mean, survey.image_sigma)
+    manual_seed(config.run.seed)
+    network = build_contrastive(
+        config.towers, len(survey.bands), spectra.channels, spectra.length
+    ).to(device)
+    description = describe(
+        "contrastive", to_dict(config), SurveyDescription.of(survey), images, spectra
+    )
+    describe_plan(config, survey, training, network, device)
+    if flags.dry_run:
+        return
+    task = ContrastiveTask(
+        network, config, images.to(device), spectra.to(device), survey, description, device
+    )
+    start(task, training, config, flags, device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

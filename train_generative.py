@@ -1,0 +1,64 @@
+"""Train stage 2: a diffusion model that draws spectra for an image.
+
+    python train_generative.py                                # reads params_generative.yml
+    python train_generative.py --diffusion.contrastive runs/contrastive/best.pt
+    python train_generative.py --config params/2024_generative_low.yml
+    python train_generative.py --resume                       # go on with a stopped run
+    python train_generative.py --help                         # every key, with its default
+
+Needs a checkpoint of stage 1 of the same resolution. The run directory gets `best.pt`, all that
+`generate.py` needs, `last.pt`, `metrics.csv`, `log.txt`, TensorBoard files and previews: generated
+spectra with the true ones.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ignite import distributed as idist
+from ignite.utils import manual_seed
+
+from utils.config import Flags, GenerativeConfig, parse, to_dict
+from utils.generative_stage import GenerativeTask
+from utils.launch import (
+    check_towers,
+    describe_plan,
+    launch,
+    open_survey,
+    start,
+    training_split,
+)
+from utils.networks import build_denoiser, describe, load_contrastive
+from utils.runs import SurveyDescription, pick_device
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, check, train; returns the exit status."""
+    config, flags = parse(GenerativeConfig, "params_generative.yml", __doc__, argv)
+    return launch(run, config, flags)
+
+
+def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
+    """Train in this process, the `rank`-th of its machine."""
+    device = idist.device() if idist.get_world_size() > 1 else pick_device(config.run.device)
+    survey = open_survey(config.data)
+    towers = load_contrastive(config.diffusion.contrastive)
+    check_towers(towers, survey, config)
+    training, spectra = training_split(survey, config.data)
+    manual_seed(config.run.seed)
+    network = build_denoiser(config, towers.network, spectra).to(device)
+    description = describe(
+        "generative", to_dict(config), SurveyDescription.of(survey), towers.images, spectra
+    )
+    describe_plan(config, survey, training, network, device)
+    if flags.dry_run:
+        return
+    towers.to(device)
+    task = GenerativeTask(
+        network, towers, spectra.to(device), config, survey, training, description, device
+    )
+    start(task, training, config, flags, device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

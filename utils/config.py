@@ -1,0 +1,299 @@
+"""The typed, closed configuration of both training stages, and how it is read.
+
+Every key of `params_contrastive.yml` and `params_generative.yml` is a field below; an unknown key
+is refused. Precedence: command line > YAML file > the defaults here.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+Resolution = Literal["low", "super", "full"]
+
+
+@dataclass
+class DataConfig:
+    """What is read, and how it is turned into tensors.
+
+    Args:
+        survey: Survey file (HDF5) to train on; see `python -m datasets.mock --help` and
+            `python -m utils.build_survey --help` for how to make one.
+        resolution: `full`: 4500 px as 8 interleaved phases; `low`: every 8th pixel (563 px);
+            `super`: 4500 px, given the 563 px (second stage of the cascade).
+        flux: Flux transform before standardisation: `log` (with a floor), `asinh`,
+            `log_positive` (published; needs `positive_only`), or none.
+        standardise: Mean and sigma of the transformed flux: `global` numbers, per `pixel`, or none.
+        positive_only: Train only on spectra that are positive everywhere (published).
+        workers: Processes that read the survey file; 0 reads in the training process.
+        in_memory: Hold the survey in memory; by default if it takes less than 2 GB.
+    """
+
+    survey: str = "data/survey.h5"
+    resolution: Resolution = "full"
+    flux: Literal["log", "asinh", "log_positive", "none"] = "log"
+    standardise: Literal["global", "pixel", "none"] = "global"
+    positive_only: bool = False
+    workers: int = 0
+    in_memory: bool | None = None
+
+
+@dataclass
+class OptimiserConfig:
+    """Adam, a warm-up, a linear decay per iteration, and the average of the weights.
+
+    Args:
+        batch_size: Galaxies per iteration, over all processes.
+        epochs: Passes over the training split.
+        learning_rate: Learning rate after the warm-up.
+        final_learning_rate: Learning rate of the last iteration (linear decay).
+        warmup_iterations: Iterations over which the rate rises linearly from zero.
+        weight_decay: Weight decay: coupled (L2, Adam) or decoupled, see `decoupled`.
+        decoupled: Decoupled weight decay (AdamW) instead of Adam's.
+        gradient_clip: Largest norm of the gradient; 0 switches clipping off.
+        ema_decay: Decay per iteration of the exponential moving average of the weights; it
+            grows from 0.1 as (1 + n) / (10 + n) to this value. 0 switches averaging off.
+    """
+
+    batch_size: int = 256
+    epochs: int = 100
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1e-6
+    warmup_iterations: int = 0
+    weight_decay: float = 0.0
+    decoupled: bool = False
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999
+
+
+@dataclass
+class RunConfig:
+    """Where a run writes, and on what it computes.
+
+    Args:
+        output: Run directory, made new; environment variables are expanded. An existing run is
+            never overwritten: see `--resume`.
+        seed: Seed of initial weights, order, augmentation and noise.
+        device: `auto` (CUDA, then CPU), `cpu`, `cuda`, `cuda:1`, …
+        precision: `bfloat16` computes the networks in bfloat16 where that is safe (autocast).
+        processes: Processes on this machine for data-parallel training (one per GPU, or gloo
+            processes on a CPU); 1 trains in this process. Under SLURM or torchrun leave it at 1.
+        validate_every: Epochs between two validations.
+        preview_every: Epochs between two preview pictures; 0 makes none.
+        tensorboard: Write TensorBoard event files into the run directory.
+    """
+
+    output: str = "runs/run"
+    seed: int = 1
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    processes: int = 1
+    validate_every: int = 1
+    preview_every: int = 10
+    tensorboard: bool = True
+
+
+@dataclass
+class TowersConfig:
+    """The two towers of the contrastive stage.
+
+    Args:
+        stretch: Stretch of the images: `asinh` (keeps faint outskirts) or `linear` (published).
+        image_depth: Depth of the image ResNet.
+        image_width: Channels of its first stage (torchvision's networks have 64).
+        imagenet_weights: Local file with torchvision's ImageNet weights of that depth.
+        embedding: Dimensions of the common space.
+        spectrum_channels: Channels of the spectrum tower's first stage.
+        spectrum_multipliers: Channels of its stages, in units of `spectrum_channels`.
+        spectrum_pooling: `mean` over wavelength (published), or `flatten`, which keeps absolute
+            wavelength and so redshift.
+        temperature: Temperature of the NT-Xent loss.
+        noise: Range of the random noise added to training spectra, per pixel and in units of
+            the normalised flux, so that the towers cannot match noise levels.
+    """
+
+    stretch: Literal["asinh", "linear"] = "asinh"
+    image_depth: Literal[18, 34, 50] = 50
+    image_width: int = 64
+    imagenet_weights: str | None = None
+    embedding: int = 128
+    spectrum_channels: int = 64
+    spectrum_multipliers: tuple[int, ...] = (1, 2, 4, 8, 16)
+    spectrum_pooling: Literal["mean", "flatten"] = "mean"
+    temperature: float = 0.05
+    noise: tuple[float, float] = (0.0, 0.2)
+
+
+@dataclass
+class ContrastiveConfig:
+    """Stage 1: image and spectrum towers.
+
+    Args:
+        data: The data.
+        towers: The networks and their loss.
+        optimiser: The optimiser.
+        run: The run.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    towers: TowersConfig = field(default_factory=TowersConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    run: RunConfig = field(default_factory=lambda: RunConfig(output="runs/contrastive"))
+
+
+@dataclass
+class DiffusionConfig:
+    """The conditional diffusion model.
+
+    Args:
+        contrastive: Checkpoint of the contrastive stage: the frozen image tower is the
+            condition, both towers rank the candidates. Its resolution has to be the same.
+        condition: `frozen`: the contrastive image tower; `joint`: a ResNet-18 trained inside
+            the U-Net (published).
+        condition_views: Augmented views of each training image whose frozen features are
+            computed once, before training; 0 encodes a new view at each step.
+        channels: Channels of the U-Net's first level.
+        multipliers: Channels of its levels, in units of `channels`.
+        attention_levels: Levels (from 0) with a transformer block, besides the bottom.
+        condition_width: Width of the condition tokens; `joint` has 512.
+        imagenet_weights: Local file with torchvision's ResNet-18 weights, to start `joint` from.
+        time_width: Features of the diffusion time; 4 `channels` by default.
+        prediction: What the network predicts: `velocity`, or `noise` (published).
+        schedule: Noise schedule.
+        steps: Diffusion steps T of the schedule.
+        low_noise: Largest noise added to the low-resolution input in training, in its standard
+            deviations (conditioning augmentation of the super-resolution stage).
+        checkpoint_gradients: Recompute activations in the backward pass to save memory.
+    """
+
+    contrastive: str = "runs/contrastive/best.pt"
+    condition: Literal["frozen", "joint"] = "frozen"
+    condition_views: int = 0
+    channels: int = 64
+    multipliers: tuple[int, ...] = (1, 2, 4, 8)
+    attention_levels: tuple[int, ...] = (3,)
+    condition_width: int = 256
+    imagenet_weights: str | None = None
+    time_width: int | None = None
+    prediction: Literal["velocity", "noise"] = "velocity"
+    schedule: Literal["cosine", "linear"] = "cosine"
+    steps: int = 250
+    low_noise: float = 0.3
+    checkpoint_gradients: bool = False
+
+
+@dataclass
+class SamplingConfig:
+    """How candidates are drawn.
+
+    Args:
+        sampler: DPM-Solver++(2M), DDIM, or ancestral sampling (published).
+        steps: Sampling steps; ancestral sampling always takes all of the schedule.
+        candidates: Candidate spectra per galaxy.
+        galaxies: Validation galaxies of a preview.
+    """
+
+    sampler: Literal["dpm", "ddim", "ancestral"] = "dpm"
+    steps: int = 20
+    candidates: int = 16
+    galaxies: int = 32
+
+
+@dataclass
+class GenerativeConfig:
+    """Stage 2: spectra from images.
+
+    Args:
+        data: The data.
+        diffusion: The network and its schedule.
+        sampling: Candidates, for previews and as the default of `generate.py`.
+        optimiser: The optimiser.
+        run: The run.
+        compatibility: `original` computes what the original code computes: its time features,
+            and its misaligned low-resolution input.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    run: RunConfig = field(default_factory=lambda: RunConfig(output="runs/generative"))
+    compatibility: Literal["none", "original"] = "none"
+
+
+Config = TypeVar("Config", ContrastiveConfig, GenerativeConfig)
+
+
+@dataclass
+class Flags:
+    """What a call asks for besides the configuration.
+
+    Args:
+        resume: Go on with the run in `run.output` from its last checkpoint.
+        dry_run: Check everything, print what would be done, and stop.
+    """
+
+    resume: bool = False
+    dry_run: bool = False
+
+
+def parse(
+    kind: type[Config], default_file: str, description: str, argv: list[str] | None
+) -> tuple[Config, Flags]:
+    """The configuration, and the flags, from the command line `argv` and its YAML file.
+
+    Args:
+        kind: `ContrastiveConfig` or `GenerativeConfig`.
+        default_file: YAML file that is read if `--config` names no other and it exists.
+        description: First lines of `--help`.
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Raises:
+        SystemExit: an unknown key, a value of the wrong type, a missing file (status 2).
+    """
+    parser = ArgumentParser(
+        description=description, formatter_class=DefaultHelpFormatter, default_env=False
+    )
+    parser.add_argument(
+        "--config", action="config", help=f"YAML file with any of these keys ({default_file})"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in run.output")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, print the plan, and stop"
+    )
+    parser.add_class_arguments(kind, fail_untyped=True)
+    values = parser.parse_args(_with_default_file(argv, default_file))
+    values.pop("config", None)
+    flags = Flags(values.pop("resume"), values.pop("dry_run"))
+    return kind(**vars(parser.instantiate(values))), flags
+
+
+def _with_default_file(argv: list[str] | None, default_file: str) -> list[str]:
+    """`argv` with `--config default_file` in front, unless it names a file itself."""
+    argv = sys.argv[1:] if argv is None else argv
+    named = any(a == "--config" or a.startswith("--config=") for a in argv)
+    if named or not Path(default_file).exists():
+        return argv
+    return ["--config", default_file, *argv]
+
+
+def to_dict(config: ContrastiveConfig | GenerativeConfig) -> dict[str, Any]:
+    """The configuration as nested dicts of YAML's own types."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    return plain(asdict(config))
+
+
+def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
+    """The inverse of `to_dict`; unknown keys are refused."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind)
+    return kind(**vars(parser.instantiate(parser.parse_object(values))))

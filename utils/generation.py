@@ -1,0 +1,185 @@
+"""From raw cutouts to ranked candidate spectra, with one trained generator or the cascade of two.
+
+For every stage: standardise and encode the images once, draw P candidates, decode them to linear
+normalised flux, and score them with the stage's own contrastive towers. In the cascade the best K
+low-resolution candidates each guide P/K of the super-resolution ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.contrastive import best_first
+from models.generator import generate_candidates, score_candidates
+from models.samplers import DDIM, Ancestral, DPMSolverPP2M, Sampler
+from utils.config import SamplingConfig
+from utils.networks import TrainedGenerator
+from utils.runs import RunError
+
+Progress = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidate spectra of B galaxies.
+
+    Args:
+        flux: (B, P, n) float32, linear, divided by the normalisation.
+        scores: (B, P) float32, cosine similarity to the image.
+        order: (B, P) int64, candidate numbers, best first.
+        wavelength_angstrom: (n,) float64, vacuum, observed frame.
+    """
+
+    flux: np.ndarray
+    scores: np.ndarray
+    order: np.ndarray
+    wavelength_angstrom: np.ndarray
+
+
+def make_sampler(config: SamplingConfig) -> Sampler:
+    """The sampler that `config` names."""
+    if config.sampler == "dpm":
+        return DPMSolverPP2M(config.steps)
+    return DDIM(config.steps) if config.sampler == "ddim" else Ancestral()
+
+
+class Pipeline:
+    """One trained generator, or a low- and a super-resolution one in cascade.
+
+    Args:
+        stages: One generator of resolution `full` or `low`, or one `low` and one `super`.
+        device: Where to compute.
+        precision: `float32` or `bfloat16`.
+        rows_at_once: Candidates that go through the network together; sets the memory needed.
+        kept_low: Low-resolution candidates K that guide the super-resolution ones.
+
+    Raises:
+        RunError: stages that do not fit together, or cannot generate by themselves.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[TrainedGenerator],
+        device: torch.device,
+        precision: str = "float32",
+        rows_at_once: int = 64,
+        kept_low: int = 2,
+    ):
+        resolutions = [stage.spectra.resolution for stage in stages]
+        if resolutions not in (["full"], ["low"], ["low", "super"]):
+            raise RunError(
+                f"checkpoints of resolution {' + '.join(resolutions)}: give one of `full` or "
+                "`low`, or a `low` one and then a `super` one"
+            )
+        first, last = stages[0].contrastive.survey, stages[-1].contrastive.survey
+        if (first.bands, first.pixel_scale_arcsec) != (last.bands, last.pixel_scale_arcsec):
+            raise RunError("the two checkpoints were trained on images of different bands or scale")
+        self.stages = [stage.to(device) for stage in stages]
+        self.device, self.bfloat16 = device, precision == "bfloat16"
+        self.rows_at_once, self.kept_low = rows_at_once, kept_low
+
+    @property
+    def last(self) -> TrainedGenerator:
+        """The stage whose spectra come out."""
+        return self.stages[-1]
+
+    @property
+    def wavelength_angstrom(self) -> np.ndarray:
+        """(n,) float64 vacuum wavelengths of what comes out."""
+        return self.last.spectra.output_grid.angstrom
+
+    def generate(
+        self,
+        images: Tensor,
+        keys: Sequence[str],
+        *,
+        count: int,
+        seed: int,
+        sampler: Sampler,
+        progress: Progress | None = None,
+    ) -> Candidates:
+        """Draw and rank candidates.
+
+        Args:
+            images: (B, bands, H, W) raw images in the survey's unit.
+            keys: One string per galaxy; it seeds the galaxy's noise, so that its spectra do not
+                depend on the batch.
+            count: Candidates P per galaxy.
+            seed: Seed of the noise.
+            sampler: How to sample.
+            progress: Called after every step of the sampler.
+        """
+        low = None
+        for stage in self.stages:
+            flux, scores = sample_stage(
+                stage,
+                images.to(self.device),
+                keys,
+                low,
+                count=count,
+                seed=seed,
+                sampler=sampler,
+                rows_at_once=self.rows_at_once,
+                bfloat16=self.bfloat16,
+                progress=progress,
+            )
+            order = best_first(scores)
+            low = torch.take_along_dim(flux, order[:, : self.kept_low, None], dim=1)
+        return Candidates(
+            flux.float().cpu().numpy(),
+            scores.cpu().numpy(),
+            order.cpu().numpy(),
+            self.wavelength_angstrom,
+        )
+
+
+@torch.no_grad()
+def sample_stage(
+    stage: TrainedGenerator,
+    images: Tensor,
+    keys: Sequence[str],
+    low: Tensor | None,
+    *,
+    count: int,
+    seed: int,
+    sampler: Sampler,
+    rows_at_once: int = 64,
+    bfloat16: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Candidates of one stage, and their scores.
+
+    Args:
+        stage: The trained networks, on the device of `images`.
+        images: (B, bands, H, W) raw images.
+        keys: One string per galaxy.
+        low: (B, K, 563) linear flux of the low-resolution candidates, for super resolution.
+        count, seed, sampler, progress: As in `Pipeline.generate`.
+        rows_at_once, bfloat16: As in `models.generator.generate_candidates`.
+
+    Returns:
+        Linear normalised flux (B, P, n) and scores (B, P).
+    """
+    towers = stage.contrastive
+    standardised = towers.images.evaluation(images)
+    drawn = generate_candidates(
+        stage.network,
+        sampler,
+        standardised,
+        keys,
+        (stage.spectra.channels, stage.spectra.length),
+        count=count,
+        seed=seed,
+        low=None if low is None else stage.spectra.encode_low(low),
+        rows_at_once=rows_at_once,
+        bfloat16=bfloat16,
+        progress=progress,
+    )
+    flux = stage.spectra.decode(drawn)  # (B, P, n)
+    scores = score_candidates(towers.network, standardised, towers.spectra.encode(flux))
+    return flux, scores

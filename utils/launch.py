@@ -1,0 +1,147 @@
+"""What both training scripts do around their stage: processes, data, checks, plan, run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+import yaml
+from torch import nn
+
+from datasets.survey import Survey, SurveyError
+from datasets.survey_dataset import SurveyDataset
+from datasets.transforms import SpectrumTransform
+from utils.config import ContrastiveConfig, DataConfig, Flags, GenerativeConfig, to_dict
+from utils.engine import Task, Trainer, training_loader
+from utils.networks import TrainedContrastive
+from utils.records import log_to
+from utils.runs import RunError, SurveyDescription, open_run
+
+LOGGER = logging.getLogger("spectra")
+Config = ContrastiveConfig | GenerativeConfig
+BLOCK_ROWS = 1024  # spectra read at once while statistics are fitted
+
+
+def launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
+    """Call `run(rank, config, flags)` in this process, or in `config.run.processes` of them.
+
+    Returns:
+        0, or 1 after an error that the user can mend, printed in one line.
+    """
+    log_to(None)
+    try:
+        _in_processes(run, config, flags)
+    except (RunError, SurveyError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _in_processes(run: Callable[..., None], config: Config, flags: Flags) -> None:
+    """Ignite's launcher: spawned here, or joined to the processes of torchrun or SLURM."""
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if config.run.processes > 1:
+        with idist.Parallel(backend=backend, nproc_per_node=config.run.processes) as parallel:
+            parallel.run(run, config, flags)
+    elif torch.distributed.is_torchelastic_launched():
+        with idist.Parallel(backend=backend) as parallel:
+            parallel.run(run, config, flags)
+    else:
+        run(0, config, flags)
+
+
+def open_survey(config: DataConfig) -> Survey:
+    """The survey file.
+
+    Raises:
+        RunError: there is none, with how to make one.
+    """
+    try:
+        return Survey(config.survey)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{config.survey}: no such survey file; make one with `python -m datasets.mock "
+            f"{config.survey} --count 20000`, or `python -m utils.build_survey --help` for your "
+            "own data; name it with --data.survey"
+        ) from error
+
+
+def training_split(survey: Survey, config: DataConfig) -> tuple[SurveyDataset, SpectrumTransform]:
+    """The training galaxies, and the transform fitted to their spectra."""
+    rows = survey.indices("train")
+    if config.positive_only:
+        positive = [survey.read("spectra", part).min(axis=1) > 0 for part in _blocks(rows)]
+        rows = rows[torch.cat([torch.from_numpy(part) for part in positive]).numpy()]
+    if len(rows) == 0:
+        raise RunError(f"{survey.path}: no training galaxies")
+    spectra = SpectrumTransform.fit(
+        (survey.read("spectra", part) for part in _blocks(rows)),
+        config.resolution,
+        config.flux,
+        config.standardise,
+        survey.grid,
+    )
+    return SurveyDataset(survey, rows, config.in_memory), spectra
+
+
+def _blocks(rows: Any) -> list[Any]:
+    return [rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS)]
+
+
+def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeConfig) -> None:
+    """Raise RunError where the contrastive checkpoint does not fit survey or configuration."""
+    here, then = SurveyDescription.of(survey), towers.survey
+    for name in ("bands", "pixel_scale_arcsec", "image_unit", "grid", "preparation"):
+        if getattr(here, name) != getattr(then, name):
+            raise RunError(
+                f"{config.diffusion.contrastive} was trained with {name} = {getattr(then, name)}, "
+                f"{survey.path} has {getattr(here, name)}"
+            )
+    if towers.spectra.resolution != config.data.resolution:
+        raise RunError(
+            f"{config.diffusion.contrastive} was trained at resolution "
+            f"{towers.spectra.resolution}; data.resolution is {config.data.resolution}"
+        )
+
+
+def describe_plan(
+    config: Config,
+    survey: Survey,
+    training: SurveyDataset,
+    network: nn.Module,
+    device: torch.device,
+) -> None:
+    """Print the resolved configuration, the data and the size of the network."""
+    if idist.get_rank() != 0:
+        return
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
+    print(yaml.safe_dump(to_dict(config), sort_keys=False))
+    print(survey.describe())
+    print(f"training   {len(training)} galaxies, batches of {config.optimiser.batch_size}")
+    print(f"network    {trained:,} parameters to train, {frozen:,} frozen; on {device}")
+
+
+def start(
+    task: Task, training: SurveyDataset, config: Config, flags: Flags, device: torch.device
+) -> None:
+    """Open the run directory and train."""
+    values = to_dict(config)
+    if idist.get_rank() == 0:
+        folder = open_run(config.run.output, values, config.run.seed, flags.resume)
+        log_to(folder)
+    idist.barrier()
+    if idist.get_rank() != 0:
+        folder = open_run(config.run.output, values, config.run.seed, resume=True)
+        LOGGER.setLevel(logging.WARNING)
+    loader = training_loader(
+        training, config.optimiser, config.run.seed, config.data.workers, device
+    )
+    trainer = Trainer(task, loader, config.optimiser, config.run, folder, device)
+    if flags.resume:
+        trainer.resume()
+    trainer.fit()

@@ -1,0 +1,65 @@
+"""What a run writes for people: its log and its table of figures."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+class MetricsTable:
+    """A CSV table, one row an epoch, rewritten atomically: a killed run leaves a whole table.
+
+    Args:
+        path: The CSV file; rows that are there already are read.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+        if path.exists():
+            with open(path, newline="") as file:
+                for row in csv.DictReader(file):
+                    self.rows.append({k: float(v) for k, v in row.items() if v})
+
+    def append(self, row: dict[str, float]) -> None:
+        """Add a row; columns may be new."""
+        self.rows.append(row)
+        self._write()
+
+    def keep(self, wanted: Callable[[dict[str, float]], bool]) -> None:
+        """Drop the rows that are not `wanted`."""
+        self.rows = [row for row in self.rows if wanted(row)]
+        self._write()
+
+    def last(self, column: str, default: float) -> float:
+        """The last value of a column, or `default`."""
+        return next((row[column] for row in reversed(self.rows) if column in row), default)
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        part = self.path.with_suffix(".csv.part")
+        with open(part, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(part, self.path)
+
+
+def log_to(folder: Path | None, level: int = logging.INFO) -> None:
+    """Send the project's log to the console and, where there is one, to `folder/log.txt`."""
+    logger = logging.getLogger("spectra")
+    logger.setLevel(level)
+    logger.propagate = False
+    for handler in list(logger.handlers):
+        handler.close()
+        logger.removeHandler(handler)
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    if folder is not None:
+        handlers.append(logging.FileHandler(folder / "log.txt"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)

@@ -1,0 +1,82 @@
+r"""How well images find their own spectra, with and without the help of the noise.
+
+R@k is the share of images whose own spectrum is among the k most similar of a pool. A network can
+reach a high R@k by matching the noise level of a spectrum to the brightness of an image, so every
+figure also exists with the noise of another galaxy on the spectrum,
+
+.. math:: \tilde f_g = c_g + (f_{g-1} - c_{g-1}),
+
+c the noiseless spectrum where the survey knows it (a mock), else a smoothed one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+from datasets.images import ImageTransform
+from datasets.transforms import SpectrumTransform
+from models.contrastive import ContrastiveModel, recall_at, retrieval_ranks
+
+POOL = 500  # galaxies in the pool, or the split where it is smaller
+RECALLS = (1, 5, 10)
+SMOOTHING_PX = 10.0  # of the stand-in for a noiseless spectrum
+CLIP_SIGMA = 3.0  # residuals beyond this are lines rather than noise
+
+
+def swap_noise(flux: np.ndarray, noiseless: np.ndarray | None = None) -> np.ndarray:
+    """Every spectrum with the noise of the one before it.
+
+    Args:
+        flux: (N, n) normalised flux.
+        noiseless: (N, n) the same without noise; by default a smoothed spectrum stands in, and
+            residuals that stick out (lines) stay where they are.
+
+    Returns:
+        (N, n) float32.
+    """
+    if noiseless is not None:
+        return (noiseless + np.roll(flux - noiseless, 1, axis=0)).astype(np.float32)
+    residual = flux - gaussian_filter1d(flux, SMOOTHING_PX, axis=1)
+    sigma = 1.4826 * np.median(np.abs(residual), axis=1, keepdims=True)
+    noise = np.where(np.abs(residual) < CLIP_SIGMA * sigma, residual, 0.0)
+    return (flux - noise + np.roll(noise, 1, axis=0)).astype(np.float32)
+
+
+@torch.no_grad()
+def embed_images(
+    network: ContrastiveModel, transform: ImageTransform, images: Tensor, batch: int = 256
+) -> Tensor:
+    """Unit vectors (N, D), on the CPU, of raw images (N, bands, H, W), in evaluation mode."""
+    network.eval()
+    device = next(network.parameters()).device
+    parts = (images[i : i + batch].to(device) for i in range(0, len(images), batch))
+    return torch.cat([network.encode_images(transform.evaluation(part)).cpu() for part in parts])
+
+
+@torch.no_grad()
+def embed_spectra(
+    network: ContrastiveModel, transform: SpectrumTransform, flux: Tensor, batch: int = 256
+) -> Tensor:
+    """Unit vectors (N, D), on the CPU, of linear normalised flux (N, n), in evaluation mode."""
+    network.eval()
+    device = next(network.parameters()).device
+    parts = (flux[i : i + batch].to(device) for i in range(0, len(flux), batch))
+    return torch.cat([network.encode_spectra(transform.encode(part)).cpu() for part in parts])
+
+
+def retrieval_figures(images: Tensor, spectra: Tensor, swapped: Tensor) -> dict[str, float]:
+    """R@1, R@5 and R@10, plain and with swapped noise, the median rank, and the pool's size.
+
+    Args:
+        images, spectra, swapped: (N, D) unit vectors of images, of their spectra, and of their
+            spectra with swapped noise.
+    """
+    figures: dict[str, float] = {"pool": float(len(images))}
+    for name, other in {"": spectra, "_swapped": swapped}.items():
+        ranks = retrieval_ranks(images, other)
+        figures |= {f"recall_{k}{name}": recall_at(ranks, k) for k in RECALLS}
+        figures[f"median_rank{name}"] = float(ranks.median()) + 1.0
+    return figures
