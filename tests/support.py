@@ -51,27 +51,6 @@ def make_tiny_survey(path: Path, count: int = TINY_GALAXIES, seed: int = 0) -> P
     return path
 
 
-TINY_CONTRASTIVE = [
-    "--towers.image_depth=18",
-    "--towers.image_width=8",
-    "--towers.embedding=16",
-    "--towers.spectrum_channels=8",
-    "--towers.spectrum_multipliers=[1,2]",
-    "--optimiser.batch_size=16",
-    "--run.preview_every=0",
-    "--run.tensorboard=false",
-    "--run.device=cpu",
-]
-TINY_GENERATIVE = [
-    "--diffusion.channels=32",
-    "--diffusion.multipliers=[1,1]",
-    "--diffusion.attention_levels=[]",
-    "--diffusion.condition_width=32",
-    "--optimiser.batch_size=16",
-    "--sampling.steps=4",
-    "--sampling.candidates=3",
-    "--sampling.galaxies=3",
-    "--run.preview_every=0",
-    "--run.tensorboard=false",
-    "--run.device=cpu",
-]
+def tiny(stage: str) -> str:
+    """The option that reads the tiny parameters of a stage, `contrastive` or `generative`."""
+    return f"--config={Path(__file__).parent / 'params' / f'tiny_{stage}.yml'}"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +195,8 @@ class BulkRun:
         for item in tqdm(reader, desc="contact sheets", unit="galaxy", disable=None):
             if isinstance(item, Rejected):
                 continue
-            page.append(self.panel(item, read_spectrum(self.spectrum_path(item.name))))
+            spectrum = read_spectrum(self.spectrum_path(item.name))
+            page.append(replace(self.panel(item, spectrum), scale=None))
             if len(page) == SHEET_GALAXIES:
                 number += 1
                 self._contact_sheet(page, number)

@@ -9,7 +9,7 @@ from torch import nn
 
 import train_contrastive
 import train_generative
-from tests.support import TINY_CONTRASTIVE, TINY_GENERATIVE
+from tests.support import tiny
 from utils.config import OptimiserConfig
 from utils.engine import EpochSampler, averaged, mix, rate_factor
 from utils.records import MetricsTable
@@ -73,14 +73,9 @@ def assert_same_weights(a, b):
         assert torch.equal(a[name], b[name]), name
 
 
-@pytest.fixture(scope="module")
-def contrastive_run(tiny_survey, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "contrastive"
-    arguments = [f"--data.survey={tiny_survey}", *TINY_CONTRASTIVE]
-    assert train_contrastive.main(
-        [*arguments, "--optimiser.epochs=3", f"--run.output={folder}"]
-    ) == 0  # fmt: skip
-    return folder, arguments
+@pytest.fixture
+def contrastive_run(tiny_survey, tiny_towers):
+    return tiny_towers.parent, [tiny("contrastive"), f"--data.survey={tiny_survey}"]
 
 
 def stop_after_first_epoch(monkeypatch):
@@ -119,10 +114,10 @@ def test_contrastive_resume_is_exact(contrastive_run, tmp_path, monkeypatch):
 def test_generative_resume_is_exact(contrastive_run, tiny_survey, tmp_path, monkeypatch, views):
     towers, _ = contrastive_run
     arguments = [
+        tiny("generative"),
         f"--data.survey={tiny_survey}",
         f"--diffusion.contrastive={towers / 'best.pt'}",
         f"--diffusion.condition_views={views}",
-        *TINY_GENERATIVE,
     ]
     whole = tmp_path / "whole"
     main = train_generative.main
@@ -167,8 +162,8 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_weights(
 
     monkeypatch.setattr(ContrastiveObjective, "forward", poisoned)
     arguments = [
+        tiny("contrastive"),
         f"--data.survey={tiny_survey}",
-        *TINY_CONTRASTIVE,
         f"--run.output={tmp_path / 'r'}",
     ]
     assert train_contrastive.main([*arguments, "--optimiser.epochs=3"]) == 1
@@ -190,8 +185,8 @@ def test_a_nan_score_never_counts_as_best(tiny_survey, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ContrastiveTask, "validate", poisoned)
     arguments = [
+        tiny("contrastive"),
         f"--data.survey={tiny_survey}",
-        *TINY_CONTRASTIVE,
         f"--run.output={tmp_path / 'r'}",
     ]
     assert train_contrastive.main([*arguments, "--optimiser.epochs=3"]) == 0
@@ -228,8 +223,8 @@ def test_training_sees_every_time_of_the_schedule():
 @pytest.mark.slow
 def test_two_processes_train(tiny_survey, tmp_path):
     arguments = [
+        tiny("contrastive"),
         f"--data.survey={tiny_survey}",
-        *TINY_CONTRASTIVE,
         f"--run.output={tmp_path / 'r'}",
     ]
     assert train_contrastive.main([*arguments, "--optimiser.epochs=1", "--run.processes=2"]) == 0
@@ -237,7 +232,7 @@ def test_two_processes_train(tiny_survey, tmp_path):
 
 
 def test_dry_run_leaves_nothing(tiny_survey, tmp_path, capsys):
-    arguments = [f"--data.survey={tiny_survey}", *TINY_CONTRASTIVE, "--dry-run"]
+    arguments = [tiny("contrastive"), f"--data.survey={tiny_survey}", "--dry-run"]
     assert train_contrastive.main([*arguments, f"--run.output={tmp_path / 'r'}"]) == 0
     assert not (tmp_path / "r").exists()
     assert "parameters to train" in capsys.readouterr().out

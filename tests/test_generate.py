@@ -1,0 +1,189 @@
+"""`generate.py` as its users call it, on a tiny network."""
+
+import csv
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from astropy.table import Table
+from specutils import Spectrum
+
+import generate
+from datasets.survey import Survey
+from utils.export_cutouts import export
+from utils.networks import load_generator
+from utils.spectrum_files import read_spectrum
+
+
+@pytest.fixture(scope="module")
+def cutouts(tiny_survey, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("input") / "cutouts"
+    export(Survey(tiny_survey), folder, "test", 4)
+    return folder
+
+
+def run(cutouts, checkpoint, output, *more):
+    arguments = [str(cutouts), "--checkpoint", str(checkpoint), "--output", str(output)]
+    return generate.main([*arguments, "--device", "cpu", *more])
+
+
+@pytest.fixture(scope="module")
+def generated(cutouts, tiny_generator, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("output") / "spectra"
+    assert run(cutouts, tiny_generator, folder) == 0
+    return folder
+
+
+def spectra(folder):
+    return {path.stem: read_spectrum(path) for path in sorted((folder / "spectra").iterdir())}
+
+
+def test_every_cutout_gets_its_files(generated, cutouts):
+    names = {path.stem for path in cutouts.iterdir()}
+    assert len(names) == 4
+    assert {path.stem for path in (generated / "spectra").iterdir()} == names
+    assert {path.stem for path in (generated / "pictures").iterdir()} == names
+    assert (generated / "contact_sheet_001.png").stat().st_size > 10_000
+
+
+def test_specutils_opens_a_spectrum_without_arguments(generated):
+    path = next((generated / "spectra").iterdir())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # specutils' own, about units
+        spectrum = Spectrum.read(path)
+    assert spectrum.spectral_axis[0].to_value("Angstrom") == 4000.0
+    assert spectrum.shape == (4500,) and spectrum.flux.unit.is_equivalent("erg / (s cm2 Angstrom)")
+    ours = read_spectrum(path)
+    np.testing.assert_allclose(
+        spectrum.flux.to_value("1e-17 erg / (s cm2 Angstrom)"), ours.best * ours.scale, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        spectrum.uncertainty.quantity.to_value("1e-17 erg / (s cm2 Angstrom)"),
+        ours.sigma * ours.scale,
+        rtol=1e-6,
+    )
+
+
+def test_catalogue_has_a_row_per_galaxy_with_exact_identifiers(generated, tiny_survey):
+    table = Table.read(generated / "catalogue.fits")
+    survey = Survey(tiny_survey)
+    rows = survey.indices("test")[:4]
+    assert sorted(table["identifier"]) == sorted(survey.catalogue["identifier"][rows])
+    assert [table[name].dtype.newbyteorder("=") for name in ("identifier", "ra")] == ["i8", "f8"]
+
+
+def test_best_candidate_has_the_highest_score(generated):
+    for spectrum in spectra(generated).values():
+        assert np.all(np.diff(spectrum.scores) <= 0)
+        assert len(spectrum.candidates) == 3 and np.isfinite(spectrum.candidates).all()
+
+
+def assert_same(ours, theirs, exactly=False):
+    assert ours.keys() == theirs.keys()
+    for name, spectrum in ours.items():
+        order = [list(theirs[name].numbers).index(number) for number in spectrum.numbers]
+        tolerance = {"rtol": 0, "atol": 0} if exactly else {"rtol": 1e-4, "atol": 1e-5}
+        np.testing.assert_allclose(theirs[name].candidates[order], spectrum.candidates, **tolerance)
+
+
+def test_same_seed_same_spectra_and_another_seed_others(
+    generated, cutouts, tiny_generator, tmp_path
+):
+    run(cutouts, tiny_generator, tmp_path / "same", "--no-pictures")
+    assert_same(spectra(generated), spectra(tmp_path / "same"), exactly=True)
+    run(cutouts, tiny_generator, tmp_path / "other", "--no-pictures", "--seed", "2")
+    before, after = spectra(generated), spectra(tmp_path / "other")
+    assert all(not np.allclose(before[n].mean, after[n].mean, atol=1e-2) for n in before)
+
+
+def test_spectra_depend_neither_on_batch_nor_on_company(
+    generated, cutouts, tiny_generator, tmp_path
+):
+    run(cutouts, tiny_generator, tmp_path / "ones", "--no-pictures", "--batch-size", "1")
+    assert_same(spectra(generated), spectra(tmp_path / "ones"))
+    last = sorted(cutouts.iterdir())[-1]
+    run(last, tiny_generator, tmp_path / "alone", "--no-pictures")
+    alone = spectra(tmp_path / "alone")
+    assert_same(alone, {last.stem: spectra(generated)[last.stem]})
+
+
+def test_one_bad_cutout_is_reported_and_stops_nothing(cutouts, tiny_generator, tmp_path, capsys):
+    folder = tmp_path / "cutouts"
+    shutil.copytree(cutouts, folder)
+    (folder / "broken.fits").write_text("not a FITS file")
+    np.save(folder / "empty.npy", np.zeros((5, 64, 64), np.float32))
+    assert run(folder, tiny_generator, tmp_path / "out", "--no-pictures") == 1
+    assert "2 cutouts rejected" in capsys.readouterr().err
+    with open(tmp_path / "out" / "rejected.csv") as file:
+        reasons = {row["file"].rsplit("/", 1)[-1]: row["reason"] for row in csv.DictReader(file)}
+    assert reasons.keys() == {"broken.fits", "empty.npy"} and all(reasons.values())
+    assert len(spectra(tmp_path / "out")) == 4
+    again = run(
+        folder, tiny_generator, tmp_path / "out", "--no-pictures", "--resume", "--allow-rejects"
+    )
+    assert again == 0
+
+
+def test_a_stopped_run_goes_on_where_it_was(
+    generated, cutouts, tiny_generator, tmp_path, monkeypatch
+):
+    from utils import bulk
+
+    written = []
+    write = bulk.write_spectrum
+
+    def killed(path, spectrum):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, spectrum)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "write_spectrum", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(cutouts, tiny_generator, tmp_path / "out", "--no-pictures", "--batch-size", "2")
+    times = {path: path.stat().st_mtime_ns for path in written}
+    assert run(cutouts, tiny_generator, tmp_path / "out", "--no-pictures", "--resume") == 0
+    assert {path: path.stat().st_mtime_ns for path in written} == times
+    assert_same(spectra(generated), spectra(tmp_path / "out"))
+    assert len(Table.read(tmp_path / "out" / "catalogue.fits")) == 4
+
+
+def test_output_is_not_overwritten(generated, cutouts, tiny_generator, capsys):
+    assert run(cutouts, tiny_generator, generated) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert run(cutouts, tiny_generator, generated, "--resume", "--seed", "9") == 2
+    assert "seed" in capsys.readouterr().err
+
+
+def test_dry_run_leaves_nothing(cutouts, tiny_generator, tmp_path, capsys):
+    assert run(cutouts, tiny_generator, tmp_path / "out", "--dry-run") == 0
+    assert not (tmp_path / "out").exists()
+    assert "cutouts     4" in capsys.readouterr().out
+
+
+def test_other_checkpoints_are_refused_with_the_remedy(cutouts, tiny_towers, tmp_path, capsys):
+    assert run(cutouts, tiny_towers, tmp_path / "out") == 2
+    assert "a generative one is needed" in capsys.readouterr().err
+    foreign = tmp_path / "foreign.pt"
+    torch.save({"model": {}}, foreign)
+    assert run(cutouts, foreign, tmp_path / "out") == 2
+    assert "utils.original convert" in capsys.readouterr().err
+
+
+def test_a_checkpoint_needs_no_other_file(tiny_generator, tmp_path):
+    alone = tmp_path / "moved.pt"
+    shutil.copy(tiny_generator, alone)
+    stage = load_generator(alone)
+    assert stage.contrastive.survey.bands == ("u", "g", "r", "i", "z")
+    assert not any(p.requires_grad for p in stage.network.parameters())
+
+
+def test_files_say_how_they_were_made(generated, tiny_generator):
+    header = fits.getheader(next((generated / "spectra").iterdir()))
+    assert header["SEED"] == 1 and header["NDRAWN"] == 3
+    assert header["SAMPLER"] == "dpm, 4 steps" and header["FRAME"] == "observed"
+    assert header["CKPT1"].startswith("best.pt ")
