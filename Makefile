@@ -28,8 +28,44 @@ $(VENV)/development: requirements-dev.txt $(VENV)/runtime
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-demo: $(VENV)/runtime
-	$(RUN) -m utils.demo $(DEMO)
+# The demo: each step is the command a user would type; what is done is not done again, and a
+# training that was stopped goes on.
+resume = $(if $(wildcard $(1)),--resume)
+
+demo: $(DEMO)/generated.png $(DEMO)/evaluation/table.md
+	@cat $(DEMO)/evaluation/table.md
+	@echo "Pictures: $(DEMO)/generated.png, $(DEMO)/spectra/contact_sheet_001.png"
+	@echo "Spectra: $(DEMO)/spectra/spectra, catalogue $(DEMO)/spectra/catalogue.fits"
+
+$(DEMO)/survey.h5: $(VENV)/runtime
+	@mkdir -p $(DEMO)
+	$(RUN) -m datasets.mock $@ --count 6000 --seed 1
+
+$(DEMO)/contrastive.done: $(DEMO)/survey.h5
+	$(RUN) train_contrastive.py --config params/demo_contrastive.yml --data.survey $(DEMO)/survey.h5 \
+	    --run.output $(DEMO)/contrastive $(call resume,$(DEMO)/contrastive/last.pt)
+	@touch $@
+
+$(DEMO)/generative.done: $(DEMO)/contrastive.done
+	$(RUN) train_generative.py --config params/demo_generative.yml --data.survey $(DEMO)/survey.h5 \
+	    --diffusion.contrastive $(DEMO)/contrastive/best.pt \
+	    --run.output $(DEMO)/generative $(call resume,$(DEMO)/generative/last.pt)
+	@touch $@
+
+$(DEMO)/cutouts.done: $(DEMO)/survey.h5
+	$(RUN) -m utils.export_cutouts $(DEMO)/survey.h5 $(DEMO)/cutouts --split test --count 16
+	@touch $@
+
+$(DEMO)/spectra/catalogue.fits: $(DEMO)/generative.done $(DEMO)/cutouts.done
+	$(RUN) generate.py $(DEMO)/cutouts --checkpoint $(DEMO)/generative/best.pt \
+	    --output $(DEMO)/spectra $(call resume,$(DEMO)/spectra/generate.json)
+
+$(DEMO)/generated.png: $(DEMO)/spectra/catalogue.fits
+	$(RUN) -m figures.generated $(DEMO)/spectra --survey $(DEMO)/survey.h5 --output $@
+
+$(DEMO)/evaluation/table.md: $(DEMO)/generative.done
+	$(RUN) -m utils.evaluate --checkpoint $(DEMO)/generative/best.pt --survey $(DEMO)/survey.h5 \
+	    --output $(DEMO)/evaluation --galaxies 160
 
 test: $(VENV)/development
 	$(RUN) -m pytest -q -n 2

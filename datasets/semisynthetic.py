@@ -27,8 +27,13 @@ from datasets.mock import images
 from datasets.mock.catalogue import arcsec_per_kpc, distance_modulus
 from datasets.photometry import SDSS_BANDS
 from datasets.sdss import SpectraCollection, SpectrumFileError, read_spectra_collection
-from datasets.spectra import METHOD_GRID, Preparation, PreparedSpectrum, SpectrumError
-from datasets.spectra import prepare_spectrum
+from datasets.spectra import (
+    METHOD_GRID,
+    Preparation,
+    PreparedSpectrum,
+    SpectrumError,
+    prepare_spectrum,
+)
 from datasets.survey import SurveyWriter
 
 BLOCK = 32
@@ -55,7 +60,8 @@ def make_semisynthetic(
     """Write the survey file ``path`` from the spectra collection ``spectra``.
 
     Arguments: ``spectra`` an HDF5 file as ``read_spectra_collection`` takes it, with columns
-    ``calibflux`` and ``spectroflux`` (N, 5) nanomaggies, ``morph`` and ``sn``; ``seed`` ≥ 0 of the shapes and the noise.
+    ``calibflux`` and ``spectroflux`` (N, 5) nanomaggies, ``morph`` and ``sn``; ``seed`` ≥ 0 of the
+    shapes and the noise.
     Returns what was skipped: rows with specobjid, row and reason, also in ``PATH.skipped.csv``.
     Raises FileExistsError if ``path`` exists and ``overwrite`` is not set, SpectrumFileError for
     a file of another kind.
@@ -204,9 +210,7 @@ def render(
     nucleus = np.zeros_like(blue)
     mixture = np.concatenate([red * np.ones_like(YOUNG_COLOUR), blue, nucleus], axis=1)
     fluxes = mixture * (fibre / (mixture * shares).sum(axis=1))[:, None]
-    return images.add_noise(
-        images.render(maps, fluxes, psf, images.neighbours(streams)), streams
-    )
+    return images.add_noise(images.render(maps, fluxes, psf, images.neighbours(streams)), streams)
 
 
 def _list_skipped(path: Path, skipped: list[dict]) -> None:
