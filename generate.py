@@ -25,8 +25,7 @@ from pathlib import Path
 from datasets.cutouts import CutoutError, CutoutFormat, CutoutReader
 from utils.bulk import BulkRun
 from utils.config import SamplingConfig
-from utils.evaluate import sampling_of
-from utils.generation import Pipeline, make_sampler
+from utils.generation import Pipeline, make_sampler, sampling_of
 from utils.networks import TrainedGenerator, load_generator
 from utils.runs import RunError, code_version, file_digest, pick_device
 from utils.spectrum_files import Provenance
@@ -57,8 +56,18 @@ def _parser() -> argparse.ArgumentParser:
     drawing = parser.add_argument_group("drawing (default: as the checkpoint was trained)")
     drawing.add_argument("--candidates", type=int, help="candidate spectra per galaxy")
     drawing.add_argument("--keep", type=int, help="candidates written, best first (all)")
+    drawing.add_argument(
+        "--mean-of-best", type=int, help="candidates, best first, whose mean is written (all)"
+    )
     drawing.add_argument("--sampler", choices=["dpm", "ddim", "ancestral"])
     drawing.add_argument("--steps", type=int, help="sampling steps of dpm and ddim")
+    drawing.add_argument(
+        "--redshift",
+        type=redshift,
+        default="drawn",
+        help="drawn from the image for each candidate, free, given with the cutouts (REDSHIFT in "
+        "their headers, or an array redshift), or a number (%(default)s)",
+    )
     drawing.add_argument("--seed", type=int, default=1, help="seed of the noise (%(default)s)")
     files = parser.add_argument_group("about the cutouts, where their headers do not say it")
     files.add_argument("--bands", help="bands of the files in their order, e.g. u,g,r,i,z")
@@ -75,6 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on with a stopped run")
     parser.add_argument("--dry-run", action="store_true", help="check, print the plan, stop")
     return parser
+
+
+def redshift(text: str) -> str:
+    """`drawn`, `free`, `given`, or a redshift, checked."""
+    if text not in ("drawn", "free", "given") and not 0 <= float(text) < 20:
+        raise ValueError(text)
+    return text
 
 
 def generate(options: argparse.Namespace) -> int:
@@ -96,6 +112,11 @@ def generate(options: argparse.Namespace) -> int:
     kept = options.keep or sampling.candidates
     if not 1 <= kept <= sampling.candidates:
         raise RunError(f"--keep {kept} of {sampling.candidates} candidates: keep 1 to all of them")
+    if not 1 <= (sampling.mean_of_best or sampling.candidates) <= sampling.candidates:
+        raise RunError(
+            f"the mean of the best {sampling.mean_of_best} of {sampling.candidates} candidates: "
+            "give another --mean-of-best, or more --candidates"
+        )
     run = BulkRun(
         Path(options.output),
         pipeline,
@@ -104,7 +125,9 @@ def generate(options: argparse.Namespace) -> int:
         kept,
         options.batch_size,
         not options.no_pictures,
+        options.redshift,
     )
+    check_redshift(pipeline, options.redshift)
     print_plan(run, reader, sampling, options)
     if options.dry_run:
         return 0
@@ -113,6 +136,7 @@ def generate(options: argparse.Namespace) -> int:
         "sampling": asdict(sampling),
         "keep": kept,
         "seed": options.seed,
+        "redshift": options.redshift,
         "bands": options.bands,
         "pixel_scale": options.pixel_scale,
         "unit": options.unit,
@@ -120,6 +144,18 @@ def generate(options: argparse.Namespace) -> int:
     run.open(settings, options.resume)
     run.run(reader)
     return finish(run, reader, options)
+
+
+def check_redshift(pipeline: Pipeline, wanted: str) -> None:
+    """Refuse redshifts that the network does not take, or was not trained for."""
+    stage = pipeline.stages[0]
+    if wanted in ("drawn", "free"):
+        return
+    if stage.head is None:
+        raise RunError("this network leaves the redshift free: it takes no --redshift")
+    lowest, highest = stage.about["redshifts"]
+    if wanted != "given" and not lowest <= float(wanted) <= highest:
+        raise RunError(f"--redshift {wanted}: trained for {lowest:.4f} to {highest:.4f}")
 
 
 def cutout_format(stage: TrainedGenerator, options: argparse.Namespace) -> CutoutFormat:
@@ -150,6 +186,7 @@ def provenance(
         code_version=code_version(),
         normalisation=f"{preparation.normalisation} of {first:g}-{last:g} Angstrom",
         smoothing_sigma_angstrom=preparation.smoothing_sigma_angstrom,
+        averaged=sampling.mean_of_best,
     )
 
 

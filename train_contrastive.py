@@ -17,11 +17,17 @@ import sys
 from ignite import distributed as idist
 from ignite.utils import manual_seed
 
-from datasets.images import ImageTransform
 from utils.config import ContrastiveConfig, Flags, parse, to_dict
 from utils.contrastive_stage import ContrastiveTask
-from utils.launch import describe_plan, launch, open_survey, start, training_split
-from utils.networks import build_contrastive, describe
+from utils.launch import (
+    describe_plan,
+    launch,
+    open_survey,
+    start,
+    start_from,
+    training_split,
+)
+from utils.networks import build_contrastive, build_images, describe
 from utils.runs import SurveyDescription, pick_device
 
 
@@ -36,11 +42,13 @@ def run(rank: int, config: ContrastiveConfig, flags: Flags) -> None:
     device = idist.device() if idist.get_world_size() > 1 else pick_device(config.run.device)
     survey = open_survey(config.data)
     training, spectra = training_split(survey, config.data)
-    images = ImageTransform(config.towers.stretch, survey.image_mean, survey.image_sigma)
+    images = build_images(config.towers, survey)
     manual_seed(config.run.seed)
     network = build_contrastive(
         config.towers, len(survey.bands), spectra.channels, spectra.length
     ).to(device)
+    if config.run.start_from:
+        start_from(config.run.start_from, "contrastive", network)
     description = describe(
         "contrastive", to_dict(config), SurveyDescription.of(survey), images, spectra
     )

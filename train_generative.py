@@ -25,10 +25,12 @@ from utils.launch import (
     describe_plan,
     launch,
     open_survey,
+    redshift_range,
     start,
+    start_from,
     training_split,
 )
-from utils.networks import build_denoiser, describe, load_contrastive
+from utils.networks import build_denoiser, describe, load_contrastive, takes_redshift
 from utils.runs import SurveyDescription, pick_device
 
 
@@ -46,10 +48,14 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     check_towers(towers, survey, config)
     training, spectra = training_split(survey, config.data)
     manual_seed(config.run.seed)
-    network = build_denoiser(config, towers.network, spectra).to(device)
+    redshifts = redshift_range(survey, training) if takes_redshift(config) else None
+    network = build_denoiser(config, towers.network, spectra, redshifts).to(device)
+    if config.run.start_from:
+        start_from(config.run.start_from, "generative", network)
     description = describe(
         "generative", to_dict(config), SurveyDescription.of(survey), towers.images, spectra
     )
+    description["redshifts"] = redshifts
     describe_plan(config, survey, training, network, device)
     if flags.dry_run:
         return

@@ -62,8 +62,10 @@ def iterate_images(
                 raise CubeError(f"{path}: cube {shape} is not (N, height, width, {len(BANDS)})")
             if archive.getinfo("cube.npy").compress_type == zipfile.ZIP_STORED:
                 offset = _member_offset(path, archive.getinfo("cube.npy")) + member.tell()
-                cube = np.memmap(path, dtype, "r", offset, shape)
-                blocks = (cube[part] for part in _parts(rows, batch_size))
+                blocks = (  # mapped anew for each block: pages read before do not stay resident
+                    np.memmap(path, dtype, "r", offset, shape)[part]
+                    for part in _parts(rows, batch_size)
+                )
             else:
                 blocks = _stream(member, shape[1:], dtype, rows, batch_size)
             for block in blocks:

@@ -21,7 +21,8 @@ above; the sky stays at 0 and a pixel of one σ_b at 1 in both, so that values a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 STRETCHES = ("linear", "asinh")
+BLOCK_ROWS = 256  # images held at a time while their statistics are computed
 ASINH_SOFTENING = 0.1  # k: where the stretch turns from linear to logarithmic, in σ of the band
+
+#: Mean and σ of ImageNet's pictures, R G B, values 0 … 1 (PyTorch's documentation of torchvision).
+IMAGENET_MEAN, IMAGENET_SIGMA = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 #: Bands shown as red, green and blue, the first set of which an image has all members, with the
 #: factors that make a galaxy of average colour (g − r = 0.7, r − i = 0.35, r − z = 0.6) grey-gold.
@@ -133,6 +138,32 @@ class ImageTransform:
     @classmethod
     def from_dict(cls, state: dict) -> ImageTransform:
         return cls(**state)
+
+
+def image_statistics(images: Any, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and σ per band over the used images: two streaming passes in float64.
+
+    Args:
+        images: (N, bands, H, W), an array or an HDF5 data set.
+        used: (N,) bool, e.g. the training split.
+    Returns:
+        Two arrays (bands,) float64.
+    Raises:
+        ValueError: if none is used.
+    """
+    if not used.any():
+        raise ValueError("the training split is empty: add galaxies or change the fractions")
+
+    def mean_of(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        total = np.zeros(images.shape[1])
+        for start in range(0, len(images), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            block = images[rows][used[rows]].astype(np.float64)
+            total += function(block).sum(axis=(0, 2, 3))
+        return total / (used.sum() * images.shape[2] * images.shape[3])
+
+    mean = mean_of(lambda block: block)
+    return mean, np.sqrt(mean_of(lambda block: (block - mean[:, None, None]) ** 2))
 
 
 def _interpolation_matrix(size: int, target: int) -> Tensor:

@@ -6,17 +6,23 @@ never moves one. Repeat observations are one galaxy: everything linked by separa
 (Steele, Lea & Flood 2014), u = h(identifier ⊕ h(seed)) / 2^64 is uniform in [0, 1):
 
     u < v: validation;   v ≤ u < v + t: test;   otherwise: training
+
+The published split depends on the order of the galaxies instead: see ``original_split``.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
+EXCLUDED = -1  # in none of them
 REPEAT_RADIUS_ARCSEC = 2.0
+ORIGINAL_SEED = 1
+ORIGINAL_VALIDATION = 512  # galaxies
 
 
 def assign_splits(
@@ -47,6 +53,35 @@ def assign_splits(
     split[uniform < validation + test] = SPLITS["test"]
     split[uniform < validation] = SPLITS["validation"]
     return split
+
+
+def original_split(positive: np.ndarray) -> np.ndarray:
+    """(N,) int8 values of ``SPLITS``, or ``EXCLUDED``: the split of the published code.
+
+    ``positive`` (N,) bool: the spectrum is positive everywhere, in the published order of galaxies;
+    others are in no split. Of the n positive ones, two draws of ``torch.randperm`` with seed 1 take
+    m = int(0.1 n + 512) from the end of the first, and of these 512 for validation.
+
+    Raises ValueError when fewer than 570 are positive: then n ≤ m, and nothing is left to train on.
+    """
+    rows = np.flatnonzero(positive)
+    held_out = int(0.1 * len(rows) + ORIGINAL_VALIDATION)
+    if len(rows) <= held_out:
+        raise ValueError(
+            f"{len(rows)} galaxies with positive spectra are too few for the original's split, "
+            f"which holds out {held_out}: use the default split"
+        )
+    order = rows[_permutation(len(rows))]
+    rest = order[-held_out:][_permutation(held_out)]
+    split = np.full(len(positive), EXCLUDED, dtype=np.int8)
+    split[order[:-held_out]] = SPLITS["train"]
+    split[rest[:ORIGINAL_VALIDATION]] = SPLITS["validation"]
+    split[rest[ORIGINAL_VALIDATION:]] = SPLITS["test"]
+    return split
+
+
+def _permutation(count: int) -> np.ndarray:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(ORIGINAL_SEED)).numpy()
 
 
 def _sky_groups(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:

@@ -25,13 +25,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from .images import image_statistics
 from .spectra import Preparation, WavelengthGrid
-from .splits import SPLITS, assign_splits
+from .splits import SPLITS, assign_splits, original_split
 from .survey_dataset import SurveyDataset, read_rows
 
 SCHEMA = "galaxy-spectrum survey"
 SCHEMA_VERSION = 1
-BLOCK_ROWS = 256  # rows held at a time while the statistics are computed
 
 
 class SurveyError(ValueError):
@@ -44,8 +44,10 @@ class SurveyWriter:
     The file appears under its name only when the ``with`` block ends without an exception.
 
     bands: names in the order of the image axis; pixel_scale_arcsec: per pixel, > 0;
-    provenance: JSON-able facts about the origin; seed, fractions: see ``splits``.
-    Raises FileExistsError if ``path`` exists and ``overwrite`` is not set.
+    provenance: JSON-able facts about the origin; seed, fractions: see ``splits``; split_rule:
+    "sky", or "original" for the published split, which goes by the order of the galaxies and needs
+    no coordinates: those that are not known may be NaN.
+    Raises ValueError for another rule, FileExistsError if ``path`` exists without ``overwrite``.
     """
 
     def __init__(
@@ -60,14 +62,18 @@ class SurveyWriter:
         provenance: dict | None = None,
         seed: int = 1,
         fractions: tuple[float, float] = (0.05, 0.10),
+        split_rule: str = "sky",
         overwrite: bool = False,
     ) -> None:
+        if split_rule not in ("sky", "original"):
+            raise ValueError(f"split_rule is 'sky' or 'original', not {split_rule!r}")
         self.path = Path(path)
         if self.path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists: choose another name or remove it first")
         self._partial = self.path.with_name(f".{self.path.name}.partial")
         self._bands, self._grid = tuple(bands), grid
-        self._seed, self._fractions = seed, tuple(fractions)
+        self._split_rule = split_rule
+        self._positive: list[np.ndarray] = []  # (n,) bool of each piece
         self._rows = 0
         self._settings = {
             "bands": list(bands),
@@ -78,6 +84,7 @@ class SurveyWriter:
             "provenance": provenance or {},
             "seed": seed,
             "fractions": list(fractions),
+            "split_rule": split_rule,
         }
 
     def __enter__(self) -> SurveyWriter:
@@ -136,6 +143,7 @@ class SurveyWriter:
             self._columns[name].resize(total, axis=0)
             self._columns[name][self._rows : total] = value
         self._rows = total
+        self._positive.append((spectra > 0).all(axis=1))
 
     def _check(self, images, spectra, catalogue) -> None:
         if images.ndim != 4 or images.shape[1] != len(self._bands):
@@ -148,7 +156,7 @@ class SurveyWriter:
             values = np.asarray(catalogue.get(name))
             if values.dtype.kind not in kinds or values.dtype.itemsize != 8:
                 raise ValueError(f"catalogue[{name!r}] is {values.dtype}: it must have 64 bits")
-            if not np.isfinite(values).all():
+            if self._split_rule == "sky" and not np.isfinite(values).all():
                 raise ValueError(f"catalogue[{name!r}] must be finite")
 
     def _create(self, name: str, value: np.ndarray) -> h5py.Dataset:
@@ -165,32 +173,23 @@ class SurveyWriter:
     def _finish(self) -> None:
         if self._rows == 0:
             raise SurveyError(f"{self.path}: no galaxy was appended, nothing is written")
-        keys = (self._file[f"catalogue/{name}"][:] for name in ("identifier", "ra", "dec"))
-        split = assign_splits(*keys, self._seed, self._fractions)
+        try:
+            split = self._split()
+            mean, sigma = image_statistics(self._file["images"], split == SPLITS["train"])
+        except ValueError as error:
+            raise SurveyError(f"{self.path}: {error}") from error
         self._file["catalogue/split"] = split
-        mean, sigma = _image_statistics(self._file["images"], split == SPLITS["train"])
         self._file["statistics/image_mean"], self._file["statistics/image_sigma"] = mean, sigma
         self._file.close()
         with open(self._partial, "rb") as written:
             os.fsync(written.fileno())
         os.replace(self._partial, self.path)
 
-
-def _image_statistics(images: h5py.Dataset, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and σ per band over the used rows: two streaming passes in float64."""
-    if not used.any():
-        raise SurveyError("the training split is empty: add galaxies or change the fractions")
-
-    def mean_of(function) -> np.ndarray:
-        total = np.zeros(images.shape[1])
-        for start in range(0, len(images), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            block = images[rows][used[rows]].astype(np.float64)
-            total += function(block).sum(axis=(0, 2, 3))
-        return total / (used.sum() * images.shape[2] * images.shape[3])
-
-    mean = mean_of(lambda block: block)
-    return mean, np.sqrt(mean_of(lambda block: (block - mean[:, None, None]) ** 2))
+    def _split(self) -> np.ndarray:
+        if self._split_rule == "original":
+            return original_split(np.concatenate(self._positive))
+        keys = (self._file[f"catalogue/{name}"][:] for name in ("identifier", "ra", "dec"))
+        return assign_splits(*keys, self._settings["seed"], self._settings["fractions"])
 
 
 class Survey:

@@ -1,11 +1,12 @@
 """From prepared spectra to what networks see, and back.
 
-A network of resolution *low*, *super* or *full* sees x = (T(f) − μ)/σ, with f the prepared
-linear flux (P = 4500 px), T a flux transform, and μ, σ of the training spectra:
+A network of resolution *low*, *super*, *full* or *direct* sees x = (T(f) − μ)/σ, with f the
+prepared linear flux (P = 4500 px), T a flux transform, and μ, σ of the training spectra:
 
     low     every eighth pixel          (1, 563)   pixel k is pixel 8k of the grid: aligned
     super   all pixels                  (1, 4500)
     full    all, as interleaved phases  (8, 563)   phase k holds the pixels k, k + 8, k + 16, …
+    direct  all pixels                  (1, P)     as *super*, but in one stage: nothing is given
 
 Shapes: ... any leading dimensions, P pixels of the grid, C channels, L their length.
 """
@@ -22,7 +23,7 @@ from torch import Tensor
 from .spectra import METHOD_GRID, WavelengthGrid
 
 PHASES = 8  # pixels of the full grid per low-resolution pixel
-RESOLUTIONS = ("low", "super", "full")
+RESOLUTIONS = ("low", "super", "full", "direct")
 CHUNK_ROWS = 1024  # spectra held in float64 at a time while fitting
 
 #: Prepared flux below this (2 % of the continuum) is noise about a level that no logarithm can
@@ -59,7 +60,7 @@ def from_phases(x: Tensor, count: int) -> Tensor:
 class SpectrumTransform:
     """T, μ, σ and the arrangement of pixels as one invertible function.
 
-    resolution: "low", "super" or "full" (top of this module).
+    resolution: one of ``RESOLUTIONS`` (top of this module).
     flux: name in ``FLUX_TRANSFORMS``.
     mean, sigma: of T(f); scalars, or per pixel of the output grid; σ > 0.
     grid: of the prepared spectra that ``encode`` takes.
@@ -128,7 +129,8 @@ class SpectrumTransform:
 
     @property
     def length(self) -> int:
-        return self.grid.count if self.resolution == "super" else self.grid.every(PHASES).count
+        every_pixel = self.resolution in ("super", "direct")
+        return self.grid.count if every_pixel else self.grid.every(PHASES).count
 
     def encode(self, flux: Tensor) -> Tensor:
         """Linear flux (..., P) → standardised (..., C, L), float32.
@@ -137,8 +139,7 @@ class SpectrumTransform:
         """
         if self.resolution == "low":
             return self.encode_low(flux)
-        x = (self._transform(flux) - self.mean) / self.sigma  # (..., P)
-        return to_phases(x) if self.resolution == "full" else x.unsqueeze(-2)
+        return self.arrange((self._transform(flux) - self.mean) / self.sigma)
 
     def encode_low(self, flux: Tensor) -> Tensor:
         """Every eighth pixel, standardised: (..., P) or (..., 563) → (..., 1, 563), float32.
@@ -156,9 +157,16 @@ class SpectrumTransform:
 
     def decode(self, x: Tensor) -> Tensor:
         """Standardised (..., C, L) → linear flux (..., output_grid.count)."""
+        return FLUX_TRANSFORMS[self.flux][1](self.in_order(x) * self.sigma + self.mean)
+
+    def arrange(self, values: Tensor) -> Tensor:
+        """Values per pixel of the output grid (..., output_grid.count) → (..., C, L)."""
+        return to_phases(values) if self.resolution == "full" else values.unsqueeze(-2)
+
+    def in_order(self, x: Tensor) -> Tensor:
+        """(..., C, L) → (..., output_grid.count), in order of wavelength: undoes ``arrange``."""
         full = self.resolution == "full"
-        x = from_phases(x, self.grid.count) if full else x.squeeze(-2)
-        return FLUX_TRANSFORMS[self.flux][1](x * self.sigma + self.mean)
+        return from_phases(x, self.grid.count) if full else x.squeeze(-2)
 
     def _select(self, flux: Tensor) -> Tensor:
         """T(f) of the pixels that this resolution has, (..., output_grid.count)."""

@@ -136,6 +136,8 @@ class Denoiser(nn.Module):
         schedule: the noise schedule.
         prediction: what the U-Net predicts, "velocity" or "noise".
         alignment: how a low-resolution spectrum is interpolated, "aligned" or "original".
+        guide: what a redshift (B,) gives the U-Net as further input channels (B, g, L); None for a
+            network that knows no redshift.
 
     Raises:
         ValueError: `prediction` or `alignment` is unknown.
@@ -148,6 +150,7 @@ class Denoiser(nn.Module):
         schedule: NoiseSchedule,
         prediction: str = "velocity",
         alignment: str = "aligned",
+        guide: nn.Module | None = None,
     ):
         super().__init__()
         if prediction not in ("velocity", "noise"):
@@ -159,12 +162,20 @@ class Denoiser(nn.Module):
         self.schedule = schedule
         self.prediction = prediction
         self.alignment = alignment
+        self.guide = guide
 
     def encode(self, images: Tensor) -> Tensor:
         """Condition tokens (B, N, W) of `images` (B, bands, H, W)."""
         return self.condition.tokens(self.condition.features(images))
 
-    def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor, low: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        tokens: Tensor,
+        low: Tensor | None = None,
+        redshift: Tensor | None = None,
+    ) -> Tensor:
         """The U-Net's prediction, noise or velocity.
 
         Args:
@@ -172,20 +183,29 @@ class Denoiser(nn.Module):
             t: times (B,), 0 to T - 1.
             tokens: what `encode` gave (B, N, W).
             low: low-resolution spectra (B, c, l), for super resolution.
+            redshift: redshifts (B,), NaN where unknown, for a network with a guide; None if all are.
 
         Returns:
             (B, C, L).
         """
+        given = [x_t]
         if low is not None:
-            full = UPSAMPLINGS[self.alignment](low, x_t.shape[-1])  # (B, c, L)
-            x_t = torch.cat([x_t, full], dim=1)  # (B, C + c, L)
-        return self.unet(x_t, t, tokens)
+            given.append(UPSAMPLINGS[self.alignment](low, x_t.shape[-1]))  # (B, c, L)
+        if self.guide is not None:
+            unknown = x_t.new_full((len(x_t),), torch.nan)
+            given.append(self.guide(unknown if redshift is None else redshift))  # (B, g, L)
+        return self.unet(torch.cat(given, dim=1), t, tokens)
 
     def estimate(
-        self, x_t: Tensor, t: Tensor, tokens: Tensor, low: Tensor | None = None
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        tokens: Tensor,
+        low: Tensor | None = None,
+        redshift: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Estimates of ε and x_0, (B, C, L) each, float32; arguments as in `forward`."""
-        prediction = self(x_t, t, tokens, low).float()
+        prediction = self(x_t, t, tokens, low, redshift).float()
         if self.prediction == "velocity":
             return self.schedule.from_velocity(prediction, x_t, t)
         return self.schedule.from_noise(prediction, x_t, t)
@@ -216,6 +236,7 @@ class DenoisingLoss(nn.Module):
         generator: torch.Generator,
         low: Tensor | None = None,
         weights: Tensor | None = None,
+        redshift: Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch.
 
@@ -239,7 +260,7 @@ class DenoisingLoss(nn.Module):
             low = low + self.low_noise * level * _normal(low, generator)
         x_t = schedule.q_sample(clean, t, noise)
         tokens = self.denoiser.condition.tokens(features)
-        prediction = self.denoiser(x_t, t, tokens, low).float()
+        prediction = self.denoiser(x_t, t, tokens, low, redshift).float()
         if self.denoiser.prediction == "velocity":
             target = schedule.velocity(clean, t, noise)
         else:

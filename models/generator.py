@@ -30,6 +30,16 @@ def row_seed(seed: int, key: str, candidate: int) -> int:
     return int.from_bytes(digest, "little")
 
 
+def uniform_shares(seed: int, keys: Sequence[str], count: int) -> Tensor:
+    """A number in [0, 1) per object and candidate (B, P), a pure function of both and `seed`."""
+
+    def share(key: str, candidate: int) -> Tensor:
+        seeded = torch.Generator().manual_seed(row_seed(seed, f"{key}/redshift", candidate))
+        return torch.rand((), generator=seeded)
+
+    return torch.tensor([[share(key, candidate) for candidate in range(count)] for key in keys])
+
+
 class RowNoise:
     """Standard normal noise in which every row has its own generator.
 
@@ -62,6 +72,7 @@ def generate_candidates(
     count: int,
     seed: int,
     low: Tensor | None = None,
+    redshift: Tensor | None = None,
     rows_at_once: int = 64,
     bfloat16: bool = False,
     progress: Callable[[], object] | None = None,
@@ -78,6 +89,7 @@ def generate_candidates(
         seed: seed of the run.
         low: kept low-resolution candidates (B, K, c, l), for super resolution; each guides an equal
             share of the P candidates.
+        redshift: redshift of every candidate (B, P), for a denoiser that takes one.
         rows_at_once: candidates that go through the network together; sets the memory needed.
         bfloat16: run the network in mixed precision.
         progress: called after every step of the sampler, for `rows_at_once` candidates at a time.
@@ -98,7 +110,8 @@ def generate_candidates(
         for rows in torch.arange(len(images) * count).split(rows_at_once):
             owner, candidate = rows // count, rows % count
             guide = None if low is None else low[owner, candidate * low.shape[1] // count]
-            estimate = partial(denoiser.estimate, tokens=tokens[owner], low=guide)
+            given = None if redshift is None else redshift.flatten()[rows.to(redshift.device)]
+            estimate = partial(denoiser.estimate, tokens=tokens[owner], low=guide, redshift=given)
             names = [(keys[row // count], row % count) for row in rows.tolist()]
             noise = RowNoise(seed, names, shape)
             start = noise().to(images)  # (rows, C, L)

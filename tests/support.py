@@ -43,7 +43,7 @@ def make_tiny_survey(path: Path, count: int = TINY_GALAXIES, seed: int = 0) -> P
                 "identifier": np.arange(count, dtype=np.int64),
                 "ra": np.linspace(10.0, 50.0, count),
                 "dec": np.zeros(count),
-                "z": np.full(count, 0.1),
+                "z": np.linspace(0.05, 0.15, count),
             },
             np.ones(count),
             truth={"noiseless": noiseless.astype(np.float32)},

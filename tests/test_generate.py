@@ -152,6 +152,24 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert len(Table.read(tmp_path / "out" / "catalogue.fits")) == 4
 
 
+def test_redshifts_are_drawn_from_the_image_unless_told_otherwise(
+    generated, cutouts, tiny_generator, tmp_path, capsys
+):
+    for spectrum in spectra(generated).values():
+        edges, probability = spectrum.redshift_pdf
+        assert probability.sum() == pytest.approx(1, abs=1e-4)
+        inside = (spectrum.redshifts >= edges[0]) & (spectrum.redshifts <= edges[-1])
+        assert inside.all() and len(set(spectrum.redshifts)) == 3
+    run(cutouts, tiny_generator, tmp_path / "free", "--no-pictures", "--redshift", "free")
+    assert all(np.isnan(s.redshifts).all() for s in spectra(tmp_path / "free").values())
+    run(cutouts, tiny_generator, tmp_path / "given", "--no-pictures", "--redshift", "0.1")
+    given = spectra(tmp_path / "given")
+    assert all(np.all(s.redshifts == np.float32(0.1)) for s in given.values())
+    capsys.readouterr()
+    assert run(cutouts, tiny_generator, tmp_path / "far", "--redshift", "2.0") == 2
+    assert "--redshift 2.0: trained for" in capsys.readouterr().err
+
+
 def test_output_is_not_overwritten(generated, cutouts, tiny_generator, capsys):
     assert run(cutouts, tiny_generator, generated) == 2
     assert "--resume" in capsys.readouterr().err

@@ -54,6 +54,8 @@ class BulkRun:
         kept: Candidates that are written, of the `provenance.drawn` drawn.
         batch: Galaxies at once.
         pictures: Draw a picture per galaxy and contact sheets.
+        redshift: `drawn` from the image, left `free`, `given` with the cutouts (drawn where it is
+            not), or a number for all.
     """
 
     folder: Path
@@ -63,6 +65,7 @@ class BulkRun:
     kept: int
     batch: int = 8
     pictures: bool = True
+    redshift: str = "drawn"
     rejects: list[Rejected] = field(default_factory=list)
     assumed: Counter = field(default_factory=Counter)
 
@@ -126,6 +129,7 @@ class BulkRun:
             count=self.provenance.drawn,
             seed=self.provenance.seed,
             sampler=self.sampler,
+            redshift=self._redshifts(cutouts),
         )
         for number, cutout in enumerate(cutouts):
             flux, order = drawn.flux[number], drawn.order[number]
@@ -143,11 +147,23 @@ class BulkRun:
                 dec=cutout.dec,
                 identifier=cutout.identifier,
                 redshift=cutout.redshift,
+                redshifts=drawn.redshift[number],
+                redshift_pdf=drawn.redshift_pdf_of(number),
             )
             write_spectrum(self.spectrum_path(cutout.name), spectrum)
             if self.pictures:
                 self._draw(cutout, spectrum)
             bar.update()
+
+    def _redshifts(self, cutouts: Sequence[Cutout]) -> torch.Tensor | None:
+        """What `Pipeline.generate` is to make of the galaxies' redshifts."""
+        if self.redshift == "drawn":
+            return None
+        if self.redshift == "free":
+            return torch.full((len(cutouts),), torch.inf)
+        if self.redshift == "given":
+            return torch.tensor([cutout.redshift for cutout in cutouts])
+        return torch.full((len(cutouts),), float(self.redshift))
 
     def _scale(self, image: np.ndarray, flux: np.ndarray) -> float | None:
         """1e-17 erg/s/cm²/Å per normalised unit, from the image's own photometry."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-Resolution = Literal["low", "super", "full"]
+Resolution = Literal["low", "super", "full", "direct"]
 
 
 @dataclass
@@ -21,10 +21,9 @@ class DataConfig:
     """What is read, and how it is turned into tensors.
 
     Args:
-        survey: Survey file (HDF5) to train on; see `python -m datasets.mock --help` and
-            `python -m utils.build_survey --help` for how to make one.
+        survey: Survey file (HDF5), from `python -m datasets.mock` or `utils.build_survey`.
         resolution: `full`: 4500 px as 8 interleaved phases; `low`: every 8th pixel (563 px);
-            `super`: 4500 px, given the 563 px (second stage of the cascade).
+            `super`: 4500 px, given the 563 px (second stage of the cascade); `direct`: all pixels.
         flux: Flux transform before standardisation: `log` (with a floor), `asinh`,
             `log_positive` (published; needs `positive_only`), or none.
         standardise: Mean and sigma of the transformed flux: `global` numbers, per `pixel`, or none.
@@ -52,8 +51,8 @@ class OptimiserConfig:
         learning_rate: Learning rate after the warm-up.
         final_learning_rate: Learning rate of the last iteration (linear decay).
         warmup_iterations: Iterations over which the rate rises linearly from zero.
-        weight_decay: Weight decay: coupled (L2, Adam) or decoupled, see `decoupled`.
-        decoupled: Decoupled weight decay (AdamW) instead of Adam's.
+        weight_decay: Weight decay, coupled (L2) as in Adam.
+        decoupled: Decoupled weight decay (AdamW) instead.
         gradient_clip: Largest norm of the gradient; 0 switches clipping off.
         ema_decay: Decay per iteration of the exponential moving average of the weights; it
             grows from 0.1 as (1 + n) / (10 + n) to this value. 0 switches averaging off.
@@ -77,6 +76,7 @@ class RunConfig:
     Args:
         output: Run directory, made new; environment variables are expanded. An existing run is
             never overwritten: see `--resume`.
+        start_from: Checkpoint of the same stage and sizes whose weights are trained further.
         seed: Seed of initial weights, order, augmentation and noise.
         device: `auto` (CUDA, then CPU), `cpu`, `cuda`, `cuda:1`, …
         precision: `bfloat16` computes the networks in bfloat16 where that is safe (autocast).
@@ -88,6 +88,7 @@ class RunConfig:
     """
 
     output: str = "runs/run"
+    start_from: str | None = None
     seed: int = 1
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -103,6 +104,7 @@ class TowersConfig:
 
     Args:
         stretch: Stretch of the images: `asinh` (keeps faint outskirts) or `linear` (published).
+        image_statistics: Mean and sigma of the images: the `survey`'s, or `imagenet`'s (RGB).
         image_depth: Depth of the image ResNet.
         image_width: Channels of its first stage (torchvision's networks have 64).
         imagenet_weights: Local file with torchvision's ImageNet weights of that depth.
@@ -117,6 +119,7 @@ class TowersConfig:
     """
 
     stretch: Literal["asinh", "linear"] = "asinh"
+    image_statistics: Literal["survey", "imagenet"] = "survey"
     image_depth: Literal[18, 34, 50] = 50
     image_width: int = 64
     imagenet_weights: str | None = None
@@ -152,26 +155,26 @@ class DiffusionConfig:
     Args:
         contrastive: Checkpoint of the contrastive stage: the frozen image tower is the
             condition, both towers rank the candidates. Its resolution has to be the same.
-        condition: `frozen`: the contrastive image tower; `joint`: a ResNet-18 trained inside
-            the U-Net (published).
-        condition_views: Augmented views of each training image whose frozen features are
-            computed once, before training; 0 encodes a new view at each step.
+        condition: `frozen`: the contrastive image tower; `joint`: a ResNet of its own (published).
+        condition_depth: Depth of the `joint` ResNet.
+        condition_views: Augmented views of each image encoded once, ahead; 0: one at each step.
         channels: Channels of the U-Net's first level.
         multipliers: Channels of its levels, in units of `channels`.
-        attention_levels: Levels (from 0) with a transformer block, besides the bottom.
-        condition_width: Width of the condition tokens; `joint` has 512.
-        imagenet_weights: Local file with torchvision's ResNet-18 weights, to start `joint` from.
+        attention_levels: Levels (from 0) with a transformer block; the bottom has one anyway.
+        condition_width: Width of the condition tokens; `joint` has its encoder's.
+        imagenet_weights: Local file with torchvision's ImageNet weights, to start `joint` from.
         time_width: Features of the diffusion time; 4 `channels` by default.
         prediction: What the network predicts: `velocity`, or `noise` (published).
         schedule: Noise schedule.
         steps: Diffusion steps T of the schedule.
-        low_noise: Largest noise added to the low-resolution input in training, in its standard
-            deviations (conditioning augmentation of the super-resolution stage).
+        redshift: `drawn` first, from the image, so that all lines sit at one; `free` (published).
+        low_noise: Largest noise on the low-resolution input in training, in its sigma.
         checkpoint_gradients: Recompute activations in the backward pass to save memory.
     """
 
     contrastive: str = "runs/contrastive/best.pt"
     condition: Literal["frozen", "joint"] = "frozen"
+    condition_depth: Literal[18, 34, 50] = 18
     condition_views: int = 0
     channels: int = 64
     multipliers: tuple[int, ...] = (1, 2, 4, 8)
@@ -182,6 +185,7 @@ class DiffusionConfig:
     prediction: Literal["velocity", "noise"] = "velocity"
     schedule: Literal["cosine", "linear"] = "cosine"
     steps: int = 250
+    redshift: Literal["drawn", "free"] = "drawn"
     low_noise: float = 0.3
     checkpoint_gradients: bool = False
 
@@ -194,12 +198,14 @@ class SamplingConfig:
         sampler: DPM-Solver++(2M), DDIM, or ancestral sampling (published).
         steps: Sampling steps; ancestral sampling always takes all of the schedule.
         candidates: Candidate spectra per galaxy.
+        mean_of_best: Candidates, best first, whose mean is written; null: all of them.
         galaxies: Validation galaxies of a preview.
     """
 
     sampler: Literal["dpm", "ddim", "ancestral"] = "dpm"
     steps: int = 20
     candidates: int = 16
+    mean_of_best: int | None = None
     galaxies: int = 32
 
 
@@ -213,8 +219,8 @@ class GenerativeConfig:
         sampling: Candidates, for previews and as the default of `generate.py`.
         optimiser: The optimiser.
         run: The run.
-        compatibility: `original` computes what the original code computes: its time features,
-            and its misaligned low-resolution input.
+        compatibility: `original` computes what the original code computes: its time features, ᾱ
+            and misaligned low-resolution input; the survey must be prepared its way.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -230,12 +236,7 @@ Config = TypeVar("Config", ContrastiveConfig, GenerativeConfig)
 
 @dataclass
 class Flags:
-    """What a call asks for besides the configuration.
-
-    Args:
-        resume: Go on with the run in `run.output` from its last checkpoint.
-        dry_run: Check everything, print what would be done, and stop.
-    """
+    """What a call asks for besides the configuration: see `parse`."""
 
     resume: bool = False
     dry_run: bool = False

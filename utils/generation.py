@@ -7,15 +7,17 @@ low-resolution candidates each guide P/K of the super-resolution ones.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.contrastive import best_first
-from models.generator import generate_candidates, score_candidates
+from models.generator import generate_candidates, score_candidates, uniform_shares
+from models.redshift import image_features
 from models.samplers import DDIM, Ancestral, DPMSolverPP2M, Sampler
 from utils.config import SamplingConfig
 from utils.networks import TrainedGenerator
@@ -33,12 +35,24 @@ class Candidates:
         scores: (B, P) float32, cosine similarity to the image.
         order: (B, P) int64, candidate numbers, best first.
         wavelength_angstrom: (n,) float64, vacuum, observed frame.
+        redshift: (B, P) float32 that each candidate was drawn for; NaN where it was left free.
+        redshift_pdf: (B, bins) float32, probability of each bin given the image, or None.
+        redshift_edges: (bins + 1,) float32, or None.
     """
 
     flux: np.ndarray
     scores: np.ndarray
     order: np.ndarray
     wavelength_angstrom: np.ndarray
+    redshift: np.ndarray
+    redshift_pdf: np.ndarray | None
+    redshift_edges: np.ndarray | None
+
+    def redshift_pdf_of(self, number: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Edges (bins + 1,) and probabilities (bins,) of one galaxy, or None."""
+        if self.redshift_pdf is None:
+            return None
+        return self.redshift_edges, self.redshift_pdf[number]
 
 
 def make_sampler(config: SamplingConfig) -> Sampler:
@@ -48,11 +62,18 @@ def make_sampler(config: SamplingConfig) -> Sampler:
     return DDIM(config.steps) if config.sampler == "ddim" else Ancestral()
 
 
+def sampling_of(default: SamplingConfig, options: argparse.Namespace) -> SamplingConfig:
+    """The checkpoint's sampling with what a command line says instead."""
+    names = ("sampler", "steps", "candidates", "mean_of_best")
+    given = {name: getattr(options, name, None) for name in names}
+    return replace(default, **{name: v for name, v in given.items() if v is not None})
+
+
 class Pipeline:
     """One trained generator, or a low- and a super-resolution one in cascade.
 
     Args:
-        stages: One generator of resolution `full` or `low`, or one `low` and one `super`.
+        stages: One generator of resolution `full`, `low` or `direct`, or a `low` and a `super` one.
         device: Where to compute.
         precision: `float32` or `bfloat16`.
         rows_at_once: Candidates that go through the network together; sets the memory needed.
@@ -71,10 +92,10 @@ class Pipeline:
         kept_low: int = 2,
     ):
         resolutions = [stage.spectra.resolution for stage in stages]
-        if resolutions not in (["full"], ["low"], ["low", "super"]):
+        if resolutions not in (["full"], ["low"], ["direct"], ["low", "super"]):
             raise RunError(
-                f"checkpoints of resolution {' + '.join(resolutions)}: give one of `full` or "
-                "`low`, or a `low` one and then a `super` one"
+                f"checkpoints of resolution {' + '.join(resolutions)}: give one of `full`, "
+                "`low` or `direct`, or a `low` one and then a `super` one"
             )
         first, last = stages[0].contrastive.survey, stages[-1].contrastive.survey
         if (first.bands, first.pixel_scale_arcsec) != (last.bands, last.pixel_scale_arcsec):
@@ -101,6 +122,7 @@ class Pipeline:
         count: int,
         seed: int,
         sampler: Sampler,
+        redshift: Tensor | None = None,
         progress: Progress | None = None,
     ) -> Candidates:
         """Draw and rank candidates.
@@ -112,15 +134,21 @@ class Pipeline:
             count: Candidates P per galaxy.
             seed: Seed of the noise.
             sampler: How to sample.
+            redshift: (B,) redshifts, where they are known; others are drawn (NaN), or left free
+                (infinite). None draws all, if the network was trained for it.
             progress: Called after every step of the sampler.
         """
-        low = None
+        low, first = None, self.stages[0]
+        images = images.to(self.device)
+        pdf = redshift_pdf(first, images)
+        drawn = draw_redshifts(first, pdf, keys, count, seed, redshift)
         for stage in self.stages:
             flux, scores = sample_stage(
                 stage,
-                images.to(self.device),
+                images,
                 keys,
                 low,
+                drawn,
                 count=count,
                 seed=seed,
                 sampler=sampler,
@@ -129,13 +157,56 @@ class Pipeline:
                 progress=progress,
             )
             order = best_first(scores)
-            low = torch.take_along_dim(flux, order[:, : self.kept_low, None], dim=1)
+            if stage is not self.last:
+                # every kept candidate guides an equal share of the next stage's, at its redshift
+                kept = order[:, : self.kept_low]
+                low = torch.take_along_dim(flux, kept[..., None], dim=1)
+                guides = torch.arange(count, device=kept.device) * kept.shape[1] // count
+                drawn = torch.take_along_dim(drawn, kept, dim=1)[:, guides]
         return Candidates(
             flux.float().cpu().numpy(),
             scores.cpu().numpy(),
             order.cpu().numpy(),
             self.wavelength_angstrom,
+            drawn.cpu().numpy(),
+            None if pdf is None else pdf.exp().cpu().numpy(),
+            None if pdf is None else first.head.edges.cpu().numpy(),
         )
+
+
+@torch.no_grad()
+def redshift_pdf(stage: TrainedGenerator, images: Tensor) -> Tensor | None:
+    """Logarithm of p(z | image) per bin (B, bins) of raw images; None without a head."""
+    if stage.head is None:
+        return None
+    towers = stage.contrastive
+    return stage.head(
+        image_features(towers.network.image_encoder, towers.images.evaluation(images))
+    )
+
+
+def draw_redshifts(
+    stage: TrainedGenerator,
+    pdf: Tensor | None,
+    keys: Sequence[str],
+    count: int,
+    seed: int,
+    redshift: Tensor | None,
+) -> Tensor:
+    """The redshift of every candidate (B, P): given, drawn from `pdf`, or NaN for free.
+
+    Args:
+        pdf: From `redshift_pdf`.
+        redshift: As in `Pipeline.generate`.
+    """
+    if pdf is None:
+        return torch.full((len(keys), count), torch.nan)
+    drawn = stage.head.quantile(pdf, uniform_shares(seed, keys, count).to(pdf))
+    if redshift is None:
+        return drawn
+    given = redshift.to(drawn)[:, None].expand_as(drawn)
+    free = torch.where(given.isinf(), torch.nan, given)
+    return torch.where(given.isnan(), drawn, free)
 
 
 @torch.no_grad()
@@ -144,6 +215,7 @@ def sample_stage(
     images: Tensor,
     keys: Sequence[str],
     low: Tensor | None,
+    redshift: Tensor,
     *,
     count: int,
     seed: int,
@@ -159,6 +231,7 @@ def sample_stage(
         images: (B, bands, H, W) raw images.
         keys: One string per galaxy.
         low: (B, K, 563) linear flux of the low-resolution candidates, for super resolution.
+        redshift: (B, P), from `draw_redshifts`.
         count, seed, sampler, progress: As in `Pipeline.generate`.
         rows_at_once, bfloat16: As in `models.generator.generate_candidates`.
 
@@ -176,6 +249,7 @@ def sample_stage(
         count=count,
         seed=seed,
         low=None if low is None else stage.spectra.encode_low(low),
+        redshift=redshift.to(images.device),
         rows_at_once=rows_at_once,
         bfloat16=bfloat16,
         progress=progress,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import numpy as np
 import torch
 import yaml
 from torch import nn
@@ -15,11 +17,12 @@ from torch import nn
 from datasets.survey import Survey, SurveyError
 from datasets.survey_dataset import SurveyDataset
 from datasets.transforms import SpectrumTransform
+from models.condition import FrozenCondition
 from utils.config import ContrastiveConfig, DataConfig, Flags, GenerativeConfig, to_dict
 from utils.engine import Task, Trainer, training_loader
-from utils.networks import TrainedContrastive
+from utils.networks import TrainedContrastive, trained_weights
 from utils.records import log_to
-from utils.runs import RunError, SurveyDescription, open_run
+from utils.runs import RunError, SurveyDescription, open_run, read_checkpoint
 
 LOGGER = logging.getLogger("spectra")
 Config = ContrastiveConfig | GenerativeConfig
@@ -92,6 +95,21 @@ def _blocks(rows: Any) -> list[Any]:
     return [rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS)]
 
 
+def redshift_range(survey: Survey, training: SurveyDataset) -> tuple[float, float]:
+    """Lowest and highest catalogue redshift of the training galaxies.
+
+    Raises:
+        RunError: the catalogue has none.
+    """
+    redshift = survey.catalogue.get("z", np.full(len(survey), np.nan))[training.rows]
+    if not np.isfinite(redshift).all():
+        raise RunError(
+            f"{survey.path}: no redshift z for every training galaxy; train with "
+            "--diffusion.redshift free"
+        )
+    return float(redshift.min()), float(redshift.max())
+
+
 def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeConfig) -> None:
     """Raise RunError where the contrastive checkpoint does not fit survey or configuration."""
     here, then = SurveyDescription.of(survey), towers.survey
@@ -101,11 +119,46 @@ def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeC
                 f"{config.diffusion.contrastive} was trained with {name} = {getattr(then, name)}, "
                 f"{survey.path} has {getattr(here, name)}"
             )
+    smoothed = here.preparation.smoothing_sigma_angstrom > 0
+    if config.compatibility == "original" and smoothed and here.preparation.edges != "zero":
+        raise RunError(
+            f"compatibility: original takes spectra smoothed as the original's, {survey.path} has "
+            "others: build it again with --preparation original"
+        )
     if towers.spectra.resolution != config.data.resolution:
         raise RunError(
             f"{config.diffusion.contrastive} was trained at resolution "
             f"{towers.spectra.resolution}; data.resolution is {config.data.resolution}"
         )
+
+
+def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
+    """Give `network` the trained weights of a checkpoint of another run, to train them further.
+
+    A frozen image tower, redshift templates and the noise schedule stay those that the network was
+    built with.
+
+    Raises:
+        RunError: as `read_checkpoint`; or the checkpoint's network has other sizes.
+    """
+    weights, own = trained_weights(read_checkpoint(path, kind)), network.state_dict()
+    frozen = isinstance(getattr(network, "condition", None), FrozenCondition)
+    built_with = ("schedule.", "guide.", *(("condition.image_encoder.",) if frozen else ()))
+    shapes, own_shapes = (
+        {name: w.shape for name, w in state.items() if not name.startswith(built_with)}
+        for state in (weights, own)
+    )
+    differing = sorted(
+        name
+        for name in shapes.keys() | own_shapes.keys()
+        if shapes.get(name) != own_shapes.get(name)
+    )
+    if differing:
+        raise RunError(
+            f"{path}: its network is another than the configuration's ({len(differing)} weights "
+            f"differ, such as {differing[0]}): run.start_from needs the same sizes and bands"
+        )
+    network.load_state_dict(own | {name: weights[name] for name in shapes})
 
 
 def describe_plan(

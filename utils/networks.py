@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from datasets.images import ImageTransform
+from datasets.images import IMAGENET_MEAN, IMAGENET_SIGMA, ImageTransform
+from datasets.survey import Survey
 from datasets.transforms import SpectrumTransform
 from models.condition import FrozenCondition, JointCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser, NoiseSchedule
 from models.image_encoder import ImageEncoder
+from models.redshift import TEMPLATES, RedshiftGuide, RedshiftHead, rest_grid
 from models.spectrum_encoder import SpectrumEncoder
 from models.unet import SpectrumUNet
 from utils.config import (
@@ -25,7 +28,23 @@ from utils.config import (
 )
 from utils.runs import CHECKPOINT_FORMAT, RunError, SurveyDescription, code_version, read_checkpoint
 
-JOINT_DEPTH = 18  # the condition encoder inside the published U-Net
+COLOUR_BANDS = ("R", "G", "B")  # of the pictures that ImageNet's statistics are for
+
+
+def build_images(config: TowersConfig, survey: Survey) -> ImageTransform:
+    """The transform in front of the image tower.
+
+    Raises:
+        RunError: ImageNet's statistics are asked for, and the images are no colour pictures.
+    """
+    if config.image_statistics == "survey":
+        return ImageTransform(config.stretch, survey.image_mean, survey.image_sigma)
+    if survey.bands != COLOUR_BANDS:
+        raise RunError(
+            f"towers.image_statistics: imagenet is for pictures in R, G, B; {survey.path} has "
+            f"{', '.join(survey.bands)}: use survey"
+        )
+    return ImageTransform(config.stretch, IMAGENET_MEAN, IMAGENET_SIGMA)
 
 
 def build_contrastive(
@@ -57,7 +76,10 @@ def build_contrastive(
 
 
 def build_denoiser(
-    config: GenerativeConfig, contrastive: ContrastiveModel, transform: SpectrumTransform
+    config: GenerativeConfig,
+    contrastive: ContrastiveModel,
+    transform: SpectrumTransform,
+    redshifts: tuple[float, float] | None = None,
 ) -> Denoiser:
     """The conditional denoiser with fresh weights, around a trained image tower.
 
@@ -65,10 +87,22 @@ def build_denoiser(
         config: Sizes and schedule.
         contrastive: The trained pair of towers.
         transform: Gives channels, length and resolution of the spectra.
+        redshifts: Lowest and highest redshift, where the redshift is a condition.
     """
+    condition = _condition(config.diffusion, contrastive)
+    return assemble_denoiser(config, condition, transform, redshifts)
+
+
+def assemble_denoiser(
+    config: GenerativeConfig,
+    condition: FrozenCondition | JointCondition,
+    transform: SpectrumTransform,
+    redshifts: tuple[float, float] | None = None,
+) -> Denoiser:
+    """The denoiser with fresh weights around a condition; arguments as in `build_denoiser`."""
     size, original = config.diffusion, config.compatibility == "original"
-    given = 1 if transform.resolution == "super" else 0
-    condition = _condition(size, contrastive)
+    guide = None if redshifts is None else empty_guide(transform, redshifts)
+    given = (1 if transform.resolution == "super" else 0) + (guide.channels if guide else 0)
     unet = SpectrumUNet(
         transform.channels + given,
         transform.channels,
@@ -84,10 +118,23 @@ def build_denoiser(
     return Denoiser(
         condition,
         unet,
-        NoiseSchedule(size.schedule, size.steps),
+        NoiseSchedule(size.schedule, size.steps, "original" if original else "product"),
         size.prediction,
         alignment="original" if original else "aligned",
+        guide=guide,
     )
+
+
+def takes_redshift(config: GenerativeConfig) -> bool:
+    """Whether redshift is a condition; the original knows none."""
+    return config.diffusion.redshift == "drawn" and config.compatibility != "original"
+
+
+def empty_guide(transform: SpectrumTransform, redshifts: tuple[float, float]) -> RedshiftGuide:
+    """A guide with templates of zero, which training or a checkpoint fills."""
+    log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
+    start, length = rest_grid(log_wavelength, *redshifts)
+    return RedshiftGuide(transform.arrange(log_wavelength), start, torch.zeros(TEMPLATES, length))
 
 
 def _condition(
@@ -95,7 +142,12 @@ def _condition(
 ) -> FrozenCondition | JointCondition:
     if config.condition == "frozen":
         return FrozenCondition(contrastive.image_encoder, config.condition_width)
-    encoder = ImageEncoder(JOINT_DEPTH, contrastive.image_encoder.bands, embedding=None)
+    return joint_condition(config, contrastive.image_encoder.bands)
+
+
+def joint_condition(config: DiffusionConfig, bands: int) -> JointCondition:
+    """An encoder of images of `bands` bands that is trained with the U-Net."""
+    encoder = ImageEncoder(config.condition_depth, bands, embedding=None)
     if config.imagenet_weights is not None:
         encoder.load_imagenet(read_weights(config.imagenet_weights))
     return JointCondition(encoder)
@@ -208,6 +260,7 @@ class TrainedGenerator:
         contrastive: The towers that condition (where frozen) and rank.
         config: How it was trained; `config.sampling` is the default for drawing.
         about: The checkpoint's own description.
+        head: p(z | image), where the redshift is drawn first.
     """
 
     network: Denoiser
@@ -215,10 +268,13 @@ class TrainedGenerator:
     contrastive: TrainedContrastive
     config: GenerativeConfig
     about: dict[str, Any]
+    head: RedshiftHead | None = None
 
     def to(self, device: torch.device) -> TrainedGenerator:
         """Everything moved to `device`; returns itself."""
         self.network.to(device)
+        if self.head is not None:
+            self.head.to(device)
         self.contrastive.to(device)
         self.spectra = self.spectra.to(device)
         return self
@@ -237,7 +293,8 @@ def load_generator(path: str | Path) -> TrainedGenerator:
     config = from_dict(GenerativeConfig, about["config"])
     config.diffusion.imagenet_weights = None  # the trained weights replace them
     spectra = SpectrumTransform.from_dict(about["spectra"])
-    network = build_denoiser(config, contrastive.network, spectra)
+    network = build_denoiser(config, contrastive.network, spectra, about.get("redshifts"))
     network.load_state_dict(trained_weights(checkpoint))
     network.requires_grad_(False).eval()
-    return TrainedGenerator(network, spectra, contrastive, config, about)
+    head = RedshiftHead.from_state(checkpoint["head"]) if "head" in checkpoint else None
+    return TrainedGenerator(network, spectra, contrastive, config, about, head)

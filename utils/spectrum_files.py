@@ -7,7 +7,9 @@
 ``SPECTRUM``   table: wavelength (vacuum Å, observed frame), flux of the best candidate and its
                uncertainty, and the best, σ and mean as the network gives them (normalised, 1)
 ``CANDIDATES``  image (kept, pixels) float32, normalised, best first
-``SCORES``     table: number of each kept candidate in the order of drawing, contrastive score
+``SCORES``     table: number of each kept candidate in the order of drawing, contrastive score,
+               redshift it was drawn for (NaN where that was left free)
+``REDSHIFT_PDF``  table: p(z | image), where the network gives one: z_low, z_high, probability
 =============  ==================================================================================
 
 With P candidates f_p drawn, the uncertainty is half the distance of the 16th and 84th percentile of
@@ -49,6 +51,7 @@ class Provenance:
         code_version: of this project.
         normalisation: what the normalised flux was divided by, e.g. "median of 5500-7000 Angstrom".
         smoothing_sigma_angstrom: of the Gaussian that the training spectra were smoothed with.
+        averaged: how many candidates, best first, the mean is of; None for all.
     """
 
     seed: int
@@ -58,6 +61,7 @@ class Provenance:
     code_version: str
     normalisation: str
     smoothing_sigma_angstrom: float
+    averaged: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,14 @@ class GeneratedSpectrum:
         candidates: (kept, pixels) float32, normalised, best first.
         numbers: (kept,) int, their numbers in the order of drawing.
         scores: (kept,) float32, contrastive similarity to the image, −1 … 1.
-        mean, sigma: (pixels,) float32 of all candidates drawn, normalised.
+        mean: (pixels,) float32 of the `provenance.averaged` best candidates, normalised.
+        sigma: (pixels,) float32 of all candidates drawn, normalised.
         scale: 1e-17 erg/s/cm²/Å per normalised unit; None if unknown.
         source: the file of the cutout.
         ra, dec: degrees; redshift as given with the cutout; NaN if unknown.
         identifier: 64-bit; 0 if unknown.
+        redshifts: (kept,) float32 that the candidates were drawn for, NaN where it was left free.
+        redshift_pdf: edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
     """
 
     name: str
@@ -91,21 +98,34 @@ class GeneratedSpectrum:
     dec: float = math.nan
     identifier: int = 0
     redshift: float = math.nan
+    redshifts: np.ndarray | None = None
+    redshift_pdf: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
     def from_draws(
-        cls, draws: np.ndarray, scores: np.ndarray, order: np.ndarray, kept: int, **about: Any
+        cls,
+        draws: np.ndarray,
+        scores: np.ndarray,
+        order: np.ndarray,
+        kept: int,
+        *,
+        redshifts: np.ndarray,
+        provenance: Provenance,
+        **about: Any,
     ) -> GeneratedSpectrum:
         """The ``kept`` best of all candidates drawn.
 
         Args:
-            draws: (drawn, pixels), normalised; scores: (drawn,); order: (drawn,) best first.
-            about: the other fields.
+            draws: (drawn, pixels), normalised; scores: (drawn,); order: (drawn,) best first;
+                redshifts: (drawn,).
+            provenance, about: the other fields.
         """
         numbers = order[:kept]
+        mean = draws[order[: provenance.averaged]].mean(0)
         return cls(
             candidates=draws[numbers], numbers=numbers, scores=scores[numbers],
-            mean=draws.mean(0), sigma=candidate_sigma(draws), **about,
+            mean=mean, sigma=candidate_sigma(draws), provenance=provenance,
+            redshifts=redshifts[numbers], **about,
         )  # fmt: skip
 
     @property
@@ -143,17 +163,29 @@ def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
         fits.Column("candidate", "J", array=spectrum.numbers),
         fits.Column("score", "E", array=spectrum.scores),
     ]
+    if spectrum.redshifts is not None:
+        scores.append(fits.Column("redshift", "E", array=spectrum.redshifts))
     hdus = [
         fits.BinTableHDU.from_columns(columns, name="SPECTRUM"),
         fits.ImageHDU(np.asarray(spectrum.candidates, np.float32), name="CANDIDATES"),
         fits.BinTableHDU.from_columns(scores, name="SCORES"),
     ]
+    if spectrum.redshift_pdf is not None:
+        hdus.append(_redshift_table(*spectrum.redshift_pdf))
     primary = fits.PrimaryHDU()
     if not physical:
         primary = fits.PrimaryHDU(flux, _wavelength_header(spectrum.wavelength_angstrom))
         hdus.insert(0, fits.ImageHDU(sigma, name="STD"))
     _describe(primary.header, spectrum)
     _write(fits.HDUList([primary, *hdus]), path)
+
+
+def _redshift_table(edges: np.ndarray, probability: np.ndarray) -> fits.BinTableHDU:
+    columns = {"z_low": edges[:-1], "z_high": edges[1:], "probability": probability}
+    return fits.BinTableHDU.from_columns(
+        [fits.Column(name, "E", array=values) for name, values in columns.items()],
+        name="REDSHIFT_PDF",
+    )
 
 
 def _wavelength_header(wavelength_angstrom: np.ndarray) -> fits.Header:
@@ -176,6 +208,7 @@ _KEYWORDS = {  # field of Provenance: keyword and comment
     "sampler": ("SAMPLER", ""),
     "code_version": ("CODEVERS", ""),
     "normalisation": ("NORM", "what normalised flux is divided by"),
+    "averaged": ("NMEAN", "candidates, best first, in the mean; absent: all"),
     "smoothing_sigma_angstrom": ("LSFSIGMA", "[Angstrom] smoothing on top of SDSS resolution"),
 }
 
@@ -218,7 +251,7 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
         if "SPECTRUM" not in hdus or "CANDIDATES" not in hdus:
             raise ValueError(f"{path} is no generated spectrum: write it with generate.py")
         header, table, scores = hdus[0].header, hdus["SPECTRUM"].data, hdus["SCORES"].data
-        provenance = {f: header[key] for f, (key, _) in _KEYWORDS.items()}
+        provenance = {f: header.get(key) for f, (key, _) in _KEYWORDS.items()}
         return GeneratedSpectrum(
             name=header["OBJECT"],
             wavelength_angstrom=_native(table["wavelength"]),
@@ -234,7 +267,17 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
             dec=header.get("DEC", math.nan),
             identifier=header["OBJID"],
             redshift=header.get("REDSHIFT", math.nan),
+            redshifts=_native(scores["redshift"]) if "redshift" in scores.names else None,
+            redshift_pdf=_read_redshift_pdf(hdus),
         )
+
+
+def _read_redshift_pdf(hdus: fits.HDUList) -> tuple[np.ndarray, np.ndarray] | None:
+    if "REDSHIFT_PDF" not in hdus:
+        return None
+    table = hdus["REDSHIFT_PDF"].data
+    edges = np.append(table["z_low"], table["z_high"][-1:])
+    return _native(edges), _native(table["probability"])
 
 
 def _native(array: np.ndarray) -> np.ndarray:

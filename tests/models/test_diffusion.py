@@ -94,7 +94,7 @@ class Perfect(nn.Module):
     def tokens(self, features):
         return features
 
-    def forward(self, x_t, t, tokens, low=None):
+    def forward(self, x_t, t, tokens, low=None, redshift=None):
         self.times.append(t)
         self.lows.append(low)
         signal, spread = self.schedule.scales(t)

@@ -194,32 +194,6 @@ def test_a_nan_score_never_counts_as_best(tiny_survey, tmp_path, monkeypatch):
     assert read_checkpoint(tmp_path / "r" / "last.pt")["trainer"]["iteration"] == 9
 
 
-def test_training_sees_every_time_of_the_schedule():
-    from models.diffusion import DenoisingLoss
-
-    seen = set()
-
-    class Spy(nn.Module):
-        prediction = "noise"
-        condition = type("C", (), {"tokens": staticmethod(lambda features: features)})
-
-        def __init__(self):
-            super().__init__()
-            from models.diffusion import NoiseSchedule
-
-            self.schedule = NoiseSchedule("cosine", 50)
-
-        def forward(self, x_t, t, tokens, low):
-            seen.update(t.tolist())
-            return x_t
-
-    loss, generator = DenoisingLoss(Spy()), torch.Generator()
-    for iteration in range(60):
-        generator.manual_seed(mix(1, 0, iteration))
-        loss(torch.zeros(16, 1, 8), torch.zeros(16), generator)
-    assert seen == set(range(50))
-
-
 @pytest.mark.slow
 def test_two_processes_train(tiny_survey, tmp_path):
     arguments = [
