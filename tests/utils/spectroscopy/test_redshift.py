@@ -1,0 +1,96 @@
+"""Redshifts of template spectra and of spectra without any."""
+
+import numpy as np
+import pytest
+
+from utils.spectroscopy.frames import REST_GRID
+from utils.spectroscopy.redshift import fit_redshift
+from utils.spectroscopy.templates import Templates
+
+WAVELENGTH = np.arange(4000.0, 8500.0)
+TEMPLATES = Templates.default()
+
+
+def spectra(redshift: np.ndarray, mixture: np.ndarray) -> np.ndarray:
+    """Mixtures (N, K) of the default templates at known redshifts, median 1."""
+    rest = mixture @ TEMPLATES.flux
+    rows = zip(redshift, rest, strict=True)
+    flux = np.stack([np.interp(WAVELENGTH / (1 + z), REST_GRID.angstrom, row) for z, row in rows])
+    return flux / np.median(flux, axis=1, keepdims=True)
+
+
+def quiescent_and_star_forming(count: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(4)
+    redshift = generator.uniform(0.01, 0.3, count)
+    mixture = np.zeros((count, len(TEMPLATES.flux)))
+    mixture[:, 0] = 1.0
+    mixture[1::2, 1] = 1.0
+    mixture[1::2, 2:] = 4.0
+    return redshift, mixture
+
+
+def test_templates_are_found_where_they_are():
+    redshift, mixture = quiescent_and_star_forming(20)
+    fit = fit_redshift(WAVELENGTH, spectra(redshift, mixture), np.full((20, 4500), 0.01))
+    np.testing.assert_allclose(fit.redshift, redshift, atol=2e-5)
+    assert np.all(fit.margin > 100.0)
+
+
+def test_errors_are_the_scatter():
+    redshift, mixture = quiescent_and_star_forming(2)
+    flux = np.repeat(spectra(redshift, mixture), 60, axis=0)
+    truth = np.repeat(redshift, 60)
+    generator = np.random.default_rng(6)
+    sigma = np.full(flux.shape, 0.1)
+    fit = fit_redshift(WAVELENGTH, flux + generator.normal(0.0, sigma), sigma)
+    pull = (fit.redshift - truth) / fit.error
+    for galaxy in (slice(0, 60), slice(60, 120)):
+        assert pull[galaxy].std() == pytest.approx(1.0, abs=0.35)
+    free = fit_redshift(WAVELENGTH, flux + generator.normal(0.0, sigma))
+    np.testing.assert_allclose(np.median(free.error[:60]), np.median(fit.error[:60]), rtol=0.2)
+
+
+def test_every_eighth_pixel_is_enough():
+    redshift, mixture = quiescent_and_star_forming(10)
+    flux = spectra(redshift, mixture)[:, ::8]
+    fit = fit_redshift(WAVELENGTH[::8], flux, redshift_range=(0.0, 0.31))
+    np.testing.assert_allclose(fit.redshift, redshift, atol=5e-4)
+
+
+def test_emission_lines_are_not_fitted_to_absorption():
+    redshift, mixture = np.array([0.1]), np.zeros((1, len(TEMPLATES.flux)))
+    mixture[:, 0] = 1.0
+    flux = spectra(redshift, mixture)
+    lines = TEMPLATES.flux[3]
+    flux -= 6.0 * np.interp(WAVELENGTH / 1.3, REST_GRID.angstrom, lines)
+    sigma = np.full(flux.shape, 0.05)
+    assert fit_redshift(WAVELENGTH, flux, sigma).redshift[0] == pytest.approx(0.1, abs=1e-4)
+    either_sign = Templates(TEMPLATES.flux, np.zeros(len(TEMPLATES.lines), bool))
+    fooled = fit_redshift(WAVELENGTH, flux, sigma, templates=either_sign)
+    assert fooled.redshift[0] == pytest.approx(0.3, abs=1e-3)
+
+
+def test_a_spectrum_without_data_has_no_redshift():
+    redshift, mixture = quiescent_and_star_forming(2)
+    flux = spectra(redshift, mixture)
+    flux[0] = np.nan
+    fit = fit_redshift(WAVELENGTH, flux)
+    assert np.isnan([fit.redshift[0], fit.error[0], fit.margin[0]]).all()
+    assert fit.redshift[1] == pytest.approx(redshift[1], abs=2e-5)
+
+
+def test_templates_that_never_overlap_are_refused():
+    with pytest.raises(ValueError, match="too little in common"):
+        fit_redshift(np.arange(10000.0, 11000.0), np.ones((1, 1000)))
+
+
+def test_principal_components_of_a_survey_give_redshifts():
+    generator = np.random.default_rng(12)
+    redshift = generator.uniform(0.05, 0.15, 80)
+    mixture = generator.uniform(0.2, 1.0, (80, len(TEMPLATES.flux))) * [1, 1, 4, 4, 4, 4, 4]
+    flux = spectra(redshift, mixture) + generator.normal(0.0, 0.02, (80, 4500))
+    components = Templates.from_spectra(WAVELENGTH, flux[:60], None, redshift[:60], components=7)
+    fit = fit_redshift(WAVELENGTH, flux[60:], templates=components, redshift_range=(0.0, 0.2))
+    np.testing.assert_allclose(fit.redshift, redshift[60:], atol=2e-4)
+    with pytest.raises(ValueError, match="more than 7 spectra"):
+        Templates.from_spectra(WAVELENGTH, flux[:5], None, redshift[:5], components=7)

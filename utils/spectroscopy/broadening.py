@@ -1,0 +1,99 @@
+"""Galaxies and population libraries on common rest-frame pixels at matched resolution.
+
+A population at velocity dispersion σ★ is convolved, at every pixel, with a Gaussian of variance
+s² = σ★² + σ_galaxy²(λ) − σ_library²(λ), cut at 0 where the library is the coarser one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from utils.spectroscopy.continuum import line_free
+from utils.spectroscopy.frames import (
+    REST_GRID,
+    LogGrid,
+    fill_bad_pixels,
+    good_pixels,
+    resample,
+    weights_on_grid,
+)
+from utils.spectroscopy.ssp import SspLibrary
+
+FIT_RANGE_ANGSTROM = (3650.0, 7000.0)
+LEVELS_KM_S = np.arange(0.0, 631.0, 30.0)
+
+
+class BroadenedLibrary:
+    """A library on the fitted pixels under Gaussians whose width may vary with wavelength.
+
+    Convolutions with the constant widths `LEVELS_KM_S` are made once; others are interpolated
+    between them, linearly in the variance.
+    """
+
+    def __init__(self, library: SspLibrary) -> None:
+        low, high = library.covered_angstrom
+        limits = max(FIT_RANGE_ANGSTROM[0], 1.003 * low), min(FIT_RANGE_ANGSTROM[1], high / 1.003)
+        part = REST_GRID.part(*limits)
+        self.library = library
+        self.grid: LogGrid = REST_GRID.window(*limits)
+        self.sigma_km_s = library.sigma_km_s[part]
+        covered = REST_GRID.part(low, high)
+        inside = slice(part.start - covered.start, part.stop - covered.start)
+        pixels = np.maximum(LEVELS_KM_S / REST_GRID.km_s, 0.01)  # a filter of width 0 divides by it
+        flux = library.flux[:, covered]
+        self.levels = np.stack(
+            [gaussian_filter1d(flux, s, axis=1, mode="nearest")[:, inside] for s in pixels]
+        )  # (levels, K, m)
+
+    def at(self, variance: NDArray, rows: NDArray | slice = slice(None)) -> NDArray[np.float64]:
+        """(m, k) the chosen populations under a kernel of variance (m,) in (km/s)²."""
+        squares = LEVELS_KM_S**2
+        wanted = np.clip(variance, 0.0, squares[-1])
+        lower = np.minimum(np.searchsorted(squares, wanted, side="right") - 1, squares.size - 2)
+        share = ((wanted - squares[lower]) / (squares[lower + 1] - squares[lower]))[:, None]
+        pixel = np.arange(wanted.size)
+        chosen = self.levels[:, rows]
+        return (1.0 - share) * chosen[lower, :, pixel] + share * chosen[lower + 1, :, pixel]
+
+
+@dataclass(frozen=True)
+class Galaxy:
+    """One spectrum on the fitted pixels, every array (m,).
+
+    flux has median 1; root_weight is 1/σ, 0 on emission lines and bad pixels; excess_variance is
+    σ_galaxy² − σ_library² in (km/s)².
+    """
+
+    flux: NDArray[np.float64]
+    root_weight: NDArray[np.float64]
+    excess_variance: NDArray[np.float64]
+
+    def kernel(self, sigma_star_km_s: float) -> NDArray[np.float64]:
+        """Variance (m,) that brings the library to this galaxy's width."""
+        return sigma_star_km_s**2 + self.excess_variance
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A spectrum (1, n) in the observed frame, its σ or None, and the Gaussian width (n,) of its
+    resolution in km/s."""
+
+    wavelength_angstrom: NDArray[np.float64]
+    flux: NDArray[np.float64]
+    sigma: NDArray[np.float64] | None
+    resolution_km_s: NDArray[np.float64]
+
+    def at_rest(self, redshift: float, bank: BroadenedLibrary) -> Galaxy:
+        """The spectrum on the pixels of a library."""
+        z = np.array([redshift])
+        good = good_pixels(self.flux, self.sigma)
+        observed = bank.grid.angstrom * (1.0 + redshift)
+        rest = resample(self.wavelength_angstrom, fill_bad_pixels(self.flux, good), z, bank.grid)[0]
+        weight = weights_on_grid(self.wavelength_angstrom, good, self.sigma, z, bank.grid)[0]
+        weight = weight * line_free(bank.grid)
+        scale = np.median(np.abs(rest[weight > 0])) if (weight > 0).any() else 1.0
+        resolution = np.interp(observed, self.wavelength_angstrom, self.resolution_km_s)
+        excess = resolution**2 - bank.sigma_km_s**2
+        return Galaxy(rest / scale, np.sqrt(weight) * scale, excess)

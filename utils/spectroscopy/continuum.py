@@ -1,0 +1,165 @@
+"""The stellar continuum under the emission lines, Balmer absorption included.
+
+Model: C(λ) = Σ_k [p_k(λ) S_k(λ) + a_k S_k″(λ)] + p_0(λ), with stellar patterns S_k (an old and a
+young population, `utils.spectroscopy.templates`) and polynomials p of low degree, linear least
+squares with weights 1/σ² on the pixels without emission lines. The curvature terms change the width
+of the features to first order: σ★ and resolution need not agree. The Balmer absorption under a line
+follows from its wings and from the other features of the patterns. What the model misses on large
+scales, a running mean of the residuals over `SMOOTHING_PIXELS`, is added (as Tremonti et al. 2004,
+ApJ 613, 898, do with a median). Pixels beyond `CLIP` σ are dropped and the fit repeated.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.polynomial import legendre
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+
+from utils.spectroscopy.frames import (
+    REST_GRID,
+    SPEED_OF_LIGHT_KM_S,
+    LogGrid,
+    fill_bad_pixels,
+    good_pixels,
+    resample,
+    weights_on_grid,
+)
+from utils.spectroscopy.templates import kcorrect_stars
+
+CONTINUUM_GRID = REST_GRID.window(3500.0, 7000.0)
+_OFFSET = REST_GRID.part(3500.0, 7000.0).start
+MASK_KM_S = 600.0
+PATTERN_DEGREE = 2
+FREE_DEGREE = 3
+SMOOTHING_PIXELS = 301
+CLIP = 4.0
+CORRELATION_PIXELS = 10
+RIDGE = 1e-8
+
+MASKED_VACUUM_ANGSTROM = (
+    *(3727.09, 3729.88, 3869.86, 3889.75, 3968.59, 3971.20, 4102.89, 4341.68, 4364.44, 4472.73),
+    *(4687.02, 4862.68, 4960.30, 5008.24, 5201.71, 5877.25, 5891.58, 5897.56, 6302.05, 6313.81),
+    *(6365.54, 6549.86, 6564.61, 6585.27, 6679.99, 6718.29, 6732.67),
+)
+"""Nebular lines of galaxies (SDSS list) and interstellar Na D."""
+
+
+@dataclass(frozen=True)
+class ContinuumFit:
+    """Rest-frame spectra on `CONTINUUM_GRID`, every array (N, m), per observed Å.
+
+    weight is 1/σ², 0 where there is no measurement; without σ it comes from the local scatter of
+    the residuals and their correlation between neighbouring pixels. basis (K, m) and covariance
+    (N, K, K) of its coefficients tell how well the continuum is known.
+    """
+
+    flux: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    continuum: NDArray[np.float64]
+    basis: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+
+def line_free(grid: LogGrid) -> NDArray[np.bool_]:
+    """(m,) pixels of a rest-frame grid more than `MASK_KM_S` from every line."""
+    log_wavelength = np.log(grid.angstrom)[:, None]
+    distance = np.abs(log_wavelength - np.log(MASKED_VACUUM_ANGSTROM)) * SPEED_OF_LIGHT_KM_S
+    return distance.min(axis=1) > MASK_KM_S
+
+
+def continuum_basis(patterns: NDArray) -> NDArray[np.float64]:
+    """(K, m) terms of the model for stellar patterns (P, `REST_GRID.count`)."""
+    inside = slice(_OFFSET, _OFFSET + CONTINUUM_GRID.count)
+    polynomials = legendre.legvander(np.linspace(-1.0, 1.0, CONTINUUM_GRID.count), FREE_DEGREE).T
+    tilted = patterns[:, None, inside] * polynomials[None, : PATTERN_DEGREE + 1]
+    curvature = np.gradient(np.gradient(patterns, axis=1), axis=1)[:, inside]
+    curvature /= curvature.std(axis=1, keepdims=True)
+    return np.concatenate([np.concatenate(tilted), curvature, polynomials])
+
+
+@cache
+def default_basis() -> NDArray[np.float64]:
+    """`continuum_basis` of kcorrect's stellar patterns."""
+    return continuum_basis(kcorrect_stars())
+
+
+def fit_continuum(
+    wavelength_angstrom: NDArray,
+    flux: NDArray,
+    sigma: NDArray | None,
+    redshift: NDArray,
+    basis: NDArray | None = None,
+) -> ContinuumFit:
+    """Fit the continuum of spectra.
+
+    Args:
+        wavelength_angstrom: (n,) vacuum, observed frame, increasing.
+        flux: (N, n) F_λ in any unit; NaN marks bad pixels.
+        sigma: (N, n) in the unit of flux, not finite or 0 where there is no measurement, or None.
+        redshift: (N,) finite.
+        basis: (K, m) terms of the model, default `default_basis()`.
+
+    Returns:
+        ContinuumFit.
+    """
+    basis = default_basis() if basis is None else basis
+    good = good_pixels(flux, sigma)
+    filled = fill_bad_pixels(flux, good)
+    rest = resample(wavelength_angstrom, filled, redshift, CONTINUUM_GRID)
+    weight = weights_on_grid(wavelength_angstrom, good, sigma, redshift, CONTINUUM_GRID)
+    used = (weight > 0) & line_free(CONTINUUM_GRID)
+    model, _ = _linear_fit(rest, weight * used, basis)
+    if sigma is None:
+        weight = weight / _local_mean((rest - model) ** 2, used) / _correlated(rest - model, used)
+    used &= (rest - model) ** 2 * weight < CLIP**2 * _scatter(rest - model, weight, used)
+    model, covariance = _linear_fit(rest, weight * used, basis)
+    continuum = model + _local_mean(rest - model, used)
+    return ContinuumFit(rest, weight, continuum, basis, covariance)
+
+
+def _linear_fit(flux: NDArray, weight: NDArray, basis: NDArray) -> tuple[NDArray, NDArray]:
+    """Weighted least squares of all rows at once: models (N, m), covariances (N, K, K)."""
+    terms = len(basis)
+    scale = np.maximum(weight.max(axis=1), np.finfo(float).tiny)[:, None]
+    weight = weight / scale
+    products = (basis[:, None] * basis[None]).reshape(terms * terms, -1)
+    matrix = (weight @ products.T).reshape(-1, terms, terms)
+    size = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
+    matrix += RIDGE * (size + np.finfo(float).tiny) * np.eye(terms)
+    vector = (weight * flux) @ basis.T
+    covariance = np.linalg.inv(matrix)
+    coefficients = (covariance @ vector[..., None])[..., 0]
+    return coefficients @ basis, covariance / scale[..., None]
+
+
+def _local_mean(values: NDArray, used: NDArray) -> NDArray[np.float64]:
+    """Running mean (N, m) over the used pixels; the mean of the row where none is near."""
+    share = uniform_filter1d(used.astype(float), SMOOTHING_PIXELS, axis=1, mode="constant")
+    total = uniform_filter1d(values * used, SMOOTHING_PIXELS, axis=1, mode="constant")
+    whole = np.sum(values * used, axis=1, keepdims=True) / np.maximum(used.sum(1), 1)[:, None]
+    enough = share * SMOOTHING_PIXELS > 0.5
+    return np.where(enough, total / np.where(enough, share, 1.0), whole)
+
+
+def _correlated(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
+    """Pixels (N, 1) that share one independent value of the noise: 1 + 2 Σ_k ρ_k of the residuals.
+
+    Sums over many pixels have this times the variance of independent ones. The sum of the
+    autocorrelation ends at `CORRELATION_PIXELS` or where it drops below 0.1.
+    """
+    values = np.where(used, residual, 0.0)
+    variance = np.maximum(np.sum(values**2, axis=1), np.finfo(float).tiny)
+    pixels, rising = np.ones(len(values)), np.ones(len(values), bool)
+    for lag in range(1, CORRELATION_PIXELS + 1):
+        correlation = np.sum(values[:, lag:] * values[:, :-lag], axis=1) / variance
+        rising &= correlation > 0.1
+        pixels += 2.0 * correlation * rising
+    return pixels[:, None]
+
+
+def _scatter(residual: NDArray, weight: NDArray, used: NDArray) -> NDArray[np.float64]:
+    """χ² per used pixel (N, 1), at least 1: templates that do not fit must not clip everything."""
+    chi2 = np.sum(np.where(used, residual**2 * weight, 0.0), axis=1, keepdims=True)
+    return np.maximum(chi2 / np.maximum(used.sum(axis=1, keepdims=True), 1), 1.0)

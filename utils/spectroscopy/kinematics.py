@@ -1,0 +1,103 @@
+"""The stars' velocity dispersion and velocity.
+
+For every trial σ★ the broadened populations A(σ★), non-negative, and additive polynomials P, free,
+are fitted to the spectrum; the polynomials are projected out, so that dust and flux calibration do
+not matter and only features count (Cappellari & Emsellem 2004, PASP 116, 138). σ★ is at the minimum
+of χ²(σ★), its error from Δχ² = 1. The populations found at the start are kept during the scan. The
+velocity follows from the derivative of the best model M: d − M ≈ −(v/c) dM/d ln λ.
+"""
+
+import numpy as np
+from numpy.polynomial import legendre
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.optimize import nnls
+
+from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy
+from utils.spectroscopy.frames import REST_GRID, SPEED_OF_LIGHT_KM_S
+
+POLYNOMIAL_DEGREE = 8
+SIGMA_STAR_KM_S = np.arange(15.0, 451.0, 15.0)
+"""Trial dispersions; the ends are the limits of what is reported."""
+
+
+def non_negative_fit(design: NDArray, data: NDArray) -> tuple[NDArray[np.float64], float]:
+    """min |data − design w|² for w ≥ 0, from the normal equations.
+
+    Args:
+        design: (m, K).
+        data: (m,).
+
+    Returns:
+        w (K,) and the minimum.
+    """
+    gram = design.T @ design
+    ridge = 1e-10 * np.trace(gram) / len(gram)
+    factor = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
+    weights, _ = nnls(factor.T, solve_triangular(factor, design.T @ data, lower=True))
+    return weights, float(np.sum((data - design @ weights) ** 2))
+
+
+def noise_scale(chi2: float, galaxy: Galaxy, has_sigma: bool) -> float:
+    """By how much the variance of the noise must grow to explain χ²; at least 1 if σ was given."""
+    reduced = chi2 / max(np.count_nonzero(galaxy.root_weight), 1)
+    return max(reduced, 1.0) if has_sigma else reduced
+
+
+class _Projection:
+    """Weighted arrays (m, …) without what additive polynomials can explain."""
+
+    def __init__(self, galaxy: Galaxy) -> None:
+        x = np.linspace(-1.0, 1.0, galaxy.flux.size)
+        self.root_weight = galaxy.root_weight[:, None]
+        self.basis, _ = np.linalg.qr(legendre.legvander(x, POLYNOMIAL_DEGREE) * self.root_weight)
+
+    def __call__(self, columns: NDArray) -> NDArray[np.float64]:
+        weighted = columns * self.root_weight
+        return weighted - self.basis @ (self.basis.T @ weighted)
+
+
+def fit_kinematics(
+    galaxy: Galaxy, bank: BroadenedLibrary, start_km_s: float, has_sigma: bool
+) -> tuple[float, float, float]:
+    """Dispersion, its error and the velocity relative to the galaxy's frame, km/s.
+
+    Args:
+        galaxy: on the pixels of the library.
+        bank: the library.
+        start_km_s: dispersion at which the populations are chosen.
+        has_sigma: whether the galaxy's weights come from measured errors.
+    """
+    project = _Projection(galaxy)
+    data = project(galaxy.flux[:, None])[:, 0]
+    weights, _ = non_negative_fit(project(bank.at(galaxy.kernel(start_km_s))), data)
+    chosen = np.flatnonzero(weights > 0)
+    chi2 = np.array(
+        [
+            non_negative_fit(project(bank.at(galaxy.kernel(trial), chosen)), data)[1]
+            for trial in SIGMA_STAR_KM_S
+        ]
+    )
+    sigma_star, error = _minimum(chi2, noise_scale(chi2.min(), galaxy, has_sigma))
+    populations = bank.at(galaxy.kernel(sigma_star), chosen)
+    weights, _ = non_negative_fit(project(populations), data)
+    model = populations @ weights
+    residual = data - project(model[:, None])[:, 0]
+    slope = project(np.gradient(model, REST_GRID.step * np.log(10.0))[:, None])[:, 0]
+    velocity = -SPEED_OF_LIGHT_KM_S * (slope @ residual) / (slope @ slope)
+    return sigma_star, error, float(np.clip(velocity, -500.0, 500.0))
+
+
+def _minimum(chi2: NDArray, scale: float) -> tuple[float, float]:
+    """Minimum and Δχ² = scale half width of χ² on the trial dispersions, by a local parabola.
+
+    At the limits of the trials the error is NaN: the dispersion is only bounded.
+    """
+    best = int(np.clip(chi2.argmin(), 2, chi2.size - 3))
+    near = slice(best - 2, best + 3)
+    centre = SIGMA_STAR_KM_S[best]
+    quadratic, linear, _ = np.polyfit(SIGMA_STAR_KM_S[near] - centre, chi2[near], 2)
+    if quadratic <= 0 or chi2.argmin() in (0, chi2.size - 1):
+        return float(SIGMA_STAR_KM_S[chi2.argmin()]), np.nan
+    sigma_star = np.clip(centre - 0.5 * linear / quadratic, *SIGMA_STAR_KM_S[[0, -1]])
+    return float(sigma_star), float(np.sqrt(scale / quadratic))

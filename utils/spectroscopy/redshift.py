@@ -1,0 +1,224 @@
+"""Redshift by template fitting on a log λ grid.
+
+On that grid a redshift is a lag s. For every lag the templates T_j are fitted to the spectrum d
+with weights w by linear least squares; the gain over no template is
+
+    Δχ²(s) = bᵀ A⁻¹ b,    A_jk(s) = Σ_i w_i T_j(i − s) T_k(i − s),   b_j(s) = Σ_i w_i d_i T_j(i − s)
+
+and all A and b are cross-correlations, hence FFTs (cross-correlation: Tonry & Davis 1979, AJ 84,
+1511; χ² of linear templates: Bolton et al. 2012, AJ 144, 144). Data and templates first lose their
+continuum, a running mean, so that flux calibration and dust do not matter.
+
+Emission lines may only be added. The highest peaks of the unconstrained gain are therefore solved
+again without the lines that came out negative, and the best of those is taken. A parabola through
+the peak gives the redshift between the lags, Δχ² = 1 its error, and the margin is the gain of the
+peak over the best one more than `SEPARATION_KM_S` away.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+from scipy.ndimage import uniform_filter1d
+
+from utils.spectroscopy.frames import (
+    REST_GRID,
+    LogGrid,
+    fill_bad_pixels,
+    good_pixels,
+    resample,
+    weights_on_grid,
+)
+from utils.spectroscopy.templates import Templates
+
+CONTINUUM_PIXELS = 301
+SEPARATION_KM_S = 1000.0
+PEAKS = 5
+MINIMUM_PIXELS = 500
+RIDGE = 1e-6
+"""Relative ridge of the normal equations: templates may leave the coverage."""
+
+
+@dataclass(frozen=True)
+class RedshiftFit:
+    """redshift, its error and the margin Δχ² to the next best redshift, each (N,)."""
+
+    redshift: NDArray[np.float64]
+    error: NDArray[np.float64]
+    margin: NDArray[np.float64]
+
+
+def fit_redshift(
+    wavelength_angstrom: NDArray,
+    flux: NDArray,
+    sigma: NDArray | None = None,
+    *,
+    templates: Templates | None = None,
+    redshift_range: tuple[float, float] = (-0.01, 0.4),
+) -> RedshiftFit:
+    """Best redshift of every spectrum.
+
+    Args:
+        wavelength_angstrom: (n,) vacuum, increasing.
+        flux: (N, n) in any unit; NaN marks bad pixels.
+        sigma: (N, n) in the same unit, not finite or 0 where there is no measurement. Where the
+        best
+            fit is worse than σ allows, error and margin are those of the σ that would allow it;
+            without σ all pixels weigh the same and the residuals alone set the scale.
+        templates: default `Templates.default()`.
+        redshift_range: searched, lower and upper end.
+
+    Returns:
+        RedshiftFit; NaN where a spectrum has no good pixel.
+
+    Raises:
+        ValueError: if templates and spectra overlap too little over `redshift_range`.
+    """
+    templates = Templates.default() if templates is None else templates
+    grid = _data_grid(wavelength_angstrom, redshift_range)
+    lags, first = _lags(grid, redshift_range)
+    data, weight = _flattened(wavelength_angstrom, flux, sigma, grid)
+    patterns = remove_continuum(templates.flux)
+    patterns /= patterns.std(axis=1, keepdims=True)
+    matrix, vector = _normal_equations(data, weight, patterns, first)
+    gain = _gain(matrix, vector)
+    peaks = _peaks(gain, int(np.ceil(SEPARATION_KM_S / grid.km_s)))
+    best, margin = _choose(matrix, vector, gain, peaks, templates.lines)
+    noise = _reduced_chi2(data, weight, gain, best)
+    noise = noise if sigma is None else np.maximum(noise, 1.0)
+    pixel, error = _parabola(gain / noise[:, None], best)
+    margin /= noise
+    scale = grid.step * np.log(10.0)
+    redshift = np.expm1((lags[0] + pixel) * scale)
+    dead = ~(weight > 0).any(axis=1)
+    return RedshiftFit(
+        *(np.where(dead, np.nan, x) for x in (redshift, (1.0 + redshift) * error * scale, margin))
+    )
+
+
+def remove_continuum(flux: NDArray) -> NDArray[np.float64]:
+    """flux (..., n) minus its running mean over `CONTINUUM_PIXELS`, over fewer near the ends."""
+    total, share = (
+        uniform_filter1d(x, CONTINUUM_PIXELS, axis=-1, mode="constant")
+        for x in (flux, np.ones(flux.shape[-1]))
+    )
+    return flux - total / share
+
+
+def _data_grid(wavelength_angstrom: NDArray, redshift_range: tuple[float, float]) -> LogGrid:
+    """Whole pixels of `REST_GRID` that the spectrum covers and, at any redshift, the templates."""
+    always = REST_GRID.log10[[0, -1]] + np.log10(1.0 + np.asarray(redshift_range))[::-1]
+    covered = np.log10(wavelength_angstrom[[0, -1]])
+    low, high = max(always[0], covered[0]), min(always[1], covered[1])
+    tolerance = 1e-6  # pixels: spectra on the same grid keep their ends
+    start = int(np.ceil((low - REST_GRID.start) / REST_GRID.step - tolerance))
+    stop = int(np.floor((high - REST_GRID.start) / REST_GRID.step + tolerance))
+    if stop - start < MINIMUM_PIXELS:
+        raise ValueError(
+            f"spectra over {wavelength_angstrom[0]:.0f}–{wavelength_angstrom[-1]:.0f} Å have too "
+            f"little in common with the templates at redshifts {redshift_range}"
+        )
+    return LogGrid(REST_GRID.start + start * REST_GRID.step, stop - start + 1)
+
+
+def _lags(grid: LogGrid, redshift_range: tuple[float, float]) -> tuple[NDArray, NDArray]:
+    """Lags of the range, and for each the template pixel under the first data pixel."""
+    low, high = np.log10(1.0 + np.asarray(redshift_range)) / grid.step
+    lags = np.arange(int(np.ceil(low)), int(np.floor(high)) + 1)
+    return lags, round((grid.start - REST_GRID.start) / grid.step) - lags
+
+
+def _flattened(
+    wavelength_angstrom: NDArray, flux: NDArray, sigma: NDArray | None, grid: LogGrid
+) -> tuple[NDArray, NDArray]:
+    """Spectra without continuum and their weights on the grid, (N, n) each."""
+    good = good_pixels(flux, sigma)
+    observed = np.zeros(len(flux))
+    data = resample(wavelength_angstrom, fill_bad_pixels(flux, good), observed, grid)
+    weight = weights_on_grid(wavelength_angstrom, good, sigma, observed, grid)
+    return remove_continuum(data), weight
+
+
+def _normal_equations(
+    data: NDArray, weight: NDArray, patterns: NDArray, first: NDArray
+) -> tuple[NDArray, NDArray]:
+    """A (K, K, N, S), lower triangle only, and b (K, N, S) for all lags at once."""
+    length = fft.next_fast_len(REST_GRID.count, real=True)
+    data_spectrum = np.conj(fft.rfft(data * weight, length))
+    weight_spectrum = np.conj(fft.rfft(weight, length))
+
+    def correlate(spectrum: NDArray, template: NDArray) -> NDArray:
+        return fft.irfft(spectrum * fft.rfft(template, length), length)[:, first]
+
+    count, shape = len(patterns), (len(data), len(first))
+    matrix, vector = np.zeros((count, count, *shape)), np.empty((count, *shape))
+    for j in range(count):
+        vector[j] = correlate(data_spectrum, patterns[j])
+        for k in range(j + 1):
+            matrix[j, k] = correlate(weight_spectrum, patterns[j] * patterns[k])
+        matrix[j, j] += RIDGE * (matrix[j, j] + matrix[j, j].mean())
+    return matrix, vector
+
+
+def _gain(matrix: NDArray, vector: NDArray) -> NDArray:
+    """bᵀ A⁻¹ b (N, S): a Cholesky factorisation written out, vectorised over spectra and lags."""
+    solved = vector.copy()
+    columns: list[NDArray] = []  # of the factor, each from its diagonal downwards
+    for j in range(len(vector)):
+        column = matrix[j:, j].copy()
+        for k, earlier in enumerate(columns):
+            column -= earlier[j - k :] * earlier[j - k]
+            solved[j] -= earlier[j - k] * solved[k]
+        inverse = 1.0 / np.sqrt(np.maximum(column[0], np.finfo(float).tiny))
+        columns.append(column * inverse)
+        solved[j] *= inverse
+    return np.sum(solved**2, axis=0)
+
+
+def _peaks(gain: NDArray, separation: int) -> NDArray[np.intp]:
+    """(N, PEAKS) lags of the highest gains more than `separation` pixels apart."""
+    remaining = gain.copy()
+    peaks = np.empty((len(gain), PEAKS), np.intp)
+    near = np.arange(-separation, separation + 1)
+    for p in range(PEAKS):
+        peaks[:, p] = remaining.argmax(axis=1)
+        taken = np.clip(peaks[:, p, None] + near, 0, gain.shape[1] - 1)
+        np.put_along_axis(remaining, taken, -np.inf, axis=1)
+    return peaks
+
+
+def _choose(
+    matrix: NDArray, vector: NDArray, gain: NDArray, peaks: NDArray, lines: NDArray
+) -> tuple[NDArray, NDArray]:
+    """The best peak (N,) without negative lines, and its margin (N,) over the next."""
+    rows = np.arange(len(gain))[:, None]
+    lower = np.moveaxis(matrix[:, :, rows, peaks], (0, 1), (-2, -1))  # (N, PEAKS, K, K)
+    full = lower + np.swapaxes(np.tril(lower, -1), -2, -1)
+    right = np.moveaxis(vector[:, rows, peaks], 0, -1)  # (N, PEAKS, K)
+    keep = np.ones(right.shape, bool)
+    for _ in range(1 + lines.sum()):
+        masked = np.where(keep[..., None] & keep[..., None, :], full, np.eye(len(lines)))
+        amplitude = np.linalg.solve(masked, (right * keep)[..., None])[..., 0]
+        keep &= ~(lines & (amplitude < 0))
+    value = np.sum(amplitude * right * keep, axis=-1)
+    order = np.argsort(value, axis=1)
+    best, second = order[:, -1:], order[:, -2:-1]
+    margin = np.take_along_axis(value, best, 1) - np.take_along_axis(value, second, 1)
+    return np.take_along_axis(peaks, best, 1)[:, 0], margin[:, 0]
+
+
+def _reduced_chi2(data: NDArray, weight: NDArray, gain: NDArray, best: NDArray) -> NDArray:
+    """χ² per good pixel (N,) of the best fit; with unit weights, the variance of its residuals."""
+    total = np.sum(weight * data**2, axis=1) - gain[np.arange(len(gain)), best]
+    return np.maximum(total, np.finfo(float).tiny) / np.maximum((weight > 0).sum(axis=1), 1)
+
+
+def _parabola(gain: NDArray, best: NDArray) -> tuple[NDArray, NDArray]:
+    """Position of the maximum and its Δχ² = 1 half width, (N,) each, in pixels."""
+    middle = np.clip(best, 1, gain.shape[1] - 2)
+    rows = np.arange(len(gain))
+    left, centre, right = (gain[rows, middle + k] for k in (-1, 0, 1))
+    curvature = np.maximum(centre - 0.5 * (left + right), np.finfo(float).tiny)
+    shift = np.clip(0.25 * (right - left) / curvature, -1.0, 1.0)
+    return middle + shift, 1.0 / np.sqrt(curvature)
