@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
 DEMO := demo
+REAL := real
 export OMP_WAIT_POLICY ?= passive
 export MPLBACKEND ?= Agg
 
-.PHONY: demo test test-slow lint bench clean help
+.PHONY: demo real test test-slow lint bench clean help
 
 help:
 	@echo "make demo       mock survey -> train both stages -> generate spectra -> pictures, in $(DEMO)/"
+	@echo "make real DATA=FOLDER   the same scripts on real SDSS and Legacy Surveys files, in $(REAL)/"
 	@echo "make test       the default test suite"
 	@echo "make test-slow  every test, the long ones included"
 	@echo "make lint       ruff, on code and format"
@@ -58,14 +60,93 @@ $(DEMO)/cutouts.done: $(DEMO)/survey.h5
 
 $(DEMO)/spectra/catalogue.fits: $(DEMO)/generative.done $(DEMO)/cutouts.done
 	$(RUN) generate.py $(DEMO)/cutouts --checkpoint $(DEMO)/generative/best.pt \
-	    --output $(DEMO)/spectra $(call resume,$(DEMO)/spectra/generate.json)
+	    --precision auto --output $(DEMO)/spectra $(call resume,$(DEMO)/spectra/generate.json)
 
 $(DEMO)/generated.png: $(DEMO)/spectra/catalogue.fits
 	$(RUN) -m figures.generated $(DEMO)/spectra --survey $(DEMO)/survey.h5 --output $@
 
 $(DEMO)/evaluation/table.md: $(DEMO)/generative.done
 	$(RUN) -m utils.evaluate --checkpoint $(DEMO)/generative/best.pt --survey $(DEMO)/survey.h5 \
-	    --output $(DEMO)/evaluation --galaxies 160
+	    --output $(DEMO)/evaluation --galaxies 160 --precision auto
+
+# Real input: the same commands on SDSS and Legacy Surveys files, with what the demo has trained.
+# DATA holds sdss_spectra.h5, cutouts_field_5112.npz, frames/ and pairs/.
+ifneq ($(filter real,$(MAKECMDGOALS)),)
+ifeq ($(wildcard $(DATA)/sdss_spectra.h5),)
+$(error make real DATA=FOLDER: name the folder of the survey files, the one with sdss_spectra.h5)
+endif
+endif
+REAL_DONE := readers.txt evaluation/table.md field/catalogue.fits frames/catalogue.fits pairs.png
+
+real: $(addprefix $(REAL)/,$(REAL_DONE))
+	@cat $(REAL)/readers.txt $(REAL)/evaluation/table.md $(REAL)/pairs.txt
+	@echo "Pictures: $(REAL)/field/contact_sheet_001.png, $(REAL)/pairs.png"
+
+$(REAL)/readers.txt: $(VENV)/runtime
+	@mkdir -p $(REAL)
+	$(RUN) -m utils.read_report $(DATA) > $@.part
+	@mv $@.part $@
+
+# Real spectra with images rendered for them: semi-synthetic. The demo's networks, trained further.
+$(REAL)/semisynthetic.h5: $(VENV)/runtime
+	@mkdir -p $(REAL)
+	$(RUN) -m datasets.semisynthetic $@ --spectra $(DATA)/sdss_spectra.h5
+
+$(REAL)/contrastive.done: $(REAL)/semisynthetic.h5 $(DEMO)/contrastive.done
+	$(RUN) train_contrastive.py --config params/demo_contrastive.yml --config params/real_contrastive.yml \
+	    --data.survey $(REAL)/semisynthetic.h5 --run.start_from $(DEMO)/contrastive/best.pt \
+	    --run.output $(REAL)/contrastive $(call resume,$(REAL)/contrastive/last.pt)
+	@touch $@
+
+$(REAL)/generative.done: $(REAL)/contrastive.done $(DEMO)/generative.done
+	$(RUN) train_generative.py --config params/demo_generative.yml --config params/real_generative.yml \
+	    --data.survey $(REAL)/semisynthetic.h5 --run.start_from $(DEMO)/generative/best.pt \
+	    --diffusion.contrastive $(REAL)/contrastive/best.pt \
+	    --run.output $(REAL)/generative $(call resume,$(REAL)/generative/last.pt)
+	@touch $@
+
+$(REAL)/evaluation/table.md: $(REAL)/generative.done
+	$(RUN) -m utils.evaluate --checkpoint $(REAL)/generative/best.pt --survey $(REAL)/semisynthetic.h5 \
+	    --output $(REAL)/evaluation
+
+# Real cutouts, and cutouts of the same galaxies from the frames: the demo's network, as it is.
+$(REAL)/field/catalogue.fits: $(DEMO)/generative.done
+	$(RUN) generate.py $(DATA)/cutouts_field_5112.npz --checkpoint $(DEMO)/generative/best.pt \
+	    --output $(REAL)/field $(call resume,$(REAL)/field/generate.json)
+
+$(REAL)/cutouts.done: $(REAL)/field/catalogue.fits
+	$(RUN) -m utils.cut_frames $(DATA)/frames/frame-*.fits.bz2 --positions $< --output $(REAL)/cutouts
+	@touch $@
+
+$(REAL)/frames/catalogue.fits: $(REAL)/cutouts.done
+	$(RUN) generate.py $(REAL)/cutouts --checkpoint $(DEMO)/generative/best.pt \
+	    --output $(REAL)/frames $(call resume,$(REAL)/frames/generate.json)
+
+# True pairs of colour JPEGs and spectra: networks trained on colour pictures of the mock survey.
+$(REAL)/pictures.h5: $(VENV)/runtime
+	@mkdir -p $(REAL)
+	$(RUN) -m datasets.mock $@ --count 4000 --seed 1 --pictures
+
+$(REAL)/rgb_contrastive.done: $(REAL)/pictures.h5
+	$(RUN) train_contrastive.py --config params/demo_contrastive.yml --config params/rgb_contrastive.yml \
+	    --data.survey $(REAL)/pictures.h5 \
+	    --run.output $(REAL)/rgb_contrastive $(call resume,$(REAL)/rgb_contrastive/last.pt)
+	@touch $@
+
+$(REAL)/rgb_generative.done: $(REAL)/rgb_contrastive.done $(DEMO)/generative.done
+	$(RUN) train_generative.py --config params/demo_generative.yml --config params/rgb_generative.yml \
+	    --data.survey $(REAL)/pictures.h5 --run.start_from $(DEMO)/generative/best.pt \
+	    --diffusion.contrastive $(REAL)/rgb_contrastive/best.pt \
+	    --run.output $(REAL)/rgb_generative $(call resume,$(REAL)/rgb_generative/last.pt)
+	@touch $@
+
+$(REAL)/pairs/catalogue.fits: $(REAL)/rgb_generative.done
+	$(RUN) generate.py "$(DATA)/pairs/*.jpeg" --checkpoint $(REAL)/rgb_generative/best.pt --pixel-scale 0.1 \
+	    --output $(REAL)/pairs $(call resume,$(REAL)/pairs/generate.json)
+
+$(REAL)/pairs.png: $(REAL)/pairs/catalogue.fits
+	$(RUN) -m figures.pairs $(REAL)/pairs --table $(DATA)/pairs/pairs.csv \
+	    --survey $(REAL)/pictures.h5 --output $@ > $(REAL)/pairs.txt
 
 test: $(VENV)/development
 	$(RUN) -m pytest -q -n 2
@@ -81,4 +162,4 @@ bench: $(VENV)/development
 	$(RUN) -m tests.benchmarks
 
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) $(REAL) .pytest_cache .ruff_cache .hypothesis

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from utils.config import OptimiserConfig, RunConfig
 from utils.records import MetricsTable
-from utils.runs import RunError
+from utils.runs import RunError, uses_bfloat16
 
 LOGGER = logging.getLogger("spectra")
 WARMUP_START = 1e-3  # the learning rate in front of a warm-up, in units of the full one
@@ -369,4 +369,5 @@ class Trainer:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bfloat16 autocast on `device` where `precision` asks for it; else nothing."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    wanted = uses_bfloat16(precision, device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)

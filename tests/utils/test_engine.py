@@ -195,14 +195,16 @@ def test_a_nan_score_never_counts_as_best(tiny_survey, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_train(tiny_survey, tmp_path):
-    arguments = [
-        tiny("contrastive"),
-        f"--data.survey={tiny_survey}",
-        f"--run.output={tmp_path / 'r'}",
-    ]
-    assert train_contrastive.main([*arguments, "--optimiser.epochs=1", "--run.processes=2"]) == 0
-    assert read_checkpoint(tmp_path / "r" / "last.pt")["trainer"]["iteration"] == 3
+def test_two_processes_train_both_stages(tiny_survey, tmp_path):
+    common = [f"--data.survey={tiny_survey}", "--optimiser.epochs=1", "--run.processes=2"]
+    towers, network = tmp_path / "towers", tmp_path / "network"
+    first = [tiny("contrastive"), *common, f"--run.output={towers}"]
+    assert train_contrastive.main(first) == 0
+    second = [tiny("generative"), *common, f"--run.output={network}"]
+    given = f"--diffusion.contrastive={towers / 'last.pt'}"
+    assert train_generative.main([*second, given]) == 0
+    for folder in (towers, network):
+        assert read_checkpoint(folder / "last.pt")["trainer"]["iteration"] == 3
 
 
 def test_dry_run_leaves_nothing(tiny_survey, tmp_path, capsys):
