@@ -4,8 +4,7 @@ A stage is a `Task`: what is trained, what a batch is turned into, what the loss
 validated. Everything else is here, once: optimiser, learning rate, averaged weights, clipping,
 NaN guard, logs, checkpoints, resuming, data-parallel training.
 
-Randomness is a pure function of (seed, process, iteration), and the order of the galaxies one of
-(seed, epoch): a resumed run equals one that never stopped, bit for bit.
+A resumed run equals one that never stopped, bit for bit (`utils.order` has the reason).
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,15 +22,15 @@ from ignite.handlers import Checkpoint, DiskSaver, TensorboardLogger, TerminateO
 from ignite.handlers.tqdm_logger import ProgressBar
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from utils.config import OptimiserConfig, RunConfig
+from utils.optimisation import autocast, averaged, make_optimiser, rate_factor
+from utils.order import mix
 from utils.records import MetricsTable
-from utils.runs import RunError, uses_bfloat16
+from utils.runs import RunError
 
 LOGGER = logging.getLogger("spectra")
-WARMUP_START = 1e-3  # the learning rate in front of a warm-up, in units of the full one
 
 
 class Task(Protocol):
@@ -56,28 +54,6 @@ class Task(Protocol):
     score_name: str  # the validation figure, smaller is better, that picks the best weights
 
 
-class EpochSampler(Sampler[int]):
-    """A permutation of the training set that is a pure function of (seed, epoch).
-
-    Args:
-        count: Galaxies in the training split.
-        seed: Seed of the run.
-        rank, world: This process and the number of processes: each takes every world-th index.
-    """
-
-    def __init__(self, count: int, seed: int, rank: int = 0, world: int = 1):
-        self.count, self.seed, self.rank, self.world = count, seed, rank, world
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.count // self.world
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
-        order = torch.randperm(self.count, generator=generator)[: len(self) * self.world]
-        return iter(order[self.rank :: self.world].tolist())
-
-
 class KeepUntilReplaced(DiskSaver):
     """Ignite removes a checkpoint before it writes its successor of the same name: a run killed
     in between would lose both. The atomic write replaces the old file anyhow."""
@@ -98,81 +74,6 @@ class State:
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Constants stay as they are."""
-
-
-def mix(*numbers: int) -> int:
-    """One 63-bit seed from several integers (SplitMix64's finaliser, Steele et al. 2014)."""
-    state = 0
-    for number in numbers:
-        state = (state ^ number) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1
-
-
-def training_loader(
-    dataset: Dataset, optimiser: OptimiserConfig, seed: int, workers: int, device: torch.device
-) -> DataLoader:
-    """Batches of the training split in the order of (seed, epoch), the last partial one dropped.
-
-    Raises:
-        RunError: the training split is smaller than one batch.
-    """
-    rank, world = idist.get_rank(), idist.get_world_size()
-    if len(dataset) < optimiser.batch_size:
-        raise RunError(
-            f"{len(dataset)} training galaxies are fewer than optimiser.batch_size = "
-            f"{optimiser.batch_size}"
-        )
-    if optimiser.batch_size % world:
-        raise RunError(
-            f"optimiser.batch_size = {optimiser.batch_size} is not a multiple of {world}"
-        )
-    return DataLoader(
-        dataset,
-        batch_size=optimiser.batch_size // world,
-        sampler=EpochSampler(len(dataset), seed, rank, world),
-        drop_last=True,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
-    )
-
-
-def make_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """Adam, or AdamW where the weight decay is decoupled, on the weights that are trained."""
-    kind = torch.optim.AdamW if config.decoupled else torch.optim.Adam
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return kind(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
-
-
-def rate_factor(config: OptimiserConfig, iterations: int) -> Callable[[int], float]:
-    """The learning rate, in units of `learning_rate`, at each iteration of `iterations`.
-
-    A line from 1 in the first iteration to `final_learning_rate` in the last (the published
-    polynomial schedule of power 1); the first `warmup_iterations` rise linearly to 1 instead.
-    """
-    final, warmup = config.final_learning_rate / config.learning_rate, config.warmup_iterations
-
-    def factor(iteration: int) -> float:
-        if iteration < warmup:
-            return 1 - (1 - WARMUP_START) * (1 - (iteration + 1) / warmup)
-        return max(final, final + (1 - final) * (1 - iteration / max(iterations - 1, 1)))
-
-    return factor
-
-
-def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of the weights, with the decay min(decay, (1+n)/(10+n))."""
-
-    def average(average_parameters, parameters, updates) -> None:
-        n = float(updates)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(
-            average_parameters, parameters, updates
-        )
-
-    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
 class Trainer:
@@ -365,9 +266,3 @@ class Trainer:
                 f"finite; the last good weights are in {self.folder / 'last.pt'}. Try a lower "
                 "optimiser.learning_rate, or run.precision float32"
             )
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bfloat16 autocast on `device` where `precision` asks for it; else nothing."""
-    wanted = uses_bfloat16(precision, device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)

@@ -19,8 +19,9 @@ from datasets.survey_dataset import SurveyDataset
 from datasets.transforms import SpectrumTransform
 from models.condition import FrozenCondition
 from utils.config import ContrastiveConfig, DataConfig, Flags, GenerativeConfig, to_dict
-from utils.engine import Task, Trainer, training_loader
+from utils.engine import Task, Trainer
 from utils.networks import TrainedContrastive, trained_weights
+from utils.order import training_loader
 from utils.records import log_to
 from utils.runs import RunError, SurveyDescription, open_run, read_checkpoint
 
@@ -75,10 +76,7 @@ def open_survey(config: DataConfig) -> Survey:
 
 def training_split(survey: Survey, config: DataConfig) -> tuple[SurveyDataset, SpectrumTransform]:
     """The training galaxies, and the transform fitted to their spectra."""
-    rows = survey.indices("train")
-    if config.positive_only:
-        positive = [survey.read("spectra", part).min(axis=1) > 0 for part in _blocks(rows)]
-        rows = rows[torch.cat([torch.from_numpy(part) for part in positive]).numpy()]
+    rows = split_rows(survey, "train", config)
     if len(rows) == 0:
         raise RunError(f"{survey.path}: no training galaxies")
     spectra = SpectrumTransform.fit(
@@ -89,6 +87,15 @@ def training_split(survey: Survey, config: DataConfig) -> tuple[SurveyDataset, S
         survey.grid,
     )
     return SurveyDataset(survey, rows, config.in_memory), spectra
+
+
+def split_rows(survey: Survey, split: str, config: DataConfig) -> np.ndarray:
+    """Rows of a split (n,), of the positive spectra alone where `config` wants no others."""
+    rows = survey.indices(split)
+    if not config.positive_only or len(rows) == 0:
+        return rows
+    positive = [survey.read("spectra", part).min(axis=1) > 0 for part in _blocks(rows)]
+    return rows[np.concatenate(positive)]
 
 
 def _blocks(rows: Any) -> list[Any]:

@@ -11,7 +11,8 @@ import train_contrastive
 import train_generative
 from tests.support import tiny
 from utils.config import OptimiserConfig
-from utils.engine import EpochSampler, averaged, mix, rate_factor
+from utils.optimisation import averaged, rate_factor
+from utils.order import EpochSampler, mix
 from utils.records import MetricsTable
 from utils.runs import read_checkpoint
 
