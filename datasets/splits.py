@@ -62,7 +62,7 @@ def original_split(positive: np.ndarray) -> np.ndarray:
     others are in no split. Of the n positive ones, two draws of ``torch.randperm`` with seed 1 take
     m = int(0.1 n + 512) from the end of the first, and of these 512 for validation.
 
-    Raises ValueError when fewer than 570 are positive: then n ≤ m, and nothing is left to train on.
+    Raises ValueError when fewer than 569 are positive: then n ≤ m, and nothing is left to train on.
     """
     rows = np.flatnonzero(positive)
     held_out = int(0.1 * len(rows) + ORIGINAL_VALIDATION)

@@ -174,7 +174,7 @@ def _build(arguments: argparse.Namespace) -> int:
             for galaxies in _galaxies(pairs, spectra, images, choice, pool, refused):
                 _append(writer, galaxies, catalogue)
     finally:
-        _report(arguments.output.with_suffix(".refused.csv"), refused)
+        write_refusals(arguments.output.with_suffix(".refused.csv"), refused)
     print(Survey(arguments.output).describe())
     return 0
 
@@ -269,7 +269,7 @@ def _workers(count: int) -> AbstractContextManager[Pool | None]:
     return multiprocessing.get_context("spawn").Pool(count) if count > 1 else nullcontext()
 
 
-def _report(path: Path, refused: list[Refusal]) -> None:
+def write_refusals(path: Path, refused: list[Refusal]) -> None:
     """List what was refused in a CSV file, and count the reasons on the terminal."""
     temporary = path.with_name(f".{path.name}.part")
     with open(temporary, "w", newline="", encoding="utf-8") as file:

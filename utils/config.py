@@ -74,12 +74,11 @@ class RunConfig:
     """Where a run writes, and on what it computes.
 
     Args:
-        output: Run directory, made new; environment variables are expanded. An existing run is
-            never overwritten: see `--resume`.
+        output: Run directory, made new, never overwritten; environment variables are expanded.
         start_from: Checkpoint of the same stage and sizes whose weights are trained further.
         seed: Seed of initial weights, order, augmentation and noise.
         device: `auto` (CUDA, then CPU), `cpu`, `cuda`, `cuda:1`, …
-        precision: `bfloat16` computes the networks in bfloat16 where that is safe (autocast).
+        precision: `bfloat16`: the networks in bfloat16 where that is safe; `auto`: if native here.
         processes: Processes on this machine for data-parallel training (one per GPU, or gloo
             processes on a CPU); 1 trains in this process. Under SLURM or torchrun leave it at 1.
         validate_every: Epochs between two validations.
@@ -91,7 +90,7 @@ class RunConfig:
     start_from: str | None = None
     seed: int = 1
     device: str = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
     processes: int = 1
     validate_every: int = 1
     preview_every: int = 10

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from datasets.images import ImageTransform
 from datasets.survey import Survey
-from datasets.transforms import SpectrumTransform
+from datasets.transforms import LOG_FLOOR, SpectrumTransform
 from models.contrastive import ContrastiveModel, add_noise, nt_xent
-from utils.config import ContrastiveConfig
+from utils.config import ContrastiveConfig, DataConfig
+from utils.launch import split_rows
 from utils.plotting import plot_retrieval, save_figure
 from utils.retrieval import POOL, embed_images, embed_spectra, retrieval_figures, swap_noise
 
@@ -69,7 +70,7 @@ class ContrastiveTask:
         self.description, self.device = description, device
         self.bands = survey.bands
         self.wavelength = survey.grid.angstrom
-        self.pool = validation_pool(survey, "validation", POOL)
+        self.pool = validation_pool(survey, "validation", POOL, config.data)
 
     def constants(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint holds besides weights and states."""
@@ -111,14 +112,24 @@ class ContrastiveTask:
         save_figure(figure, path)
 
 
-def validation_pool(survey: Survey, split: str, count: int) -> dict[str, Tensor]:
-    """The first `count` galaxies of a split: raw images, flux, and flux with swapped noise."""
-    rows = survey.indices(split)[:count]
+def validation_pool(
+    survey: Survey, split: str, count: int, config: DataConfig | None = None
+) -> dict[str, Tensor]:
+    """The first `count` galaxies of a split: raw images, flux, and flux with swapped noise.
+
+    Where `config` wants positive spectra only, others are left out, and swapped noise ends at the
+    floor of the logarithm.
+    """
+    config = config or DataConfig()
+    rows = split_rows(survey, split, config)[:count]
     flux = survey.read("spectra", rows)
     noiseless = survey.truth("noiseless", rows) if "noiseless" in survey.truth_names else None
+    swapped = swap_noise(flux, noiseless)
+    if config.positive_only:
+        swapped = swapped.clip(min=LOG_FLOOR)
     return {
         "images": torch.from_numpy(survey.read("images", rows)),
         "flux": torch.from_numpy(flux),
-        "swapped": torch.from_numpy(swap_noise(flux, noiseless)),
+        "swapped": torch.from_numpy(swapped),
         "rows": torch.from_numpy(np.asarray(rows, dtype=np.int64)),
     }

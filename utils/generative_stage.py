@@ -24,6 +24,7 @@ from models.redshift import (
 )
 from utils.config import GenerativeConfig
 from utils.generation import draw_redshifts, make_sampler, redshift_pdf, sample_stage
+from utils.launch import split_rows
 from utils.networks import TrainedContrastive, TrainedGenerator
 from utils.plotting import plot_preview, save_figure
 
@@ -124,7 +125,7 @@ class GenerativeTask:
                 config.run.seed,
                 device,
             )
-        rows = survey.indices("validation")[:VALIDATION_GALAXIES]
+        rows = split_rows(survey, "validation", config.data)[:VALIDATION_GALAXIES]
         self.validation = {
             "image": torch.from_numpy(survey.read("images", rows)),
             "spectrum": torch.from_numpy(survey.read("spectra", rows)),

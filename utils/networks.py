@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from datasets.cutout_formats import PICTURE_BANDS
 from datasets.images import IMAGENET_MEAN, IMAGENET_SIGMA, ImageTransform
 from datasets.survey import Survey
 from datasets.transforms import SpectrumTransform
@@ -28,8 +29,6 @@ from utils.config import (
 )
 from utils.runs import CHECKPOINT_FORMAT, RunError, SurveyDescription, code_version, read_checkpoint
 
-COLOUR_BANDS = ("R", "G", "B")  # of the pictures that ImageNet's statistics are for
-
 
 def build_images(config: TowersConfig, survey: Survey) -> ImageTransform:
     """The transform in front of the image tower.
@@ -39,7 +38,7 @@ def build_images(config: TowersConfig, survey: Survey) -> ImageTransform:
     """
     if config.image_statistics == "survey":
         return ImageTransform(config.stretch, survey.image_mean, survey.image_sigma)
-    if survey.bands != COLOUR_BANDS:
+    if survey.bands != PICTURE_BANDS:
         raise RunError(
             f"towers.image_statistics: imagenet is for pictures in R, G, B; {survey.path} has "
             f"{', '.join(survey.bands)}: use survey"

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import random_split
 
 from datasets.sdss import read_spectra_collection
-from datasets.splits import SPLITS, assign_splits
+from datasets.splits import EXCLUDED, SPLITS, assign_splits, original_split
 
 COLLECTION = Path(__file__).parents[2] / "../shared/data/sdss_spectra.h5"
 ARCSEC = 1 / 3600
@@ -105,3 +107,24 @@ def test_what_cannot_work_is_refused():
         assign_splits(identifier, ra, dec, fractions=(0.5, 0.5))
     with pytest.raises(ValueError, match="finite"):
         assign_splits(identifier, ra * np.nan, dec)
+
+
+@pytest.mark.parametrize("count", [569, 1000, 4321])
+def test_the_published_split_is_torchs(count):
+    """The two nested calls of the published code, on the positive ones in their order."""
+    positive = np.random.default_rng(count).permutation(count + 50) < count
+    rows = np.flatnonzero(positive).tolist()
+    held_out = int(0.1 * len(rows) + 512)
+    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    train, rest = random_split(rows, [len(rows) - held_out, held_out], generator=generators[0])
+    validation, test = random_split(rest, [512, len(rest) - 512], generator=generators[1])
+    split = original_split(positive)
+    for name, expected in {"train": train, "validation": validation, "test": test}.items():
+        assert np.flatnonzero(split == SPLITS[name]).tolist() == sorted(expected)
+    np.testing.assert_array_equal(split == EXCLUDED, ~positive)
+
+
+def test_the_published_split_needs_galaxies_to_train_on():
+    assert (original_split(np.ones(569, dtype=bool)) == SPLITS["train"]).sum() == 1
+    with pytest.raises(ValueError, match="568 galaxies with positive spectra are too few"):
+        original_split(np.ones(568, dtype=bool))

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from datasets.spectra import Preparation, WavelengthGrid
-from datasets.splits import assign_splits
+from datasets.splits import EXCLUDED, SPLITS, assign_splits
 from datasets.survey import Survey, SurveyError, SurveyWriter
 from datasets.survey_dataset import read_rows
 
@@ -92,6 +92,30 @@ def test_splits_are_those_of_the_rule(survey_path):
     rows = [survey.indices(name) for name in ("train", "validation", "test")]
     assert all(len(r) for r in rows)
     assert sorted(np.concatenate(rows)) == list(range(COUNT))
+
+
+def test_the_published_split_goes_by_positive_spectra_and_needs_no_coordinates(tmp_path):
+    columns = galaxies(600)
+    columns["images"] = columns["images"][..., :8, :8]
+    columns["spectra"] = np.abs(columns["spectra"])
+    columns["spectra"][::20, 3] = [*np.zeros(15), *-np.ones(15)]
+    columns["catalogue"]["ra"][:] = np.nan
+    with writer(tmp_path / "survey.h5", split_rule="original") as file:
+        file.append(**part(columns, slice(0, 250)))
+        file.append(**part(columns, slice(250, 600)))
+    split = Survey(tmp_path / "survey.h5").catalogue["split"]
+    np.testing.assert_array_equal(np.flatnonzero(split == EXCLUDED), np.arange(0, 600, 20))
+    assert np.bincount(split[split >= 0]).tolist() == [570 - 569, 512, 569 - 512]
+    assert SPLITS == {"train": 0, "validation": 1, "test": 2}
+
+
+def test_split_rules_that_cannot_be_followed_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="'sky' or 'original', not 'random'"):
+        writer(tmp_path / "survey.h5", split_rule="random")
+    few = writer(tmp_path / "survey.h5", split_rule="original")
+    with pytest.raises(SurveyError, match="too few for the original's split"), few as file:
+        file.append(**galaxies())
+    assert not (tmp_path / "survey.h5").exists()
 
 
 def test_statistics_are_those_of_the_training_split_in_float64(survey_path):

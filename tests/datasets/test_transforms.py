@@ -17,7 +17,7 @@ from datasets.transforms import (
     to_phases,
 )
 
-SHAPES = {"low": (1, 563), "super": (1, 4500), "full": (8, 563)}
+SHAPES = {"low": (1, 563), "super": (1, 4500), "full": (8, 563), "direct": (1, 4500)}
 
 
 def spectra(count=32, pixels=4500, seed=0):

@@ -2,7 +2,12 @@
 
 import csv
 import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -208,3 +213,84 @@ def test_real_spectra_with_stand_in_images(tmp_path):
     (tmp_path / "survey.h5").unlink()
     status, refused = build(tmp_path, REAL_DATA / "sdss_spectra.h5", images)
     assert status == 0 and len(refused) > 1000
+
+
+CUBE_ROWS = 20_000
+MATCHED = 1_000
+REPORT_PEAK = """
+import sys
+import numpy as np
+from datasets.deepdip import iterate_images
+from utils.build_survey import main
+cube, rows = sys.argv.pop(1), int(sys.argv.pop(1))
+read = sum(block[:, 0, 0, 0].sum(dtype=np.float64) for block in iterate_images(cube, range(rows)))
+assert read == rows * (rows - 1) / 2
+status = main(sys.argv[1:])
+with open("/proc/self/status") as file:
+    peak = next(line for line in file if line.startswith("VmHWM"))
+print("peak", int(peak.split()[1]) * 1024)
+sys.exit(status)
+"""
+
+
+def write_large_cube(path, identifiers):
+    """A cube of 1.6 GB without holding it: every image is a number of its own."""
+    labels = np.zeros(CUBE_ROWS, dtype=[("z", "f4"), ("specObjID", "u8")])
+    labels["specObjID"] = identifiers
+    header = {"descr": "<f4", "fortran_order": False, "shape": (CUBE_ROWS, 64, 64, 5)}
+    ramp = np.arange(64 * 64 * 5, dtype=np.float32).reshape(64, 64, 5)
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open("labels.npy", "w") as member:
+            np.lib.format.write_array(member, labels)
+        with archive.open("cube.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(member, header)
+            for row in range(CUBE_ROWS):
+                member.write((ramp + np.float32(row)).tobytes())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
+def test_a_large_cube_needs_little_memory(tmp_path):
+    """Peak resident memory, mapped pages included, of reading all of a cube of 20,000 galaxies,
+    and of a join with it."""
+    every = CUBE_ROWS // MATCHED
+    identifiers = np.array(
+        [
+            spec_object_identifier(266 + k // 1000, 51630, k % 1000 + 1, "26")
+            for k in range(CUBE_ROWS)
+        ],
+        dtype=np.uint64,
+    )
+    write_large_cube(tmp_path / "sdss.npz", identifiers)
+    chosen = np.arange(0, CUBE_ROWS, every)
+    plate = 266 + chosen // 1000
+    with h5py.File(tmp_path / "spectra.h5", "w") as file:
+        file["loglam"] = LOGLAM
+        file["flux"] = np.stack([flux(k) for k in chosen]).astype(np.float32)
+        file["ivar"] = np.ones((MATCHED, len(LOGLAM)), np.float32)
+        columns = {"specobjid": identifiers[chosen], "plate": plate, "fiber": chosen % 1000 + 1}
+        columns |= {"mjd": np.full(MATCHED, 51630), "zwarning": np.zeros(MATCHED, int)}
+        columns |= {"ra": chosen / 100, "dec": chosen / 1e3, "z": np.full(MATCHED, 0.1)}
+        columns |= {"cls": np.full(MATCHED, b"GALAXY"), "subclass": np.full(MATCHED, b"")}
+        for name, values in columns.items():
+            file[name] = values
+    survey = tmp_path / "survey.h5"
+    inputs = ["--spectra", tmp_path / "spectra.h5", "--images", tmp_path / "sdss.npz"]
+    command = [
+        sys.executable,
+        "-c",
+        REPORT_PEAK,
+        tmp_path / "sdss.npz",
+        CUBE_ROWS,
+        survey,
+        *inputs,
+        "--workers",
+        "1",
+    ]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    peak = int(result.stdout.split()[-1])
+    print(f"peak {peak / 2**30:.2f} GiB for a cube of {CUBE_ROWS * 64 * 64 * 20 / 2**30:.2f} GiB")
+    assert peak < 2 * 2**30 and peak < 64 * 64 * 20 * CUBE_ROWS / 2  # the cube was never held
+    built = Survey(survey)
+    assert built.catalogue["identifier"].tolist() == identifiers[chosen].tolist()
+    assert built.read("images", np.arange(MATCHED))[:, 0, 0, 0].tolist() == chosen.tolist()

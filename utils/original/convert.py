@@ -1,0 +1,209 @@
+"""Checkpoints of the original code as checkpoints of this project.
+
+A checkpoint here describes itself; the original's holds weights alone. What it lacks is known from
+the published code (wavelengths, preparation, bands), read from its parameter file (sizes, schedule)
+or has to be given: mean and σ of the training images, which the original computes at every start
+and stores nowhere. Generators carry the pair of towers that ranks their candidates, so that they
+are converted together with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from datasets.cutout_formats import PICTURE_BANDS, PICTURE_UNIT
+from datasets.deepdip import BANDS, PIXEL_SCALE_ARCSEC
+from datasets.images import IMAGENET_MEAN, IMAGENET_SIGMA, ImageTransform
+from datasets.spectra import METHOD_GRID, Preparation
+from datasets.survey import Survey
+from datasets.transforms import SpectrumTransform
+from utils.config import ContrastiveConfig, GenerativeConfig, to_dict
+from utils.networks import describe
+from utils.original.files import OriginalState
+from utils.original.networks import (
+    build_contrastive,
+    build_denoiser,
+    load_original,
+    original_name,
+)
+from utils.original.params import (
+    Params,
+    band_count,
+    contrastive_config,
+    generative_config,
+    is_generative,
+)
+from utils.runs import RunError, SurveyDescription
+
+CONTRASTIVE_FILE, GENERATIVE_FILE, REPORT_FILE = "contrastive.pt", "generative.pt", "report.txt"
+PICTURE_SCALE_ARCSEC = 0.4  # per pixel, of the colour pictures of the 2022 paper
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """Mean and σ per band of the training images, in the order of the bands and in their unit."""
+
+    mean: Sequence[float]
+    sigma: Sequence[float]
+
+    @classmethod
+    def of(
+        cls,
+        bands: tuple[str, ...],
+        mean: Sequence[float] | None,
+        sigma: Sequence[float] | None,
+        survey: str | Path | None,
+    ) -> ImageStatistics:
+        """What is given, else a survey file's, else ImageNet's for colour pictures.
+
+        Raises:
+            RunError: nothing is given for images of five bands, or not one value per band.
+            FileNotFoundError, SurveyError: the survey file cannot be read.
+        """
+        if survey is not None:
+            file = Survey(survey)
+            if file.bands != bands:
+                raise RunError(f"{survey} has the bands {file.bands}, the network {bands}")
+            return cls(file.image_mean.tolist(), file.image_sigma.tolist())
+        if mean is None and sigma is None and bands == PICTURE_BANDS:
+            return cls(IMAGENET_MEAN, IMAGENET_SIGMA)
+        if mean is None or sigma is None:
+            raise RunError(
+                "the original stores no image statistics: give the mean and the standard deviation "
+                f"of its training images in {', '.join(bands)} with --image-mean and "
+                "--image-sigma, or a survey file of these images with --survey"
+            )
+        if len(mean) != len(bands) or len(sigma) != len(bands):
+            raise RunError(f"--image-mean and --image-sigma take {len(bands)} values each")
+        return cls(mean, sigma)
+
+
+def bands_of(params: Params) -> tuple[str, ...]:
+    """The bands of the images that the parameters are for."""
+    return BANDS if band_count(params) == len(BANDS) else PICTURE_BANDS
+
+
+def convert(
+    states: Sequence[OriginalState],
+    params: Sequence[Params],
+    statistics: ImageStatistics,
+    folder: Path,
+) -> list[str]:
+    """Write the checkpoints, and a report that names every tensor.
+
+    Args:
+        states: Towers, or towers and U-Net in any order.
+        params: The original's parameters: of the U-Net, of the towers, or both; where only one is
+            given the towers are built from it too, as the original's generation does.
+        statistics: Of the training images.
+        folder: Made if needed; checkpoints in it are never overwritten.
+
+    Returns:
+        The report in short: a line per file, and what of it was not used.
+
+    Raises:
+        RunError: the states do not make a generator, or a file exists.
+        ValueError: a tensor is missing, left over or misshapen (all are named), or a parameter is
+            missing.
+    """
+    towers, unet = _towers_and_unet(states)
+    of_unet, of_towers = _params_of(params, unet is not None)
+    existing = [n for n in (CONTRASTIVE_FILE, GENERATIVE_FILE) if (folder / n).exists()]
+    if existing:
+        raise RunError(f"{folder} holds {existing[0]} already: name another --output")
+    network = build_contrastive(of_towers)
+    load_original(network, towers.weights)
+    about = _describe(contrastive_config(of_towers), bands_of(of_towers), statistics)
+    checkpoint = {"about": about, "network": network.state_dict()}
+    files = {CONTRASTIVE_FILE: (towers, network, checkpoint)}
+    if unet is not None:
+        ranking = {"about": about, "weights": network.state_dict()}
+        network = build_denoiser(of_unet)
+        load_original(network, unet.weights)
+        about = _describe(generative_config(of_unet), bands_of(of_unet), statistics)
+        checkpoint = {"about": about, "contrastive": ranking, "network": network.state_dict()}
+        files[GENERATIVE_FILE] = (unet, network, checkpoint)
+    folder.mkdir(parents=True, exist_ok=True)
+    short, full = [], []
+    for name, (state, module, checkpoint) in files.items():
+        _save(checkpoint, folder / name)
+        short += _summary(state, name)
+        full += _listing(state, module, name)
+    (folder / REPORT_FILE).write_text("\n".join([*short, "", *full]) + "\n")
+    return short
+
+
+def _towers_and_unet(states: Sequence[OriginalState]) -> tuple[OriginalState, OriginalState | None]:
+    towers = [state for state in states if state.contrastive]
+    unets = [state for state in states if not state.contrastive]
+    if len(towers) != 1 or len(unets) > 1:
+        raise RunError(
+            f"{len(towers)} contrastive and {len(unets)} generative checkpoints: give one "
+            "contrastive checkpoint, and with it the generative one whose candidates it ranks"
+        )
+    return towers[0], unets[0] if unets else None
+
+
+def _params_of(params: Sequence[Params], with_unet: bool) -> tuple[Params | None, Params]:
+    """Parameters of the U-Net and of the towers."""
+    of_unet = next((one for one in params if is_generative(one)), None)
+    of_towers = next((one for one in params if not is_generative(one)), of_unet)
+    if with_unet and of_unet is None:
+        raise RunError("the generative checkpoint needs the original's params_generative.yml too")
+    if of_unet is not None and of_unet["dataset_file"] != of_towers["dataset_file"]:
+        raise RunError(
+            f"the parameters are of two data sets, {of_unet['dataset_file']} and "
+            f"{of_towers['dataset_file']}: ranking needs the towers of the same resolution"
+        )
+    return of_unet, of_towers
+
+
+def _describe(
+    config: ContrastiveConfig | GenerativeConfig,
+    bands: tuple[str, ...],
+    statistics: ImageStatistics,
+) -> dict[str, Any]:
+    """What a checkpoint says of itself."""
+    pictures = bands == PICTURE_BANDS
+    survey = SurveyDescription(
+        bands,
+        PICTURE_SCALE_ARCSEC if pictures else PIXEL_SCALE_ARCSEC,
+        image_size=64,
+        image_unit=PICTURE_UNIT if pictures else "nanomaggy",
+        grid=METHOD_GRID,
+        preparation=Preparation.original(),
+        name="the original's data",
+    )
+    kind = "generative" if isinstance(config, GenerativeConfig) else "contrastive"
+    images = ImageTransform("linear", statistics.mean, statistics.sigma)
+    spectra = SpectrumTransform(config.data.resolution, config.data.flux)
+    return describe(kind, to_dict(config), survey, images, spectra)
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    part = path.with_name(f".{path.name}.part")
+    torch.save(checkpoint, part)
+    os.replace(part, path)
+
+
+def _summary(state: OriginalState, name: str) -> list[str]:
+    section = f" [{state.section}]" if state.section else ""
+    used = f"{state.path}{section} -> {name}: all {len(state.weights)} tensors used"
+    others: dict[str, int] = {}
+    for unused in state.unused:
+        section = unused.partition(".")[0]
+        others[section] = others.get(section, 0) + 1
+    unused = ", ".join(f"{section} ({count} entries)" for section, count in others.items())
+    return [used, f"{state.path}: not used: {unused or 'nothing'}; named in {REPORT_FILE}"]
+
+
+def _listing(state: OriginalState, network: nn.Module, name: str) -> list[str]:
+    used = [f"{original_name(ours)} -> {name}: {ours}" for ours in network.state_dict()]
+    return used + [f"{unused} -> not used" for unused in state.unused]

@@ -1,0 +1,193 @@
+"""Networks of the original code (Doorenbos et al. 2022, 2024) under this project's names.
+
+`restore` turns an original state dict and the original's parameters into a network that is called
+like the original and gives its numbers. The original's ᾱ, its overflowing time frequencies and its
+misaligned interpolation come with it; every tensor is used, or named in an error.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from datasets.transforms import SpectrumTransform
+from models.contrastive import ContrastiveModel
+from models.diffusion import Denoiser
+from utils import networks
+from utils.networks import assemble_denoiser, joint_condition
+from utils.original.params import band_count, contrastive_config, generative_config
+
+SUBSAMPLING = 8  # the original's low resolution is every 8th pixel
+TRANSFORMS = {resolution: SpectrumTransform(resolution) for resolution in ("low", "super")}
+
+# Our name -> the original's, by patterns that are applied from top to bottom.
+RENAMING = [
+    # blocks, wherever they are
+    (r"\.residual\.", ".0."),
+    (r"\.first\.", ".block1."),
+    (r"\.second\.", ".block2."),
+    (r"\.time\.1\.", ".time_mlp.1."),
+    (r"\.shortcut\.", ".res_conv."),
+    (r"\.shrink\.", ".0.down."),
+    (r"\.grow\.", ".0.upsample."),
+    (r"\.attention\.", ".1."),
+    (r"\.project_in\.", ".proj_in."),
+    (r"\.project_out\.", ".proj_out."),
+    (r"\.self_norm\.", ".transformer_blocks.0.norm1."),
+    (r"\.cross_norm\.", ".transformer_blocks.0.norm2."),
+    (r"\.feed_norm\.", ".transformer_blocks.0.norm3."),
+    (r"\.self_attention\.", ".transformer_blocks.0.attn1."),
+    (r"\.cross_attention\.", ".transformer_blocks.0.attn2."),
+    (r"\.feed_forward\.expand\.", ".transformer_blocks.0.ff.net.0.proj."),
+    (r"\.feed_forward\.contract\.", ".transformer_blocks.0.ff.net.2."),
+    (r"\.(query|key|value)\.", lambda found: f".to_{found[1][0]}."),
+    (r"\.out\.", ".to_out.0."),
+    # the generative network
+    (r"^schedule\.alphas_cumulative$", "diffusion.cumalphas"),
+    (r"^schedule\.", "diffusion."),
+    (r"^condition\.image_encoder\.", "unet.condition_encoder.model."),
+    (r"^unet\.time\.frequencies$", "unet.encoder.freqs"),
+    (r"^unet\.time\.mlp\.", "unet.first_layer_t."),
+    (r"^unet\.bottom\.enter\.", "unet.bottom_block.0."),
+    (r"^unet\.bottom\.1\.", "unet.bottom_block.1."),
+    (r"^unet\.bottom\.leave\.", "unet.bottom_block.2."),
+    (r"^unet\.output\.", "unet.conv_cls."),
+    # the contrastive network
+    (r"^image_encoder\.", "image_model."),
+    (r"^spectrum_encoder\.stages\.", "spectrum_model.down_layers."),
+    (r"^spectrum_encoder\.", "spectrum_model."),
+]
+
+
+def original_name(name: str) -> str:
+    """The original's name of the tensor that is called `name` in our networks."""
+    for pattern, replacement in RENAMING:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def load_original(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy an original state dict into one of our networks.
+
+    Args:
+        network: `Denoiser` or `ContrastiveModel` of the same sizes.
+        state: tensors under the original's names, with or without the prefix `module.`.
+
+    Raises:
+        ValueError: a tensor is missing, left over or of another shape; all of them are named.
+    """
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    ours = {original_name(name): name for name in network.state_dict()}
+    own = network.state_dict()
+    problems = [f"missing: {name}" for name in ours if name not in state]
+    problems += [f"left over: {name}" for name in state if name not in ours]
+    for name in ours.keys() & state.keys():
+        found, expected = tuple(state[name].shape), tuple(own[ours[name]].shape)
+        if found != expected:
+            problems.append(f"shape of {name}: {found} instead of {expected}")
+    if problems:
+        raise ValueError(
+            "the state dict does not belong to the network that the parameters describe:\n  "
+            + "\n  ".join(sorted(problems))
+        )
+    network.load_state_dict({ours[name]: tensor for name, tensor in state.items()})
+
+
+class OriginalDenoiser(nn.Module):
+    """An original U-Net under its original signature.
+
+    Args:
+        denoiser: the network under our names.
+    """
+
+    def __init__(self, denoiser: Denoiser):
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(
+        self, x_t: Tensor, image: Tensor, t: Tensor, spectrum: Tensor | None = None
+    ) -> Tensor:
+        """Predicted noise (B, 1, L).
+
+        Args:
+            x_t: noisy spectra (B, 1, L).
+            image: standardised cutouts (B, bands, H, W).
+            t: times (B,), 0 to T - 1.
+            spectrum: for super resolution, spectra (B, 1, L) or every 8th of their pixels.
+        """
+        if spectrum is not None and spectrum.shape[-1] == x_t.shape[-1]:
+            spectrum = spectrum[..., ::SUBSAMPLING]
+        return self.denoiser(x_t, t, self.denoiser.encode(image), spectrum)
+
+
+class OriginalContrastive(nn.Module):
+    """The original pair of towers under its original signature.
+
+    Args:
+        contrastive: the networks under our names.
+    """
+
+    def __init__(self, contrastive: ContrastiveModel):
+        super().__init__()
+        self.contrastive = contrastive
+
+    def forward(self, image: Tensor, spectrum: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors (B, D) of cutouts (B, bands, H, W) and of spectra (B, L)."""
+        return self.contrastive(image, spectrum[:, None])
+
+
+def build_denoiser(params: Mapping[str, Any]) -> Denoiser:
+    """The U-Net, its encoder and its schedule that the original's parameters describe.
+
+    Args:
+        params: the original's `params_generative.yml` as a dict.
+
+    Raises:
+        ValueError: a parameter is missing, or asks for what the original cannot run.
+    """
+    config = generative_config(params)
+    return assemble_denoiser(
+        config,
+        joint_condition(config.diffusion, band_count(params)),
+        TRANSFORMS[config.data.resolution],
+    )
+
+
+def build_contrastive(params: Mapping[str, Any]) -> ContrastiveModel:
+    """The towers that the original's parameters describe.
+
+    Args:
+        params: the original's `params_contrastive.yml` as a dict.
+
+    Raises:
+        ValueError: a parameter is missing.
+    """
+    config = contrastive_config(params)
+    spectra = TRANSFORMS[config.data.resolution]
+    return networks.build_contrastive(
+        config.towers, band_count(params), spectra.channels, spectra.length
+    )
+
+
+def restore(state: Mapping[str, Tensor], params: Mapping[str, Any]) -> nn.Module:
+    """A network of the original, with its weights, called like the original.
+
+    Args:
+        state: the original's state dict, with or without the prefix `module.`.
+        params: the original's parameters, as read from its YAML file.
+
+    Returns:
+        In evaluation mode, `OriginalContrastive` if there are weights of an image tower in `state`,
+        else `OriginalDenoiser`.
+
+    Raises:
+        ValueError: a tensor is missing, left over or of another shape, or a parameter is missing.
+    """
+    if any(name.removeprefix("module.").startswith("image_model.") for name in state):
+        contrastive = build_contrastive(params)
+        load_original(contrastive, state)
+        return OriginalContrastive(contrastive).eval()
+    denoiser = build_denoiser(params)
+    load_original(denoiser, state)
+    return OriginalDenoiser(denoiser).eval()
