@@ -78,7 +78,8 @@ def fit_lines(spectra: ContinuumFit, redshift: NDArray) -> LineFit:
         LineFit; NaN for lines of which less than 60 % of ±`CORE_KM_S` is covered.
     """
     pixels = _near(REACH_KM_S).any(axis=1)
-    scale = np.maximum(np.abs(np.median(spectra.flux, axis=1)), np.finfo(float).tiny)[:, None]
+    scale = np.abs(np.median(spectra.flux, axis=1))[:, None]
+    scale = np.where(scale > np.finfo(np.float32).tiny, scale, 1.0)  # of an empty spectrum: any
     data = ((spectra.flux - spectra.continuum)[:, pixels]) / scale
     weight = spectra.weight[:, pixels] * scale**2
     model = _LineModel(CONTINUUM_GRID.angstrom[pixels])
