@@ -183,7 +183,7 @@ class Denoiser(nn.Module):
             t: times (B,), 0 to T - 1.
             tokens: what `encode` gave (B, N, W).
             low: low-resolution spectra (B, c, l), for super resolution.
-            redshift: redshifts (B,), NaN where unknown, for a network with a guide; None if all are.
+            redshift: redshifts (B,), NaN where unknown, for a network with a guide; None: all.
 
         Returns:
             (B, C, L).

@@ -11,8 +11,8 @@ with T_0 the mean and T_1 … the principal components of the training spectra i
 logarithmic grid. The network sees the K guides beside the noisy spectrum, so that every line of a
 candidate can sit at one redshift. An unknown redshift (NaN) gives guides of zero.
 
-Shapes: B rows, K guides, C channels and L pixels of a spectrum, M rest-frame pixels, P pixels of the
-observed grid, F features, N galaxies.
+Shapes: B rows, K guides, C channels and L pixels of a spectrum, M rest-frame pixels, P pixels of
+the observed grid, F features, N galaxies.
 """
 
 import math

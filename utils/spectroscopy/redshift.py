@@ -220,7 +220,7 @@ def _parabola(gain: NDArray, best: NDArray) -> tuple[NDArray, NDArray]:
     rows = np.arange(len(gain))
     left, centre, right = (gain[rows, middle + k] for k in (-1, 0, 1))
     curvature = centre - 0.5 * (left + right)
-    # a maximum has at least |right - left| / 2; less, at the rim or where all is flat, is no maximum
+    # a maximum has at least |right - left| / 2; less, at the rim or on a flat, is none
     floor = np.abs(right - left) / 8 + np.finfo(np.float32).tiny
     curvature = np.maximum(curvature, floor)
     shift = np.clip(0.25 * (right - left) / curvature, -1.0, 1.0)
