@@ -24,6 +24,7 @@ from pathlib import Path
 
 from datasets.cutouts import CutoutError, CutoutFormat, CutoutReader
 from utils.bulk import BulkRun
+from utils.colours import RANKINGS
 from utils.config import SamplingConfig
 from utils.generation import Pipeline, make_sampler, sampling_of
 from utils.networks import TrainedGenerator, load_generator
@@ -68,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         help="drawn from the image for each candidate, free, given with the cutouts (REDSHIFT in "
         "their headers, or an array redshift), or a number (%(default)s)",
     )
+    drawing.add_argument(
+        "--rank",
+        default="contrastive",
+        choices=RANKINGS,
+        help="what makes a candidate the best: similarity to the image, agreement with its "
+        "colours, or both (%(default)s)",
+    )
     drawing.add_argument("--seed", type=int, default=1, help="seed of the noise (%(default)s)")
     files = parser.add_argument_group("about the cutouts, where their headers do not say it")
     files.add_argument("--bands", help="bands of the files in their order, e.g. u,g,r,i,z")
@@ -75,9 +83,17 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--unit", help="flux unit of the files, e.g. nanomaggy or nJy")
     computing = parser.add_argument_group("computing")
     computing.add_argument("--device", default="auto", help="auto, cpu, cuda, … (%(default)s)")
-    computing.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    computing.add_argument(
+        "--precision",
+        default="float32",
+        choices=["float32", "bfloat16", "auto"],
+        help="auto: bfloat16 where the hardware has it (%(default)s)",
+    )
     computing.add_argument(
         "--batch-size", type=int, default=8, help="galaxies at once (%(default)s)"
+    )
+    parser.add_argument(
+        "--no-measure", action="store_true", help="measure nothing for the catalogue"
     )
     parser.add_argument("--no-pictures", action="store_true", help="write no pictures")
     parser.add_argument("--allow-rejects", action="store_true", help="exit 0 despite rejects")
@@ -105,7 +121,11 @@ def generate(options: argparse.Namespace) -> int:
     device = pick_device(options.device)
     stages = [load_generator(path) for path in options.checkpoint]
     pipeline = Pipeline(
-        stages, device, options.precision, rows_at_once=64 if device.type == "cpu" else 512
+        stages,
+        device,
+        options.precision,
+        rows_at_once=64 if device.type == "cpu" else 512,
+        rank=options.rank,
     )
     sampling = sampling_of(pipeline.last.config.sampling, options)
     reader = CutoutReader(options.cutouts, cutout_format(pipeline.last, options))
@@ -126,6 +146,7 @@ def generate(options: argparse.Namespace) -> int:
         options.batch_size,
         not options.no_pictures,
         options.redshift,
+        not options.no_measure,
     )
     check_redshift(pipeline, options.redshift)
     print_plan(run, reader, sampling, options)
@@ -137,6 +158,7 @@ def generate(options: argparse.Namespace) -> int:
         "keep": kept,
         "seed": options.seed,
         "redshift": options.redshift,
+        "rank": options.rank,
         "bands": options.bands,
         "pixel_scale": options.pixel_scale,
         "unit": options.unit,

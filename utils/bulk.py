@@ -25,6 +25,8 @@ from tqdm import tqdm
 
 from datasets.cutouts import Cutout, CutoutReader, Rejected, write_rejects
 from models.samplers import Sampler
+from utils.colours import NANOMAGGY, image_colours
+from utils.generated_catalogue import write_generated_catalogue
 from utils.generation import Pipeline
 from utils.panels import Panel
 from utils.photometry import aperture_nanomaggies, scale_to_photometry
@@ -34,12 +36,10 @@ from utils.spectrum_files import (
     GeneratedSpectrum,
     Provenance,
     read_spectrum,
-    write_catalogue,
     write_spectrum,
 )
 
 SHEET_GALAXIES = 16  # on one page of the contact sheet
-NANOMAGGY = "nanomaggy"
 
 
 @dataclass
@@ -56,6 +56,7 @@ class BulkRun:
         pictures: Draw a picture per galaxy and contact sheets.
         redshift: `drawn` from the image, left `free`, `given` with the cutouts (drawn where it is
             not), or a number for all.
+        measured: Measure the spectra for the catalogue.
     """
 
     folder: Path
@@ -66,6 +67,7 @@ class BulkRun:
     batch: int = 8
     pictures: bool = True
     redshift: str = "drawn"
+    measured: bool = True
     rejects: list[Rejected] = field(default_factory=list)
     assumed: Counter = field(default_factory=Counter)
 
@@ -123,6 +125,7 @@ class BulkRun:
 
     def _generate(self, cutouts: Sequence[Cutout], bar: tqdm) -> None:
         images = np.stack([cutout.image for cutout in cutouts])
+        colours = image_colours(images, self.pipeline.last.contrastive.survey)
         drawn = self.pipeline.generate(
             torch.from_numpy(images),
             [cutout.name for cutout in cutouts],
@@ -149,6 +152,7 @@ class BulkRun:
                 redshift=cutout.redshift,
                 redshifts=drawn.redshift[number],
                 redshift_pdf=drawn.redshift_pdf_of(number),
+                image_colours=tuple(float(colour) for colour in colours[number]),
             )
             write_spectrum(self.spectrum_path(cutout.name), spectrum)
             if self.pictures:
@@ -197,13 +201,11 @@ class BulkRun:
     def summarise(self, reader: CutoutReader) -> int:
         """Write the catalogue and the contact sheets; returns the number of spectra."""
         paths = sorted((self.folder / "spectra").glob("*.fits"))
-        rows = [catalogue_row(path) for path in tqdm(paths, desc="catalogue", disable=None)]
-        if rows:
-            columns = {name: [row[name] for row in rows] for name in rows[0]}
-            write_catalogue(self.folder / "catalogue.fits", columns)
+        if paths:
+            write_generated_catalogue(self.folder / "catalogue.fits", paths, self.measured)
         if self.pictures:
             self._contact_sheets(reader)
-        return len(rows)
+        return len(paths)
 
     def _contact_sheets(self, reader: CutoutReader) -> None:
         page: list[Panel] = []
@@ -228,23 +230,3 @@ class BulkRun:
 def file_stem(name: str) -> str:
     """A galaxy's name as a file name; `#`, which TOPCAT takes for an extension, becomes `-`."""
     return name.replace("#", "-")
-
-
-def catalogue_row(path: Path) -> dict:
-    """What the catalogue says of one spectrum file."""
-    spectrum = read_spectrum(path)
-    return {
-        "name": spectrum.name,
-        "identifier": spectrum.identifier,
-        "ra": spectrum.ra,
-        "dec": spectrum.dec,
-        "redshift": spectrum.redshift,
-        "file": f"spectra/{path.name}",
-        "source": spectrum.source,
-        "drawn": spectrum.provenance.drawn,
-        "kept": len(spectrum.candidates),
-        "best_candidate": int(spectrum.numbers[0]),
-        "best_score": float(spectrum.scores[0]),
-        "median_sigma": float(np.median(spectrum.sigma)),
-        "flux_scale": np.nan if spectrum.scale is None else spectrum.scale,
-    }

@@ -19,9 +19,10 @@ from models.contrastive import best_first
 from models.generator import generate_candidates, score_candidates, uniform_shares
 from models.redshift import image_features
 from models.samplers import DDIM, Ancestral, DPMSolverPP2M, Sampler
+from utils.colours import has_colours, image_colours, ranking_scores, synthetic_colours
 from utils.config import SamplingConfig
 from utils.networks import TrainedGenerator
-from utils.runs import RunError
+from utils.runs import RunError, uses_bfloat16
 
 Progress = Callable[[], object]
 
@@ -75,12 +76,14 @@ class Pipeline:
     Args:
         stages: One generator of resolution `full`, `low` or `direct`, or a `low` and a `super` one.
         device: Where to compute.
-        precision: `float32` or `bfloat16`.
+        precision: `float32`, `bfloat16`, or `auto` (bfloat16 where the hardware has it).
         rows_at_once: Candidates that go through the network together; sets the memory needed.
         kept_low: Low-resolution candidates K that guide the super-resolution ones.
+        rank: What the last stage's candidates are sorted by: see `utils.colours`.
 
     Raises:
-        RunError: stages that do not fit together, or cannot generate by themselves.
+        RunError: stages that do not fit together, or cannot generate by themselves; or a ranking
+            by colour of images without calibrated g, r and i.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Pipeline:
         precision: str = "float32",
         rows_at_once: int = 64,
         kept_low: int = 2,
+        rank: str = "contrastive",
     ):
         resolutions = [stage.spectra.resolution for stage in stages]
         if resolutions not in (["full"], ["low"], ["direct"], ["low", "super"]):
@@ -101,8 +105,10 @@ class Pipeline:
         if (first.bands, first.pixel_scale_arcsec) != (last.bands, last.pixel_scale_arcsec):
             raise RunError("the two checkpoints were trained on images of different bands or scale")
         self.stages = [stage.to(device) for stage in stages]
-        self.device, self.bfloat16 = device, precision == "bfloat16"
-        self.rows_at_once, self.kept_low = rows_at_once, kept_low
+        self.device, self.bfloat16 = device, uses_bfloat16(precision, device)
+        self.rows_at_once, self.kept_low, self.rank = rows_at_once, kept_low, rank
+        if rank != "contrastive" and not has_colours(last):
+            raise RunError(f"--rank {rank}: needs images with calibrated bands g, r and i")
 
     @property
     def last(self) -> TrainedGenerator:
@@ -166,12 +172,23 @@ class Pipeline:
         return Candidates(
             flux.float().cpu().numpy(),
             scores.cpu().numpy(),
-            order.cpu().numpy(),
+            self._order(images, flux, scores).cpu().numpy(),
             self.wavelength_angstrom,
             drawn.cpu().numpy(),
             None if pdf is None else pdf.exp().cpu().numpy(),
             None if pdf is None else first.head.edges.cpu().numpy(),
         )
+
+    def _order(self, images: Tensor, flux: Tensor, scores: Tensor) -> Tensor:
+        """Candidate numbers (B, P), best first, by `rank`."""
+        if self.rank == "contrastive":
+            return best_first(scores)
+        towers = self.last.contrastive
+        colours = image_colours(images.cpu().numpy(), towers.survey)[:, None]
+        differences = synthetic_colours(self.wavelength_angstrom, flux.cpu().numpy()) - colours
+        temperature = towers.config.towers.temperature
+        ranking = ranking_scores(self.rank, scores.cpu().numpy(), differences, temperature)
+        return best_first(torch.from_numpy(ranking))
 
 
 @torch.no_grad()

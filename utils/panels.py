@@ -9,7 +9,7 @@ apart.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,7 @@ MARKS = {
     "Hα + [N II]": LINES["Halpha"][0],
     "[S II]": 0.5 * (LINES["SII6716"][0] + LINES["SII6731"][0]),
 }
+LABEL_ANGSTROM = 150.0  # room that the name of a line takes to its left
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def flux_limits(spectra: Sequence[np.ndarray]) -> tuple[float, float]:
     return bottom, max(1.08 * float(top), bottom + 1e-6)
 
 
-def mark_lines(axes: Axes, panel: Panel) -> None:
+def mark_lines(axes: Axes, panel: Panel, marks: Mapping[str, float] = MARKS) -> None:
     """Name the strong lines at the panel's redshift, above the spectra."""
     if panel.redshift is None or not np.isfinite(panel.redshift):
         return
@@ -160,7 +161,7 @@ def mark_lines(axes: Axes, panel: Panel) -> None:
     axes.set_ylim(bottom, top + 0.3 * (top - bottom))
     first, last = axes.get_xlim()
     previous = first
-    for name, rest in MARKS.items():
+    for name, rest in marks.items():
         observed = rest * (1 + panel.redshift)
         if not first + 1.7 * MARK_WIDTH_ANGSTROM < observed < last:
             continue

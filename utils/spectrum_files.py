@@ -24,19 +24,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy import units
 from astropy.io import fits
-from astropy.table import Table
 
 FLUX_UNIT = "10**-17 erg Angstrom-1 s-1 cm-2"  # FITS standard; specutils 2.4 reads the factor too
 SIGMA_PERCENTILES = (16, 84)
-CATALOGUE_UNITS = {"ra": "deg", "dec": "deg", "flux_scale": FLUX_UNIT}
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,7 @@ class GeneratedSpectrum:
         identifier: 64-bit; 0 if unknown.
         redshifts: (kept,) float32 that the candidates were drawn for, NaN where it was left free.
         redshift_pdf: edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
+        image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
     """
 
     name: str
@@ -100,6 +97,7 @@ class GeneratedSpectrum:
     redshift: float = math.nan
     redshifts: np.ndarray | None = None
     redshift_pdf: tuple[np.ndarray, np.ndarray] | None = None
+    image_colours: tuple[float, float] = (math.nan, math.nan)
 
     @classmethod
     def from_draws(
@@ -177,7 +175,7 @@ def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
         primary = fits.PrimaryHDU(flux, _wavelength_header(spectrum.wavelength_angstrom))
         hdus.insert(0, fits.ImageHDU(sigma, name="STD"))
     _describe(primary.header, spectrum)
-    _write(fits.HDUList([primary, *hdus]), path)
+    write_hdus(fits.HDUList([primary, *hdus]), path)
 
 
 def _redshift_table(edges: np.ndarray, probability: np.ndarray) -> fits.BinTableHDU:
@@ -208,8 +206,14 @@ _KEYWORDS = {  # field of Provenance: keyword and comment
     "sampler": ("SAMPLER", ""),
     "code_version": ("CODEVERS", ""),
     "normalisation": ("NORM", "what normalised flux is divided by"),
-    "averaged": ("NMEAN", "candidates, best first, in the mean; absent: all"),
+    "averaged": ("NMEAN", "best candidates in the mean; absent: all"),
     "smoothing_sigma_angstrom": ("LSFSIGMA", "[Angstrom] smoothing on top of SDSS resolution"),
+}
+
+
+_COLOURS = {
+    "IMAGEGR": "[mag] of the cutout in the fibre",
+    "IMAGERI": "[mag] of the cutout in the fibre",
 }
 
 
@@ -225,6 +229,7 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
         ("DEC", spectrum.dec, "[deg]"),
         ("REDSHIFT", spectrum.redshift, "as given with the cutout"),
         ("FLXSCALE", spectrum.scale, "[1e-17 erg/s/cm2/A] per normalised unit"),
+        *((key, spectrum.image_colours[k], text) for k, (key, text) in enumerate(_COLOURS.items())),
         ("LSFINST", "SDSS spectrographs, R = 1800-2200", "resolution before smoothing"),
         *((key, getattr(spectrum.provenance, f), text) for f, (key, text) in _KEYWORDS.items()),
         *((f"CKPT{k}", text) for k, text in enumerate(spectrum.provenance.checkpoints, start=1)),
@@ -232,10 +237,10 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
     for key, value, *comment in cards:
         if value is None or (isinstance(value, float) and math.isnan(value)):
             continue  # FITS has no such value: unknown is absent
-        header[key] = (_ascii(value) if isinstance(value, str) else value, *comment)
+        header[key] = (ascii_text(value) if isinstance(value, str) else value, *comment)
 
 
-def _ascii(text: str) -> str:
+def ascii_text(text: str) -> str:
     """The text in the characters that FITS allows; others as escapes."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return printable.encode("ascii", "backslashreplace").decode()
@@ -269,6 +274,7 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
             redshift=header.get("REDSHIFT", math.nan),
             redshifts=_native(scores["redshift"]) if "redshift" in scores.names else None,
             redshift_pdf=_read_redshift_pdf(hdus),
+            image_colours=tuple(header.get(key, math.nan) for key in _COLOURS),
         )
 
 
@@ -284,31 +290,8 @@ def _native(array: np.ndarray) -> np.ndarray:
     return np.array(array, dtype=array.dtype.newbyteorder("="))
 
 
-def write_catalogue(path: str | Path, columns: Mapping[str, Sequence | np.ndarray]) -> None:
-    """Write one row per galaxy as a FITS table, atomically.
-
-    Integers become 64-bit (``K``), so that identifiers stay exact; floats keep their precision;
-    the columns named in ``CATALOGUE_UNITS`` get their units.
-    """
-    table = Table()
-    for name, values in columns.items():
-        table[name] = _catalogue_column(np.asarray(values))
-        if name in CATALOGUE_UNITS:
-            table[name].unit = units.Unit(CATALOGUE_UNITS[name], format="fits")
-    hdu = fits.table_to_hdu(table)
-    hdu.name = "CATALOGUE"
-    _write(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
-
-
-def _catalogue_column(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "UO":
-        return np.array([_ascii(str(value)) for value in values], dtype=np.str_)
-    if values.dtype.kind in "iu" and values.max(initial=0) <= np.iinfo(np.int64).max:
-        return values.astype(np.int64)
-    return values
-
-
-def _write(hdus: fits.HDUList, path: str | Path) -> None:
+def write_hdus(hdus: fits.HDUList, path: str | Path) -> None:
+    """Write a FITS file atomically."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
     hdus.writeto(temporary, overwrite=True, output_verify="exception")

@@ -9,7 +9,17 @@ from astropy.wcs import WCS
 
 from datasets.cutout_conversion import CutoutFormat
 from datasets.cutouts import CutoutReader
-from utils.cut_frames import BANDS, Frame, FrameError, cut_out, group_fields, main
+from utils.cut_frames import (
+    BANDS,
+    Frame,
+    FrameError,
+    Position,
+    cut_out,
+    group_fields,
+    main,
+    read_positions,
+)
+from utils.generated_catalogue import write_catalogue
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason="real survey data not at hand")
@@ -79,6 +89,13 @@ def test_the_command_writes_cutouts_that_are_read_back(tmp_path, capsys):
     (cutout,) = CutoutReader(tmp_path / "out", CutoutFormat(BANDS, 0.396))
     assert (cutout.name, cutout.identifier, cutout.assumptions) == ("star", 1237648721217716541, ())
     np.testing.assert_array_equal(cutout.image, cut_out(mock_frames(), [150.0], [20.0])[0])
+
+
+def test_positions_may_be_the_catalogue_of_generated_spectra(tmp_path):
+    columns = {"name": ["star#0"], "identifier": [1237648721217716541], "ra": [150.0]}
+    write_catalogue(tmp_path / "catalogue.fits", columns | {"dec": [20.0], "redshift": [np.nan]})
+    (position,) = read_positions(tmp_path / "catalogue.fits")
+    assert position == Position("star#0", 150.0, 20.0, 1237648721217716541, None)
 
 
 def test_incomplete_fields_and_tables_are_refused_by_name(tmp_path, capsys):

@@ -3,14 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.metrics import (
-    coverage,
-    crps,
-    judge,
-    mean_squared_error,
-    nominal_coverage,
-    one_sigma_discard,
-)
+from utils.metrics import crps, judge, mean_squared_error, medoid
 
 GENERATOR = np.random.default_rng(0)
 
@@ -39,26 +32,35 @@ def test_crps_of_identical_candidates_is_the_absolute_error():
     np.testing.assert_allclose(crps(candidates, truth), 0.3, rtol=1e-12)
 
 
-@pytest.mark.parametrize("discard", [0, 1, 2])
-def test_coverage_of_a_calibrated_ensemble_is_nominal(discard):
-    members = GENERATOR.normal(size=(1, 16, 100_000))
-    truth = GENERATOR.normal(size=(1, 100_000))
-    nominal = nominal_coverage(16, discard)
-    assert coverage(members, truth, discard)[0] == pytest.approx(nominal, abs=0.006)
-    # negative control: an ensemble half as wide covers clearly less
-    assert coverage(members / 2, truth, discard)[0] < nominal - 0.1
+def test_medoid_has_the_least_summed_distance():
+    candidates = GENERATOR.normal(size=(6, 9, 20))
+    distances = ((candidates[:, :, None] - candidates[:, None]) ** 2).sum(axis=(2, 3))
+    np.testing.assert_array_equal(medoid(candidates), distances.argmin(axis=1))
 
 
-def test_sixteen_candidates_leave_out_two_at_either_end():
-    assert one_sigma_discard(16) == 2
-    assert nominal_coverage(16, 2) == pytest.approx(11 / 17)
-
-
-def test_oracle_is_the_nearest_candidate_and_best_the_chosen_one():
+def test_estimates_are_what_their_names_say():
     truth = np.zeros((2, 3))
-    candidates = np.stack([np.full((2, 3), value) for value in (3.0, 1.0, 2.0)], axis=1)
-    judged = judge(candidates, truth, best=np.array([2, 0]), discard=0)
-    np.testing.assert_array_equal(judged.mse_oracle, [1.0, 1.0])
-    np.testing.assert_array_equal(judged.mse_best, [4.0, 9.0])
-    np.testing.assert_array_equal(judged.mse_mean, [4.0, 4.0])
-    np.testing.assert_array_equal(judged.mse_median, [4.0, 4.0])
+    values = ((3.0, 1.0, 2.0), (-1.0, -3.0, -2.0))
+    candidates = np.array(values)[..., None] * np.ones(3)  # best first: 3 and −1
+    judged = judge(candidates, truth)
+    expected = {
+        "mse_best": [9, 1],
+        "mse_oracle": [1, 1],
+        "mse_mean": [4, 4],
+        "mse_median": [4, 4],
+        "mse_medoid": [4, 4],
+        "mse_best_five": [4, 4],  # there are only three
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(judged[name], values, err_msg=name)
+
+
+def test_mean_of_the_best_five_ignores_the_others():
+    candidates = np.arange(8.0)[None, :, None] * np.ones(4)
+    assert judge(candidates, np.zeros((1, 4)))["mse_best_five"][0] == pytest.approx(2.0**2)
+
+
+def test_candidates_without_order_have_no_best():
+    candidates = GENERATOR.normal(size=(2, 6, 3))
+    judged = judge(candidates, np.zeros((2, 3)), ranked=False)
+    assert not {"mse_best", "mse_best_five"} & judged.keys()

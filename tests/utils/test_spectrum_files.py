@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 from specutils import Spectrum
 
+from utils.generated_catalogue import write_catalogue
 from utils.spectrum_files import (
     GeneratedSpectrum,
     Provenance,
     candidate_sigma,
     read_spectrum,
-    write_catalogue,
     write_spectrum,
 )
 

@@ -1,0 +1,82 @@
+"""The figure of observed pairs, on two pairs with known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.sdss import spec_object_identifier
+from datasets.spectra import METHOD_GRID
+from datasets.survey import Survey
+from figures import pairs
+from tests.spec_files import write_spec_file
+from utils.spectrum_files import GeneratedSpectrum, Provenance, write_spectrum
+
+LOGLAM = 3.58 + 1e-4 * np.arange(3600)
+PROVENANCE = Provenance(1, 4, "dpm, 4 steps", ("best.pt 0",), "0", "median", 2.0)
+
+
+def slope(wavelength: np.ndarray) -> np.ndarray:
+    """What the "galaxies" look like: a line, 1 at the median of 5500–7000 Å."""
+    return 1 + 0.2 * (wavelength - 6250) / 2250
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pairs: the generated spectra are those observed, and the same plus 0.1."""
+    (tmp_path / "out" / "spectra").mkdir(parents=True)
+    lines = ["image,spectrum,z"]
+    for number, offset in enumerate((0.0, 0.1)):
+        colours = np.full((20, 24, 3), 40 * (number + 1), np.uint8)
+        Image.fromarray(colours).save(tmp_path / f"{number}.png")
+        identifier = spec_object_identifier(266, 51630, 100 + number, "26")
+        name = f"spec-{number}.fits"
+        write_spec_file(tmp_path / name, identifier, LOGLAM, 7.5 * slope(10**LOGLAM))
+        lines.append(f"{number}.png,{name},0.{number + 5}")
+        flux = (slope(METHOD_GRID.angstrom) + offset).astype(np.float32)
+        write_spectrum(
+            tmp_path / "out" / "spectra" / f"{number}.fits",
+            GeneratedSpectrum(
+                str(number), METHOD_GRID.angstrom, flux[None], np.zeros(1, int), np.ones(1), flux,
+                np.full_like(flux, 0.05), PROVENANCE,
+            ),
+        )  # fmt: skip
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_panels_hold_picture_truth_and_redshift(folder, tiny_survey):
+    first, second = pairs.panels_of(folder / "out", folder / "pairs.csv", Survey(tiny_survey))
+    assert (first.redshift, second.redshift) == (0.5, 0.6)
+    assert first.image.shape == (3, 20, 24)
+    np.testing.assert_allclose(second.image, 80 / 255, atol=1e-6)
+    np.testing.assert_allclose(first.truth, slope(METHOD_GRID.angstrom), atol=2e-3)
+
+
+def test_command_draws_and_reports(folder, tiny_survey, capsys):
+    picture = folder / "pairs.png"
+    arguments = [str(folder / "out"), "--table", str(folder / "pairs.csv")]
+    arguments += ["--survey", str(tiny_survey), "--output", str(picture)]
+    assert pairs.main(arguments) == 0
+    with Image.open(picture) as drawn:
+        assert drawn.size[0] > 1000
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["0.500", "0.600", "all"]
+    np.testing.assert_allclose([float(row[1]) for row in rows], [0, 0.01, 0.005], atol=2e-4)
+
+
+def test_figure_has_an_axis_pair_per_galaxy_and_marks_lines(folder, tiny_survey):
+    panels = pairs.panels_of(folder / "out", folder / "pairs.csv", Survey(tiny_survey))
+    figure = pairs.draw(panels[:1])
+    drawn = [axes for axes in figure.axes if axes.axison]
+    assert len(drawn) == 2
+    assert any("Hβ" in text.get_text() for text in drawn[1].texts)
+
+
+def test_missing_spectra_are_named(folder, tiny_survey, capsys):
+    (folder / "out" / "spectra" / "1.fits").unlink()
+    arguments = [str(folder / "out"), "--table", str(folder / "pairs.csv")]
+    arguments += ["--survey", str(tiny_survey), "--output", str(folder / "pairs.png")]
+    assert pairs.main(arguments) == 1
+    assert "1.fits" in capsys.readouterr().err
