@@ -37,11 +37,11 @@ from utils.evaluation.summaries import (
 from utils.generation import Pipeline, sampling_of
 from utils.networks import load_generator
 from utils.regression import load_regression
-from utils.retrieval import embed_images, embed_spectra, retrieval_figures
+from utils.retrieval import POOL, embed_images, embed_spectra, retrieval_figures
 from utils.runs import RunError, file_digest, pick_device
 from utils.spectroscopy.catalogue import DEFAULT_REDSHIFT_RANGE
 
-POOL = 2000  # of the retrieval, or the split where it is smaller
+LARGE_POOL = 2000  # of the second retrieval, or the split where it is smaller
 REDSHIFT_MARGIN = 0.03  # around those of the training split, within which redshifts are fitted
 MASSES = ("log_mass", "logMass_Maraston09", "logMass_ConroyDust")
 
@@ -127,7 +127,7 @@ class Evaluation:
             "methods": flux_figures(errors),
             "differences": paired_differences(errors),
             "calibration": {name: j.calibration() for name, j in judged.items()},
-            "retrieval": self._retrieval(),
+            **self._retrieval(),
             "colours": {
                 "methods": {n: colours.distribution(v[:, 0]) for n, v in offsets.items()},
                 "rankings": colours.compare_rankings(
@@ -198,12 +198,17 @@ class Evaluation:
             for m in (truth, *everyone)
         }
 
-    def _retrieval(self) -> dict[str, float]:
-        """R@1, 5 and 10, plain and with swapped noise, in a pool of the split."""
+    def _retrieval(self) -> dict[str, dict[str, float]]:
+        """R@1, 5 and 10, plain and with swapped noise, in the pools of the split."""
         network, images, spectra = self.towers.network, self.towers.images, self.towers.spectra
-        pool = validation_pool(self.survey, self.options.split, POOL, self.towers.config.data)
+        pool = validation_pool(self.survey, self.options.split, LARGE_POOL, self.towers.config.data)
         flux, swapped = (embed_spectra(network, spectra, pool[n]) for n in ("flux", "swapped"))
-        return retrieval_figures(embed_images(network, images, pool["images"]), flux, swapped)
+        vectors = (embed_images(network, images, pool["images"]), flux, swapped)
+        small = [rows[:POOL] for rows in vectors]
+        return {
+            "retrieval": retrieval_figures(*small),
+            "retrieval_large": retrieval_figures(*vectors),
+        }
 
     def _measure(self, everyone: list[Method]) -> tuple[dict, dict[str, dict]]:
         """Quantities of the true spectra (N,), and of each method's candidates (N, P)."""

@@ -104,17 +104,19 @@ def measured(figures: dict) -> list[str]:
 
 
 def retrieval(figures: dict) -> list[str]:
-    """The line on retrieval."""
-    found = figures["retrieval"]
-    plain, swapped = (
-        " / ".join(number(found[f"recall_{k}{kind}"]) for k in (1, 5, 10))
-        for kind in ("", "_swapped")
-    )
-    return [
-        f"Retrieval R@1/5/10 in a pool of {found['pool']:.0f}: {plain}; with another galaxy's "
-        f"noise: {swapped}; median rank {found['median_rank_swapped']:.0f}.",
-        "",
-    ]
+    """The lines on retrieval, one per pool."""
+    lines = []
+    for found in (figures["retrieval"], figures["retrieval_large"]):
+        plain, swapped = (
+            " / ".join(number(found[f"recall_{k}{kind}"]) for k in (1, 5, 10))
+            for kind in ("", "_swapped")
+        )
+        line = (
+            f"Retrieval R@1/5/10 in a pool of {found['pool']:.0f}: {plain}; with another galaxy's "
+            f"noise: {swapped}; median rank {found['median_rank_swapped']:.0f}."
+        )
+        lines += [line, ""] if line not in lines else []
+    return lines
 
 
 def colours(figures: dict) -> list[str]:
