@@ -67,7 +67,7 @@ $(DEMO)/generated.png: $(DEMO)/spectra/catalogue.fits
 
 $(DEMO)/evaluation/table.md: $(DEMO)/generative.done
 	$(RUN) -m utils.evaluate --checkpoint $(DEMO)/generative/best.pt --survey $(DEMO)/survey.h5 \
-	    --output $(DEMO)/evaluation --galaxies 160 --precision auto
+	    --output $(DEMO)/evaluation --galaxies 128 --precision auto
 
 # Real input: the same commands on SDSS and Legacy Surveys files, with what the demo has trained.
 # DATA holds sdss_spectra.h5, cutouts_field_5112.npz, frames/ and pairs/.
@@ -107,11 +107,12 @@ $(REAL)/generative.done: $(REAL)/contrastive.done $(DEMO)/generative.done
 
 $(REAL)/evaluation/table.md: $(REAL)/generative.done
 	$(RUN) -m utils.evaluate --checkpoint $(REAL)/generative/best.pt --survey $(REAL)/semisynthetic.h5 \
-	    --output $(REAL)/evaluation
+	    --output $(REAL)/evaluation --precision auto
 
 # Real cutouts, and cutouts of the same galaxies from the frames: the demo's network, as it is.
 $(REAL)/field/catalogue.fits: $(DEMO)/generative.done
 	$(RUN) generate.py $(DATA)/cutouts_field_5112.npz --checkpoint $(DEMO)/generative/best.pt \
+	    --bands u,g,r,i,z --unit nanomaggy --pixel-scale 0.396 --precision auto \
 	    --output $(REAL)/field $(call resume,$(REAL)/field/generate.json)
 
 $(REAL)/cutouts.done: $(REAL)/field/catalogue.fits
@@ -120,7 +121,7 @@ $(REAL)/cutouts.done: $(REAL)/field/catalogue.fits
 
 $(REAL)/frames/catalogue.fits: $(REAL)/cutouts.done
 	$(RUN) generate.py $(REAL)/cutouts --checkpoint $(DEMO)/generative/best.pt \
-	    --output $(REAL)/frames $(call resume,$(REAL)/frames/generate.json)
+	    --precision auto --output $(REAL)/frames $(call resume,$(REAL)/frames/generate.json)
 
 # True pairs of colour JPEGs and spectra: networks trained on colour pictures of the mock survey.
 $(REAL)/pictures.h5: $(VENV)/runtime
@@ -141,8 +142,8 @@ $(REAL)/rgb_generative.done: $(REAL)/rgb_contrastive.done $(DEMO)/generative.don
 	@touch $@
 
 $(REAL)/pairs/catalogue.fits: $(REAL)/rgb_generative.done
-	$(RUN) generate.py "$(DATA)/pairs/*.jpeg" --checkpoint $(REAL)/rgb_generative/best.pt --pixel-scale 0.1 \
-	    --output $(REAL)/pairs $(call resume,$(REAL)/pairs/generate.json)
+	$(RUN) generate.py "$(DATA)/pairs/*.jpeg" --checkpoint $(REAL)/rgb_generative/best.pt \
+	    --pixel-scale 0.1 --precision auto --output $(REAL)/pairs $(call resume,$(REAL)/pairs/generate.json)
 
 $(REAL)/pairs.png: $(REAL)/pairs/catalogue.fits
 	$(RUN) -m figures.pairs $(REAL)/pairs --table $(DATA)/pairs/pairs.csv \

@@ -2,8 +2,9 @@
 
     python -m utils.cut_frames frame-*.fits.bz2 --positions galaxies.csv --output cutouts
 
-The CSV table has the columns `ra` and `dec` (degrees) and may have `name`, `objid` and `z`. Every
-position that lies far enough inside a field becomes a FITS cube that `generate.py` reads.
+The table, CSV or FITS such as the catalogue that `generate.py` writes, has the columns `ra` and
+`dec` (degrees) and may have `name`, `objid` or `identifier`, and `z` or `redshift`. Every position
+that lies far enough inside a field becomes a FITS cube that `generate.py` reads.
 
 The bands of a field are shifted by some pixels against each other. The grid of a cutout is the one
 of the r frame, centred on the position; its pixels x_r are carried to the other bands through the
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import re
 import sys
 import warnings
@@ -25,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.table import Table
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
@@ -124,21 +127,29 @@ class Position:
         row = {key.strip().lower(): value for key, value in row.items()}
         ra, dec = float(row["ra"]), float(row["dec"])
         name = Path(row.get("name") or f"{ra:.5f}{dec:+.5f}").name
-        redshift = float(row["z"]) if row.get("z") else None
-        return cls(name, ra, dec, int(row.get("objid") or 0), redshift)
+        redshift = float(row.get("z") or row.get("redshift") or "nan")
+        identifier = int(row.get("objid") or row.get("identifier") or 0)
+        return cls(name, ra, dec, identifier, redshift if math.isfinite(redshift) else None)
 
 
 def read_positions(path: Path) -> list[Position]:
-    """The positions in a CSV table.
+    """The positions in a CSV or FITS table.
 
     Raises:
         FrameError: without the columns ra and dec, or with values that are no numbers.
     """
+    try:
+        return [Position.from_row(row) for row in _table_rows(path)]
+    except (KeyError, ValueError) as error:
+        raise FrameError(f"{path} needs columns ra and dec in degrees ({error})") from error
+
+
+def _table_rows(path: Path) -> list[dict[str, str]]:
+    if path.suffix.lower() in (".fits", ".fit"):
+        table = Table.read(path, mask_invalid=False)
+        return [dict(zip(table.colnames, map(str, row), strict=True)) for row in table]
     with open(path, newline="", encoding="utf-8") as file:
-        try:
-            return [Position.from_row(row) for row in csv.DictReader(file)]
-        except (KeyError, ValueError) as error:
-            raise FrameError(f"{path} needs columns ra and dec in degrees ({error})") from error
+        return list(csv.DictReader(file))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -146,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m utils.cut_frames", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("frames", nargs="+", type=Path, help="SDSS frames, all bands of a field")
-    parser.add_argument("--positions", required=True, type=Path, help="CSV table: ra, dec (deg)")
+    parser.add_argument("--positions", required=True, type=Path, help="table: ra, dec (deg)")
     parser.add_argument("--output", required=True, type=Path, help="folder for the cutouts")
     parser.add_argument("--size", type=int, default=64, help="side in px (%(default)s)")
     options = parser.parse_args(argv)

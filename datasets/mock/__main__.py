@@ -18,6 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("path", metavar="OUT.h5", help="survey file to write")
     parser.add_argument("--count", type=int, default=5000, help="number of galaxies")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same galaxies")
+    parser.add_argument(
+        "--pictures", action="store_true", help="colour pictures (R, G, B) instead of ugriz images"
+    )
     parser.add_argument("--workers", type=int, help="processes; one per core if not given")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -30,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
             workers=given.workers,
             progress=not given.quiet,
             overwrite=given.overwrite,
+            colour=given.pictures,
         )
     except (FileExistsError, ValueError) as error:
         parser.error(str(error))

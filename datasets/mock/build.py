@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets.cutout_formats import PICTURE_BANDS, PICTURE_UNIT
 from datasets.mock.images import PIXEL_ARCSEC
 from datasets.mock.simulate import BLOCK, simulate
 from datasets.photometry import SDSS_BANDS
@@ -32,13 +33,15 @@ def make_mock(
     workers: int | None = None,
     progress: bool = True,
     overwrite: bool = False,
+    colour: bool = False,
 ) -> Path:
     """Write a mock survey of ``count`` galaxies.
 
-    Galaxy i of a seed is the same, bit for bit, whatever ``count`` and ``workers`` are.
+    Galaxy i of a seed is the same, bit for bit, whatever ``count`` and ``workers`` are, and has
+    the same spectrum in a survey of colour pictures.
 
     Arguments: ``count`` ≥ 1; ``seed`` 0 … 2³¹ - 1; ``workers`` processes, by default one per
-    core, 1 for this process only.
+    core, 1 for this process only; ``colour`` stores pictures in R, G, B instead of ugriz images.
     Returns the path. Raises FileExistsError if it exists and ``overwrite`` is not set, ValueError
     for a count or seed out of range.
     """
@@ -51,15 +54,16 @@ def make_mock(
     provenance = {**PROVENANCE, "seed": seed, "count": count}
     writer = SurveyWriter(
         path,
-        SDSS_BANDS,
+        PICTURE_BANDS if colour else SDSS_BANDS,
         PIXEL_ARCSEC,
         METHOD_GRID,
         Preparation(),
+        image_unit=PICTURE_UNIT if colour else "nanomaggy",
         provenance=provenance,
         overwrite=overwrite,
     )
     with writer, tqdm(total=count, unit="galaxy", disable=not progress) as bar:
-        for first, block in zip(firsts, _blocks(seed, firsts, workers), strict=True):
+        for first, block in zip(firsts, _blocks(seed, firsts, workers, colour), strict=True):
             rows = min(BLOCK, count - first)
             block = _cut(block, rows)
             writer.append(**block)
@@ -67,16 +71,16 @@ def make_mock(
     return Path(path)
 
 
-def _blocks(seed: int, firsts: range, workers: int) -> Iterator[dict]:
+def _blocks(seed: int, firsts: range, workers: int, colour: bool) -> Iterator[dict]:
     """Blocks of galaxies in order; at most a few are held at a time."""
     if workers == 1:
-        yield from (simulate(seed, first) for first in firsts)
+        yield from (simulate(seed, first, colour) for first in firsts)
         return
     # Spawned, not forked: safe beside threads and the same on every platform.
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         waiting = deque()
         for first in firsts:
-            waiting.append(pool.apply_async(simulate, (seed, first)))
+            waiting.append(pool.apply_async(simulate, (seed, first, colour)))
             if len(waiting) > BLOCKS_AHEAD * workers:
                 yield waiting.popleft().get()
         while waiting:

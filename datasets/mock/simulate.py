@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from datasets.mock import catalogue as sky
-from datasets.mock import images, lines, observe, stars
+from datasets.mock import images, lines, observe, pictures, stars
 from datasets.mock.stars import PIVOT_ANGSTROM, WAVELENGTH_ANGSTROM
 from datasets.photometry import SDSS_BANDS, filter_weights
 from datasets.spectra import PreparedSpectrum, prepare_spectrum
@@ -36,10 +36,11 @@ def _weights() -> np.ndarray:
     return filter_weights(WAVELENGTH_ANGSTROM) * np.gradient(WAVELENGTH_ANGSTROM)
 
 
-def simulate(seed: int, first: int) -> dict:
+def simulate(seed: int, first: int, colour: bool = False) -> dict:
     """Galaxies ``first`` … ``first + BLOCK - 1`` of the survey ``seed``.
 
-    Returns a dict of ``images`` (n, 5, 64, 64) nanomaggies per pixel; ``spectra`` (n, 4500),
+    Returns a dict of ``images`` (n, 5, 64, 64) nanomaggies per pixel, or, if ``colour``, pictures
+    (n, 3, 64, 64) of the same galaxies with the same spectra; ``spectra`` (n, 4500),
     ``normalisation`` (n,) and ``interpolated`` (n, 4500) as ``prepare_spectrum`` makes them;
     ``catalogue`` and ``truth``, dicts of (n, …) arrays.
     """
@@ -61,8 +62,9 @@ def simulate(seed: int, first: int) -> dict:
     middle = (observe.FIBRE_ANGSTROM > 5500) & (observe.FIBRE_ANGSTROM < 7000)
     snr = np.median((measured * np.sqrt(ivar))[:, middle], axis=1)
     total = light["fluxes"].sum(axis=1)
+    expose = pictures.photograph if colour else images.add_noise
     return {
-        "images": images.add_noise(noiseless_images, streams),
+        "images": expose(noiseless_images, streams),
         "spectra": np.stack([p.flux for p in prepared]),
         "normalisation": np.array([p.normalisation for p in prepared]),
         "interpolated": np.stack([p.interpolated for p in prepared]),

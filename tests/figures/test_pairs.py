@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.mock import make_mock
 from datasets.sdss import spec_object_identifier
 from datasets.spectra import METHOD_GRID
 from datasets.survey import Survey
@@ -22,13 +23,20 @@ def slope(wavelength: np.ndarray) -> np.ndarray:
     return 1 + 0.2 * (wavelength - 6250) / 2250
 
 
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory) -> Survey:
+    path = tmp_path_factory.mktemp("survey") / "pictures.h5"
+    return Survey(make_mock(path, 32, seed=1, workers=1, progress=False, colour=True))
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Two pairs: the generated spectra are those observed, and the same plus 0.1."""
     (tmp_path / "out" / "spectra").mkdir(parents=True)
     lines = ["image,spectrum,z"]
     for number, offset in enumerate((0.0, 0.1)):
-        colours = np.full((20, 24, 3), 40 * (number + 1), np.uint8)
+        colours = np.full((96, 96, 3), 40 * (number + 1), np.uint8)
+        colours[:, 48:] = 204
         Image.fromarray(colours).save(tmp_path / f"{number}.png")
         identifier = spec_object_identifier(266, 51630, 100 + number, "26")
         name = f"spec-{number}.fits"
@@ -46,18 +54,19 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_panels_hold_picture_truth_and_redshift(folder, tiny_survey):
-    first, second = pairs.panels_of(folder / "out", folder / "pairs.csv", Survey(tiny_survey))
+def test_panels_hold_picture_truth_and_redshift(folder, survey):
+    first, second = pairs.panels_of(folder / "out", folder / "pairs.csv", survey)
     assert (first.redshift, second.redshift) == (0.5, 0.6)
-    assert first.image.shape == (3, 20, 24)
-    np.testing.assert_allclose(second.image, 80 / 255, atol=1e-6)
+    assert first.image.shape == (3, 64, 64)
+    np.testing.assert_allclose(second.image[:, :, :32], 80 / 255, atol=1e-6)
+    np.testing.assert_allclose(second.image[:, :, 32:], 0.8, atol=1e-6)
     np.testing.assert_allclose(first.truth, slope(METHOD_GRID.angstrom), atol=2e-3)
 
 
-def test_command_draws_and_reports(folder, tiny_survey, capsys):
+def test_command_draws_and_reports(folder, survey, capsys):
     picture = folder / "pairs.png"
     arguments = [str(folder / "out"), "--table", str(folder / "pairs.csv")]
-    arguments += ["--survey", str(tiny_survey), "--output", str(picture)]
+    arguments += ["--survey", str(survey.path), "--output", str(picture)]
     assert pairs.main(arguments) == 0
     with Image.open(picture) as drawn:
         assert drawn.size[0] > 1000
@@ -66,17 +75,17 @@ def test_command_draws_and_reports(folder, tiny_survey, capsys):
     np.testing.assert_allclose([float(row[1]) for row in rows], [0, 0.01, 0.005], atol=2e-4)
 
 
-def test_figure_has_an_axis_pair_per_galaxy_and_marks_lines(folder, tiny_survey):
-    panels = pairs.panels_of(folder / "out", folder / "pairs.csv", Survey(tiny_survey))
+def test_figure_has_an_axis_pair_per_galaxy_and_marks_lines(folder, survey):
+    panels = pairs.panels_of(folder / "out", folder / "pairs.csv", survey)
     figure = pairs.draw(panels[:1])
     drawn = [axes for axes in figure.axes if axes.axison]
     assert len(drawn) == 2
     assert any("Hβ" in text.get_text() for text in drawn[1].texts)
 
 
-def test_missing_spectra_are_named(folder, tiny_survey, capsys):
+def test_missing_spectra_are_named(folder, survey, capsys):
     (folder / "out" / "spectra" / "1.fits").unlink()
     arguments = [str(folder / "out"), "--table", str(folder / "pairs.csv")]
-    arguments += ["--survey", str(tiny_survey), "--output", str(folder / "pairs.png")]
+    arguments += ["--survey", str(survey.path), "--output", str(folder / "pairs.png")]
     assert pairs.main(arguments) == 1
     assert "1.fits" in capsys.readouterr().err
