@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from utils.config import ContrastiveConfig, GenerativeConfig, from_dict, parse, to_dict
+from utils.regression import RegressionConfig
 
 ROOT = Path(__file__).parents[2]
 MAIN = sorted(ROOT.glob("params_*.yml"))
@@ -13,8 +14,15 @@ SHIPPED = [*MAIN, *sorted((ROOT / "params").glob("*.yml"))]
 KINDS = [ContrastiveConfig, GenerativeConfig]
 
 
+STAGES = {
+    "contrastive": ContrastiveConfig,
+    "generative": GenerativeConfig,
+    "regression": RegressionConfig,
+}
+
+
 def kind_of(path):
-    return ContrastiveConfig if "contrastive" in path.name else GenerativeConfig
+    return next(kind for stage, kind in STAGES.items() if stage in path.name)
 
 
 def read(kind, *argv):
