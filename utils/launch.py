@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,13 +55,25 @@ def _in_processes(run: Callable[..., None], config: Config, flags: Flags) -> Non
     """Ignite's launcher: spawned here, or joined to the processes of torchrun or SLURM."""
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if config.run.processes > 1:
-        with idist.Parallel(backend=backend, nproc_per_node=config.run.processes) as parallel:
+        with idist.Parallel(
+            backend=backend,
+            nproc_per_node=config.run.processes,
+            master_addr="127.0.0.1",
+            master_port=_free_port(),
+        ) as parallel:
             parallel.run(_share_cores, run, config, flags)
     elif torch.distributed.is_torchelastic_launched():
         with idist.Parallel(backend=backend) as parallel:
             parallel.run(run, config, flags)
     else:
         run(0, config, flags)
+
+
+def _free_port() -> int:
+    """A port that no other run on this machine listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _share_cores(rank: int, run: Callable[..., None], config: Config, flags: Flags) -> None:
