@@ -88,6 +88,7 @@ class _Source:
         return READERS.get(_suffix(self.paths[0]))
 
     def read(self) -> Iterator[RawCutout]:
+        """The cutouts of the file or files, as they are; CutoutError for an unknown format."""
         if self.bands:
             yield read_band_files(dict(zip(self.bands, self.paths, strict=True)))
         elif self.reader is None:

@@ -53,6 +53,7 @@ class Frame:
 
     @classmethod
     def read(cls, path: Path) -> Frame:
+        """One band of a field, from an SDSS frame file."""
         try:
             with warnings.catch_warnings(), fits.open(path) as hdus:
                 warnings.simplefilter("ignore", AstropyWarning)  # deprecated but clear keywords
@@ -124,6 +125,7 @@ class Position:
 
     @classmethod
     def from_row(cls, row: dict[str, str]) -> Position:
+        """A row of the positions; KeyError without ra and dec, ValueError if no numbers."""
         row = {key.strip().lower(): value for key, value in row.items()}
         ra, dec = float(row["ra"]), float(row["dec"])
         name = Path(row.get("name") or f"{ra:.5f}{dec:+.5f}").name

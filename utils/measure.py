@@ -49,6 +49,7 @@ TEMPLATE_SPECTRA = 5000
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line; SystemExit (status 2) for one that cannot be."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -111,10 +111,8 @@ def retrieval(figures: dict) -> list[str]:
             " / ".join(number(found[f"recall_{k}{kind}"]) for k in (1, 5, 10))
             for kind in ("", "_swapped")
         )
-        line = (
-            f"Retrieval R@1/5/10 in a pool of {found['pool']:.0f}: {plain}; with another galaxy's "
-            f"noise: {swapped}; median rank {found['median_rank_swapped']:.0f}."
-        )
+        line = f"Retrieval R@1/5/10 in a pool of {found['pool']:.0f}: {plain}; with another "
+        line += f"galaxy's noise: {swapped}; median rank {found['median_rank_swapped']:.0f}."
         lines += [line, ""] if line not in lines else []
     return lines
 

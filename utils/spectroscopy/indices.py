@@ -100,6 +100,7 @@ class _Spectra:
         self.stretch = 1.0 + np.asarray(redshift, float)[:, None]
 
     def band(self, air_angstrom: tuple[float, float]) -> _Band:
+        """A rest-frame band, given in air, at every galaxy's redshift."""
         limits = air_to_vacuum(np.array(air_angstrom)) * self.stretch  # (N, 2)
         covered = (limits[:, 0] >= self.edges[0]) & (limits[:, 1] <= self.edges[-1])
         limits = np.where(covered[:, None], limits, self.edges[:2])
