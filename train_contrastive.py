@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import sys
 
-from ignite import distributed as idist
 from ignite.utils import manual_seed
 
 from utils.config import ContrastiveConfig, Flags, parse, to_dict
 from utils.contrastive_stage import ContrastiveTask
 from utils.launch import (
     describe_plan,
+    device_of,
     launch,
     open_survey,
     start,
@@ -28,7 +28,7 @@ from utils.launch import (
     training_split,
 )
 from utils.networks import build_contrastive, build_images, describe
-from utils.runs import SurveyDescription, pick_device
+from utils.runs import SurveyDescription
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(rank: int, config: ContrastiveConfig, flags: Flags) -> None:
     """Train in this process, the `rank`-th of its machine."""
-    device = idist.device() if idist.get_world_size() > 1 else pick_device(config.run.device)
+    device = device_of(config.run)
     survey = open_survey(config.data)
     training, spectra = training_split(survey, config.data)
     images = build_images(config.towers, survey)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import sys
 
-from ignite import distributed as idist
 from ignite.utils import manual_seed
 
 from utils.config import Flags, GenerativeConfig, parse, to_dict
@@ -23,6 +22,7 @@ from utils.generative_stage import GenerativeTask
 from utils.launch import (
     check_towers,
     describe_plan,
+    device_of,
     launch,
     open_survey,
     redshift_range,
@@ -31,7 +31,7 @@ from utils.launch import (
     training_split,
 )
 from utils.networks import build_denoiser, describe, load_contrastive, takes_redshift
-from utils.runs import SurveyDescription, pick_device
+from utils.runs import SurveyDescription
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     """Train in this process, the `rank`-th of its machine."""
-    device = idist.device() if idist.get_world_size() > 1 else pick_device(config.run.device)
+    device = device_of(config.run)
     survey = open_survey(config.data)
     towers = load_contrastive(config.diffusion.contrastive)
     check_towers(towers, survey, config)

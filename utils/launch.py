@@ -21,12 +21,19 @@ from datasets.survey import Survey, SurveyError
 from datasets.survey_dataset import SurveyDataset
 from datasets.transforms import SpectrumTransform
 from models.condition import FrozenCondition
-from utils.config import ContrastiveConfig, DataConfig, Flags, GenerativeConfig, to_dict
+from utils.config import (
+    ContrastiveConfig,
+    DataConfig,
+    Flags,
+    GenerativeConfig,
+    RunConfig,
+    to_dict,
+)
 from utils.engine import Task, Trainer
 from utils.networks import TrainedContrastive, trained_weights
 from utils.order import training_loader
 from utils.records import log_to
-from utils.runs import RunError, SurveyDescription, open_run, read_checkpoint
+from utils.runs import RunError, SurveyDescription, open_run, pick_device, read_checkpoint
 
 LOGGER = logging.getLogger("spectra")
 Config = ContrastiveConfig | GenerativeConfig
@@ -53,7 +60,7 @@ def launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
 
 def _in_processes(run: Callable[..., None], config: Config, flags: Flags) -> None:
     """Ignite's launcher: spawned here, or joined to the processes of torchrun or SLURM."""
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "nccl" if pick_device(config.run.device).type == "cuda" else "gloo"
     if config.run.processes > 1:
         with idist.Parallel(
             backend=backend,
@@ -67,6 +74,13 @@ def _in_processes(run: Callable[..., None], config: Config, flags: Flags) -> Non
             parallel.run(run, config, flags)
     else:
         run(0, config, flags)
+
+
+def device_of(config: RunConfig) -> torch.device:
+    """Where this process computes: one GPU each where there are several processes on GPUs."""
+    device = pick_device(config.device)
+    several = idist.get_world_size() > 1 and device.type == "cuda"
+    return idist.device() if several else device
 
 
 def _free_port() -> int:

@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from ignite import distributed as idist
 from ignite.utils import manual_seed
 from torch import Tensor, nn
 
@@ -27,10 +26,18 @@ from datasets.survey import Survey
 from datasets.transforms import SpectrumTransform
 from models.image_encoder import ImageEncoder
 from utils.config import DataConfig, Flags, OptimiserConfig, RunConfig, from_dict, parse, to_dict
-from utils.launch import describe_plan, launch, open_survey, start, start_from, training_split
+from utils.launch import (
+    describe_plan,
+    device_of,
+    launch,
+    open_survey,
+    start,
+    start_from,
+    training_split,
+)
 from utils.networks import describe, trained_weights
 from utils.plotting import plot_preview, save_figure
-from utils.runs import RunError, SurveyDescription, pick_device, read_checkpoint
+from utils.runs import RunError, SurveyDescription, read_checkpoint
 
 BATCH = 256  # images at once where nothing is trained
 SHOWN = 8  # galaxies of a preview
@@ -180,7 +187,7 @@ class RegressionTask:
 
 def run(rank: int, config: RegressionConfig, flags: Flags) -> None:
     """Train in this process, the `rank`-th of its machine."""
-    device = idist.device() if idist.get_world_size() > 1 else pick_device(config.run.device)
+    device = device_of(config.run)
     survey = open_survey(config.data)
     training, spectra = training_split(survey, config.data)
     images = ImageTransform(config.network.stretch, survey.image_mean, survey.image_sigma)
