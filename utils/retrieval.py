@@ -11,6 +11,8 @@ c the noiseless spectrum where the survey knows it (a mock), else a smoothed one
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
@@ -20,6 +22,7 @@ from datasets.images import ImageTransform
 from datasets.transforms import SpectrumTransform
 from models.contrastive import ContrastiveModel, recall_at, retrieval_ranks
 
+BATCH = 256  # rows that go through a tower together
 POOL = 500  # galaxies in the pool, or the split where it is smaller
 RECALLS = (1, 5, 10)
 SMOOTHING_PX = 10.0  # of the stand-in for a noiseless spectrum
@@ -45,26 +48,21 @@ def swap_noise(flux: np.ndarray, noiseless: np.ndarray | None = None) -> np.ndar
     return (flux - noise + np.roll(noise, 1, axis=0)).astype(np.float32)
 
 
-@torch.no_grad()
-def embed_images(
-    network: ContrastiveModel, transform: ImageTransform, images: Tensor, batch: int = 256
-) -> Tensor:
+def embed_images(network: ContrastiveModel, transform: ImageTransform, images: Tensor) -> Tensor:
     """Unit vectors (N, D), on the CPU, of raw images (N, bands, H, W), in evaluation mode."""
-    network.eval()
-    device = next(network.parameters()).device
-    parts = (images[i : i + batch].to(device) for i in range(0, len(images), batch))
-    return torch.cat([network.encode_images(transform.evaluation(part)).cpu() for part in parts])
+    return _embed(network, lambda part: network.encode_images(transform.evaluation(part)), images)
+
+
+def embed_spectra(network: ContrastiveModel, transform: SpectrumTransform, flux: Tensor) -> Tensor:
+    """Unit vectors (N, D), on the CPU, of linear normalised flux (N, n), in evaluation mode."""
+    return _embed(network, lambda part: network.encode_spectra(transform.encode(part)), flux)
 
 
 @torch.no_grad()
-def embed_spectra(
-    network: ContrastiveModel, transform: SpectrumTransform, flux: Tensor, batch: int = 256
-) -> Tensor:
-    """Unit vectors (N, D), on the CPU, of linear normalised flux (N, n), in evaluation mode."""
+def _embed(network: ContrastiveModel, encode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     network.eval()
     device = next(network.parameters()).device
-    parts = (flux[i : i + batch].to(device) for i in range(0, len(flux), batch))
-    return torch.cat([network.encode_spectra(transform.encode(part)).cpu() for part in parts])
+    return torch.cat([encode(part.to(device)).cpu() for part in rows.split(BATCH)])
 
 
 def retrieval_figures(images: Tensor, spectra: Tensor, swapped: Tensor) -> dict[str, float]:
