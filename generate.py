@@ -23,11 +23,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from datasets.cutouts import CutoutError, CutoutFormat, CutoutReader
+from utils import known
 from utils.bulk import BulkRun
+from utils.checkpoints import TrainedGenerator, load_generator
 from utils.colours import RANKINGS
 from utils.config import SamplingConfig
 from utils.generation import Pipeline, make_sampler, sampling_of
-from utils.networks import TrainedGenerator, load_generator
 from utils.runs import RunError, code_version, file_digest, pick_device
 from utils.spectrum_files import Provenance
 
@@ -64,10 +65,23 @@ def _parser() -> argparse.ArgumentParser:
     drawing.add_argument("--steps", type=int, help="sampling steps of dpm and ddim")
     drawing.add_argument(
         "--redshift",
-        type=redshift,
+        type=known.wish(known.REDSHIFT),
         default="drawn",
         help="drawn from the image for each candidate, free, given with the cutouts (REDSHIFT in "
         "their headers, or an array redshift), or a number (%(default)s)",
+    )
+    drawing.add_argument(
+        "--snr",
+        type=known.wish(known.SNR, given=False),
+        default="drawn",
+        help="signal-to-noise ratio per SDSS pixel: drawn from the image for each candidate, as "
+        "in the survey, free, or a number; inf asks for a spectrum without noise (%(default)s)",
+    )
+    drawing.add_argument(
+        "--guidance",
+        type=float,
+        help="weight of the image (classifier-free guidance): more than 1 exaggerates it, takes "
+        "twice the time, and needs a network trained with hidden images",
     )
     drawing.add_argument(
         "--rank",
@@ -102,13 +116,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def redshift(text: str) -> str:
-    """`drawn`, `free`, `given`, or a redshift, checked."""
-    if text not in ("drawn", "free", "given") and not 0 <= float(text) < 20:
-        raise ValueError(text)
-    return text
-
-
 def generate(options: argparse.Namespace) -> int:
     """Generate spectra for all cutouts.
 
@@ -120,14 +127,17 @@ def generate(options: argparse.Namespace) -> int:
     """
     device = pick_device(options.device)
     stages = [load_generator(path) for path in options.checkpoint]
+    sampling = sampling_of(stages[-1].config.sampling, options)
     pipeline = Pipeline(
         stages,
         device,
         options.precision,
         rows_at_once=64 if device.type == "cpu" else 512,
         rank=options.rank,
+        guidance=sampling.guidance,
     )
-    sampling = sampling_of(pipeline.last.config.sampling, options)
+    wishes = {name: getattr(options, name) for name in known.KNOWN}
+    known.check_wishes(pipeline.stages[0], wishes)
     reader = CutoutReader(options.cutouts, cutout_format(pipeline.last, options))
     kept = options.keep or sampling.candidates
     if not 1 <= kept <= sampling.candidates:
@@ -145,10 +155,9 @@ def generate(options: argparse.Namespace) -> int:
         kept,
         options.batch_size,
         not options.no_pictures,
-        options.redshift,
+        wishes,
         not options.no_measure,
     )
-    check_redshift(pipeline, options.redshift)
     print_plan(run, reader, sampling, options)
     if options.dry_run:
         return 0
@@ -157,7 +166,7 @@ def generate(options: argparse.Namespace) -> int:
         "sampling": asdict(sampling),
         "keep": kept,
         "seed": options.seed,
-        "redshift": options.redshift,
+        **wishes,
         "rank": options.rank,
         "bands": options.bands,
         "pixel_scale": options.pixel_scale,
@@ -166,18 +175,6 @@ def generate(options: argparse.Namespace) -> int:
     run.open(settings, options.resume)
     run.run(reader)
     return finish(run, reader, options)
-
-
-def check_redshift(pipeline: Pipeline, wanted: str) -> None:
-    """Refuse redshifts that the network does not take, or was not trained for."""
-    stage = pipeline.stages[0]
-    if wanted in ("drawn", "free"):
-        return
-    if stage.head is None:
-        raise RunError("this network leaves the redshift free: it takes no --redshift")
-    lowest, highest = stage.about["redshifts"]
-    if wanted != "given" and not lowest <= float(wanted) <= highest:
-        raise RunError(f"--redshift {wanted}: trained for {lowest:.4f} to {highest:.4f}")
 
 
 def cutout_format(stage: TrainedGenerator, options: argparse.Namespace) -> CutoutFormat:

@@ -16,7 +16,9 @@ import sys
 
 from ignite.utils import manual_seed
 
-from utils.config import ContrastiveConfig, Flags, parse, to_dict
+from utils.checkpoints import describe
+from utils.command_line import Flags, parse
+from utils.config import ContrastiveConfig, to_dict
 from utils.contrastive_stage import ContrastiveTask
 from utils.launch import (
     describe_plan,
@@ -27,7 +29,7 @@ from utils.launch import (
     start_from,
     training_split,
 )
-from utils.networks import build_contrastive, build_images, describe
+from utils.networks import build_contrastive, build_images
 from utils.runs import SurveyDescription
 
 

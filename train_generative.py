@@ -17,20 +17,22 @@ import sys
 
 from ignite.utils import manual_seed
 
-from utils.config import Flags, GenerativeConfig, parse, to_dict
+from utils.checkpoints import describe, load_contrastive
+from utils.command_line import Flags, parse
+from utils.config import GenerativeConfig, to_dict
 from utils.generative_stage import GenerativeTask
+from utils.known import training_ranges
 from utils.launch import (
     check_towers,
     describe_plan,
     device_of,
     launch,
     open_survey,
-    redshift_range,
     start,
     start_from,
     training_split,
 )
-from utils.networks import build_denoiser, describe, load_contrastive, takes_redshift
+from utils.networks import build_denoiser
 from utils.runs import SurveyDescription
 
 
@@ -48,14 +50,14 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     check_towers(towers, survey, config)
     training, spectra = training_split(survey, config.data)
     manual_seed(config.run.seed)
-    redshifts = redshift_range(survey, training) if takes_redshift(config) else None
-    network = build_denoiser(config, towers.network, spectra, redshifts).to(device)
+    known = training_ranges(survey, training, config)
+    network = build_denoiser(config, towers.network, spectra, known).to(device)
     if config.run.start_from:
         start_from(config.run.start_from, "generative", network)
     description = describe(
         "generative", to_dict(config), SurveyDescription.of(survey), towers.images, spectra
     )
-    description["redshifts"] = redshifts
+    description["known"] = known
     describe_plan(config, survey, training, network, device)
     if flags.dry_run:
         return

@@ -136,8 +136,8 @@ class Denoiser(nn.Module):
         schedule: the noise schedule.
         prediction: what the U-Net predicts, "velocity" or "noise".
         alignment: how a low-resolution spectrum is interpolated, "aligned" or "original".
-        guide: what a redshift (B,) gives the U-Net as further input channels (B, g, L); None for a
-            network that knows no redshift.
+        guide: what is known beside the image (B, 2) as further input channels of the U-Net
+            (B, g, L), from `models.guide`; None for a network that takes nothing.
 
     Raises:
         ValueError: `prediction` or `alignment` is unknown.
@@ -174,7 +174,7 @@ class Denoiser(nn.Module):
         t: Tensor,
         tokens: Tensor,
         low: Tensor | None = None,
-        redshift: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> Tensor:
         """The U-Net's prediction, noise or velocity.
 
@@ -183,7 +183,8 @@ class Denoiser(nn.Module):
             t: times (B,), 0 to T - 1.
             tokens: what `encode` gave (B, N, W).
             low: low-resolution spectra (B, c, l), for super resolution.
-            redshift: redshifts (B,), NaN where unknown, for a network with a guide; None: all.
+            known: redshift and S/N (B, 2), NaN where unknown, for a network with a guide; None: no
+                redshift and no S/N.
 
         Returns:
             (B, C, L).
@@ -192,8 +193,9 @@ class Denoiser(nn.Module):
         if low is not None:
             given.append(UPSAMPLINGS[self.alignment](low, x_t.shape[-1]))  # (B, c, L)
         if self.guide is not None:
-            unknown = x_t.new_full((len(x_t),), torch.nan)
-            given.append(self.guide(unknown if redshift is None else redshift))  # (B, g, L)
+            unknown = x_t.new_full((len(x_t), 2), torch.nan)
+            known = unknown if known is None else known
+            given.append(self.guide(known, x_t.shape[-1]))  # (B, g, L)
         return self.unet(torch.cat(given, dim=1), t, tokens)
 
     def estimate(
@@ -202,10 +204,10 @@ class Denoiser(nn.Module):
         t: Tensor,
         tokens: Tensor,
         low: Tensor | None = None,
-        redshift: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Estimates of ε and x_0, (B, C, L) each, float32; arguments as in `forward`."""
-        prediction = self(x_t, t, tokens, low, redshift).float()
+        prediction = self(x_t, t, tokens, low, known).float()
         if self.prediction == "velocity":
             return self.schedule.from_velocity(prediction, x_t, t)
         return self.schedule.from_noise(prediction, x_t, t)
@@ -222,12 +224,16 @@ class DenoisingLoss(nn.Module):
         low_noise: largest standard deviation of the Gaussian noise on the low-resolution input, in
             its own units. The level is drawn uniformly from 0 for every spectrum, so that the
             network bears with generated spectra (Ho et al. 2021, arXiv 2106.15282, sec. 4).
+        hidden_images: share of the images that are hidden (tokens of zero), so that the network
+            learns the spectra of all galaxies too, for guidance (Ho & Salimans 2022, arXiv
+            2207.12598).
     """
 
-    def __init__(self, denoiser: Denoiser, low_noise: float = 0.0):
+    def __init__(self, denoiser: Denoiser, low_noise: float = 0.0, hidden_images: float = 0.0):
         super().__init__()
         self.denoiser = denoiser
         self.low_noise = low_noise
+        self.hidden_images = hidden_images
 
     def forward(
         self,
@@ -236,7 +242,7 @@ class DenoisingLoss(nn.Module):
         generator: torch.Generator,
         low: Tensor | None = None,
         weights: Tensor | None = None,
-        redshift: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch.
 
@@ -260,7 +266,10 @@ class DenoisingLoss(nn.Module):
             low = low + self.low_noise * level * _normal(low, generator)
         x_t = schedule.q_sample(clean, t, noise)
         tokens = self.denoiser.condition.tokens(features)
-        prediction = self.denoiser(x_t, t, tokens, low, redshift).float()
+        if self.hidden_images > 0:
+            share = torch.rand(len(tokens), 1, 1, generator=generator, device=device)
+            tokens = tokens * (share >= self.hidden_images).to(tokens)
+        prediction = self.denoiser(x_t, t, tokens, low, known).float()
         if self.denoiser.prediction == "velocity":
             target = schedule.velocity(clean, t, noise)
         else:

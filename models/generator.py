@@ -30,11 +30,12 @@ def row_seed(seed: int, key: str, candidate: int) -> int:
     return int.from_bytes(digest, "little")
 
 
-def uniform_shares(seed: int, keys: Sequence[str], count: int) -> Tensor:
-    """A number in [0, 1) per object and candidate (B, P), a pure function of both and `seed`."""
+def uniform_shares(seed: int, purpose: str, keys: Sequence[str], count: int) -> Tensor:
+    """A number in [0, 1) per object and candidate (B, P), a pure function of these, `seed` and
+    `purpose`."""
 
     def share(key: str, candidate: int) -> Tensor:
-        seeded = torch.Generator().manual_seed(row_seed(seed, f"{key}/redshift", candidate))
+        seeded = torch.Generator().manual_seed(row_seed(seed, f"{key}/{purpose}", candidate))
         return torch.rand((), generator=seeded)
 
     return torch.tensor([[share(key, candidate) for candidate in range(count)] for key in keys])
@@ -72,7 +73,8 @@ def generate_candidates(
     count: int,
     seed: int,
     low: Tensor | None = None,
-    redshift: Tensor | None = None,
+    known: Tensor | None = None,
+    guidance: float = 1.0,
     rows_at_once: int = 64,
     bfloat16: bool = False,
     progress: Callable[[], object] | None = None,
@@ -89,7 +91,9 @@ def generate_candidates(
         seed: seed of the run.
         low: kept low-resolution candidates (B, K, c, l), for super resolution; each guides an equal
             share of the P candidates.
-        redshift: redshift of every candidate (B, P), for a denoiser that takes one.
+        known: redshift and S/N of every candidate (B, P, 2), for a denoiser that takes them.
+        guidance: weight w of the image (Ho & Salimans 2022, arXiv 2207.12598, with 1 + their w):
+            1 leaves it as it was learnt, more exaggerates it at twice the time.
         rows_at_once: candidates that go through the network together; sets the memory needed.
         bfloat16: run the network in mixed precision.
         progress: called after every step of the sampler, for `rows_at_once` candidates at a time.
@@ -110,13 +114,31 @@ def generate_candidates(
         for rows in torch.arange(len(images) * count).split(rows_at_once):
             owner, candidate = rows // count, rows % count
             guide = None if low is None else low[owner, candidate * low.shape[1] // count]
-            given = None if redshift is None else redshift.flatten()[rows.to(redshift.device)]
-            estimate = partial(denoiser.estimate, tokens=tokens[owner], low=guide, redshift=given)
+            given = None if known is None else known.flatten(0, 1)[rows.to(known.device)]
+            estimate = partial(denoiser.estimate, low=guide, known=given)
+            estimate = guided(estimate, tokens[owner], guidance)
             names = [(keys[row // count], row % count) for row in rows.tolist()]
             noise = RowNoise(seed, names, shape)
             start = noise().to(images)  # (rows, C, L)
             chunks.append(sampler.sample(estimate, denoiser.schedule, start, noise, progress))
     return torch.cat(chunks).unflatten(0, (len(images), count))
+
+
+def guided(estimate: Callable, tokens: Tensor, weight: float) -> Callable:
+    """Estimates (x_t, t) -> (ε, x_0) with the image, moved away from those without it.
+
+    Both are e_0 + w (e_1 - e_0), with e_1 for `tokens` (B, N, W) and e_0 for tokens of zero.
+    """
+    with_image = partial(estimate, tokens=tokens)
+    if weight == 1.0:
+        return with_image
+    without_image = partial(estimate, tokens=torch.zeros_like(tokens))
+
+    def both(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        pairs = zip(without_image(x_t, t), with_image(x_t, t), strict=True)
+        return tuple(torch.lerp(without, with_, weight) for without, with_ in pairs)
+
+    return both
 
 
 @torch.no_grad()

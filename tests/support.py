@@ -44,6 +44,7 @@ def make_tiny_survey(path: Path, count: int = TINY_GALAXIES, seed: int = 0) -> P
                 "ra": np.linspace(10.0, 50.0, count),
                 "dec": np.zeros(count),
                 "z": np.linspace(0.05, 0.15, count),
+                "sn": np.linspace(20.0, 60.0, count),
             },
             np.ones(count),
             truth={"noiseless": noiseless.astype(np.float32)},

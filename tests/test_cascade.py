@@ -8,9 +8,9 @@ import train_contrastive
 import train_generative
 from datasets.survey import Survey
 from tests.support import tiny
+from utils.checkpoints import load_generator
 from utils.export_cutouts import export
 from utils.generation import Pipeline
-from utils.networks import load_generator
 from utils.runs import RunError, pick_device
 from utils.spectrum_files import read_spectrum
 

@@ -13,8 +13,8 @@ from specutils import Spectrum
 
 import generate
 from datasets.survey import Survey
+from utils.checkpoints import load_generator
 from utils.export_cutouts import export
-from utils.networks import load_generator
 from utils.spectrum_files import read_spectrum
 
 

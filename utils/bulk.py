@@ -28,6 +28,7 @@ from models.samplers import Sampler
 from utils.colours import NANOMAGGY, image_colours
 from utils.generated_catalogue import write_generated_catalogue
 from utils.generation import Pipeline
+from utils.known import REDSHIFT, SNR, given_values
 from utils.panels import Panel
 from utils.photometry import aperture_nanomaggies, scale_to_photometry
 from utils.plotting import contact_sheets, plot_generated, save_figure
@@ -54,8 +55,8 @@ class BulkRun:
         kept: Candidates that are written, of the `provenance.drawn` drawn.
         batch: Galaxies at once.
         pictures: Draw a picture per galaxy and contact sheets.
-        redshift: `drawn` from the image, left `free`, `given` with the cutouts (drawn where it is
-            not), or a number for all.
+        wishes: Redshift and S/N, by name: `drawn` from the image, left `free`, `given` with the
+            cutouts (drawn where it is not), or a number for all.
         measured: Measure the spectra for the catalogue.
     """
 
@@ -66,7 +67,7 @@ class BulkRun:
     kept: int
     batch: int = 8
     pictures: bool = True
-    redshift: str = "drawn"
+    wishes: dict[str, str] = field(default_factory=dict)
     measured: bool = True
     rejects: list[Rejected] = field(default_factory=list)
     assumed: Counter = field(default_factory=Counter)
@@ -132,7 +133,7 @@ class BulkRun:
             count=self.provenance.drawn,
             seed=self.provenance.seed,
             sampler=self.sampler,
-            redshift=self._redshifts(cutouts),
+            given=self._given(cutouts),
         )
         for number, cutout in enumerate(cutouts):
             flux, order = drawn.flux[number], drawn.order[number]
@@ -151,6 +152,7 @@ class BulkRun:
                 identifier=cutout.identifier,
                 redshift=cutout.redshift,
                 redshifts=drawn.redshift[number],
+                snrs=drawn.snr[number],
                 redshift_pdf=drawn.redshift_pdf_of(number),
                 image_colours=tuple(float(colour) for colour in colours[number]),
             )
@@ -159,15 +161,11 @@ class BulkRun:
                 self._draw(cutout, spectrum)
             bar.update()
 
-    def _redshifts(self, cutouts: Sequence[Cutout]) -> torch.Tensor | None:
-        """What `Pipeline.generate` is to make of the galaxies' redshifts."""
-        if self.redshift == "drawn":
-            return None
-        if self.redshift == "free":
-            return torch.full((len(cutouts),), torch.inf)
-        if self.redshift == "given":
-            return torch.tensor([cutout.redshift for cutout in cutouts])
-        return torch.full((len(cutouts),), float(self.redshift))
+    def _given(self, cutouts: Sequence[Cutout]) -> dict[str, torch.Tensor]:
+        """What `Pipeline.generate` is to take for given."""
+        nothing = [np.nan] * len(cutouts)
+        values = {REDSHIFT: [cutout.redshift for cutout in cutouts], SNR: nothing}
+        return given_values(self.wishes, values)
 
     def _scale(self, image: np.ndarray, flux: np.ndarray) -> float | None:
         """1e-17 erg/s/cm²/Å per normalised unit, from the image's own photometry."""

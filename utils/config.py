@@ -1,4 +1,4 @@
-"""The typed, closed configuration of both training stages, and how it is read.
+"""The typed, closed configuration of both training stages.
 
 Every key of `params_contrastive.yml` and `params_generative.yml` is a field below; an unknown key
 is refused. Precedence: command line > YAML file > the defaults here.
@@ -6,12 +6,10 @@ is refused. Precedence: command line > YAML file > the defaults here.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser
 
 Resolution = Literal["low", "super", "full", "direct"]
 
@@ -162,11 +160,13 @@ class DiffusionConfig:
         attention_levels: Levels (from 0) with a transformer block; the bottom has one anyway.
         condition_width: Width of the condition tokens; `joint` has its encoder's.
         imagenet_weights: Local file with torchvision's ImageNet weights, to start `joint` from.
-        time_width: Features of the diffusion time; 4 `channels` by default.
+        time_width: Features of the diffusion time (4 `channels`).
         prediction: What the network predicts: `velocity`, or `noise` (published).
         schedule: Noise schedule.
         steps: Diffusion steps T of the schedule.
         redshift: `drawn` first, from the image, so that all lines sit at one; `free` (published).
+        snr: Signal-to-noise ratio per pixel: `drawn` first, and so at choice; `free` (published).
+        hidden_images: Share of the images hidden in training; guidance needs some (0.1).
         low_noise: Largest noise on the low-resolution input in training, in its sigma.
         checkpoint_gradients: Recompute activations in the backward pass to save memory.
     """
@@ -185,6 +185,8 @@ class DiffusionConfig:
     schedule: Literal["cosine", "linear"] = "cosine"
     steps: int = 250
     redshift: Literal["drawn", "free"] = "drawn"
+    snr: Literal["drawn", "free"] = "drawn"
+    hidden_images: float = 0.0
     low_noise: float = 0.3
     checkpoint_gradients: bool = False
 
@@ -198,6 +200,7 @@ class SamplingConfig:
         steps: Sampling steps; ancestral sampling always takes all of the schedule.
         candidates: Candidate spectra per galaxy.
         mean_of_best: Candidates, best first, whose mean is written; null: all of them.
+        guidance: Weight of the image (classifier-free guidance); 1 leaves it as it was learnt.
         galaxies: Validation galaxies of a preview.
     """
 
@@ -205,6 +208,7 @@ class SamplingConfig:
     steps: int = 20
     candidates: int = 16
     mean_of_best: int | None = None
+    guidance: float = 1.0
     galaxies: int = 32
 
 
@@ -231,54 +235,6 @@ class GenerativeConfig:
 
 
 Config = TypeVar("Config", ContrastiveConfig, GenerativeConfig)
-
-
-@dataclass
-class Flags:
-    """What a call asks for besides the configuration: see `parse`."""
-
-    resume: bool = False
-    dry_run: bool = False
-
-
-def parse(
-    kind: type[Config], default_file: str, description: str, argv: list[str] | None
-) -> tuple[Config, Flags]:
-    """The configuration, and the flags, from the command line `argv` and its YAML file.
-
-    Args:
-        kind: `ContrastiveConfig` or `GenerativeConfig`.
-        default_file: YAML file that is read if `--config` names no other and it exists.
-        description: First lines of `--help`.
-        argv: Arguments without the program's name; None takes those of the process.
-
-    Raises:
-        SystemExit: an unknown key, a value of the wrong type, a missing file (status 2).
-    """
-    parser = ArgumentParser(
-        description=description, formatter_class=DefaultHelpFormatter, default_env=False
-    )
-    parser.add_argument(
-        "--config", action="config", help=f"YAML file with any of these keys ({default_file})"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in run.output")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check everything, print the plan, and stop"
-    )
-    parser.add_class_arguments(kind, fail_untyped=True)
-    values = parser.parse_args(_with_default_file(argv, default_file))
-    values.pop("config", None)
-    flags = Flags(values.pop("resume"), values.pop("dry_run"))
-    return kind(**vars(parser.instantiate(values))), flags
-
-
-def _with_default_file(argv: list[str] | None, default_file: str) -> list[str]:
-    """`argv` with `--config default_file` in front, unless it names a file itself."""
-    argv = sys.argv[1:] if argv is None else argv
-    named = any(a == "--config" or a.startswith("--config=") for a in argv)
-    if named or not Path(default_file).exists():
-        return argv
-    return ["--config", default_file, *argv]
 
 
 def to_dict(config: ContrastiveConfig | GenerativeConfig) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from datasets.survey import SurveyError
 from utils.colours import RANKINGS
 from utils.evaluation.judging import Evaluation
 from utils.evaluation.tables import details, summary
+from utils.known import REDSHIFT, SNR, wish
 from utils.runs import RunError
 from utils.spectroscopy.ssp import SspError
 
@@ -65,6 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     drawing.add_argument("--candidates", type=int, help="candidates per galaxy")
     drawing.add_argument("--sampler", choices=["dpm", "ddim", "ancestral"])
     drawing.add_argument("--steps", type=int, help="sampling steps")
+    drawing.add_argument(
+        "--redshift", type=wish(REDSHIFT), default="drawn",
+        help="drawn from the image, free, given (the catalogue's), or a number (%(default)s)",
+    )  # fmt: skip
+    drawing.add_argument(
+        "--snr", type=wish(SNR), default="drawn", help="likewise the S/N per pixel (%(default)s)"
+    )
+    drawing.add_argument("--guidance", type=float, help="weight of the image")
     drawing.add_argument("--seed", type=int, default=1, help="seed of the noise (%(default)s)")
     judging = parser.add_argument_group("judging")
     judging.add_argument(

@@ -8,7 +8,7 @@ low-resolution candidates each guide P/K of the super-resolution ones.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from models.contrastive import best_first
-from models.generator import generate_candidates, score_candidates, uniform_shares
-from models.redshift import image_features
+from models.generator import generate_candidates, score_candidates
 from models.samplers import DDIM, Ancestral, DPMSolverPP2M, Sampler
+from utils import known
+from utils.checkpoints import TrainedGenerator
 from utils.colours import has_colours, image_colours, ranking_scores, synthetic_colours
 from utils.config import SamplingConfig
-from utils.networks import TrainedGenerator
 from utils.runs import RunError, uses_bfloat16
 
 Progress = Callable[[], object]
@@ -36,7 +36,7 @@ class Candidates:
         scores: (B, P) float32, cosine similarity to the image.
         order: (B, P) int64, candidate numbers, best first.
         wavelength_angstrom: (n,) float64, vacuum, observed frame.
-        redshift: (B, P) float32 that each candidate was drawn for; NaN where it was left free.
+        redshift, snr: (B, P) float32 that each candidate was drawn for; NaN where left free.
         redshift_pdf: (B, bins) float32, probability of each bin given the image, or None.
         redshift_edges: (bins + 1,) float32, or None.
     """
@@ -46,6 +46,7 @@ class Candidates:
     order: np.ndarray
     wavelength_angstrom: np.ndarray
     redshift: np.ndarray
+    snr: np.ndarray
     redshift_pdf: np.ndarray | None
     redshift_edges: np.ndarray | None
 
@@ -65,7 +66,7 @@ def make_sampler(config: SamplingConfig) -> Sampler:
 
 def sampling_of(default: SamplingConfig, options: argparse.Namespace) -> SamplingConfig:
     """The checkpoint's sampling with what a command line says instead."""
-    names = ("sampler", "steps", "candidates", "mean_of_best")
+    names = ("sampler", "steps", "candidates", "mean_of_best", "guidance")
     given = {name: getattr(options, name, None) for name in names}
     return replace(default, **{name: v for name, v in given.items() if v is not None})
 
@@ -80,10 +81,12 @@ class Pipeline:
         rows_at_once: Candidates that go through the network together; sets the memory needed.
         kept_low: Low-resolution candidates K that guide the super-resolution ones.
         rank: What the last stage's candidates are sorted by: see `utils.colours`.
+        guidance: Weight of the image: as in `models.generator.generate_candidates`.
 
     Raises:
-        RunError: stages that do not fit together, or cannot generate by themselves; or a ranking
-            by colour of images without calibrated g, r and i.
+        RunError: stages that do not fit together, or cannot generate by themselves; a ranking by
+            colour of images without calibrated g, r and i; or guidance of a network that never
+            did without images.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Pipeline:
         rows_at_once: int = 64,
         kept_low: int = 2,
         rank: str = "contrastive",
+        guidance: float = 1.0,
     ):
         resolutions = [stage.spectra.resolution for stage in stages]
         if resolutions not in (["full"], ["low"], ["direct"], ["low", "super"]):
@@ -109,6 +113,11 @@ class Pipeline:
         self.rows_at_once, self.kept_low, self.rank = rows_at_once, kept_low, rank
         if rank != "contrastive" and not has_colours(last):
             raise RunError(f"--rank {rank}: needs images with calibrated bands g, r and i")
+        if guidance != 1.0 and not all(s.config.diffusion.hidden_images for s in stages):
+            raise RunError(
+                f"guidance {guidance:g}: needs a network trained with --diffusion.hidden_images"
+            )
+        self.guidance = guidance
 
     @property
     def last(self) -> TrainedGenerator:
@@ -128,7 +137,7 @@ class Pipeline:
         count: int,
         seed: int,
         sampler: Sampler,
-        redshift: Tensor | None = None,
+        given: Mapping[str, Tensor] | None = None,
         progress: Progress | None = None,
     ) -> Candidates:
         """Draw and rank candidates.
@@ -140,14 +149,15 @@ class Pipeline:
             count: Candidates P per galaxy.
             seed: Seed of the noise.
             sampler: How to sample.
-            redshift: (B,) redshifts, where they are known; others are drawn (NaN), or left free
-                (infinite). None draws all, if the network was trained for it.
+            given: What is known, values (B,) by name ("redshift", "snr"); NaN, or no entry, draws
+                them from the image, if the network was trained for it; `known.FREE` leaves them
+                free.
             progress: Called after every step of the sampler.
         """
         low, first = None, self.stages[0]
         images = images.to(self.device)
-        pdf = redshift_pdf(first, images)
-        drawn = draw_redshifts(first, pdf, keys, count, seed, redshift)
+        pdfs = known.probabilities(first, images)
+        drawn = known.draw(first, pdfs, keys, count, seed, given or {})
         for stage in self.stages:
             flux, scores = sample_stage(
                 stage,
@@ -160,23 +170,24 @@ class Pipeline:
                 sampler=sampler,
                 rows_at_once=self.rows_at_once,
                 bfloat16=self.bfloat16,
+                guidance=self.guidance,
                 progress=progress,
             )
             order = best_first(scores)
             if stage is not self.last:
                 # every kept candidate guides an equal share of the next stage's, at its redshift
+                # and S/N
                 kept = order[:, : self.kept_low]
                 low = torch.take_along_dim(flux, kept[..., None], dim=1)
-                guides = torch.arange(count, device=kept.device) * kept.shape[1] // count
-                drawn = torch.take_along_dim(drawn, kept, dim=1)[:, guides]
+                guides = torch.arange(count) * kept.shape[1] // count
+                drawn = torch.take_along_dim(drawn, kept.cpu()[..., None], dim=1)[:, guides]
         return Candidates(
             flux.float().cpu().numpy(),
             scores.cpu().numpy(),
             self._order(images, flux, scores).cpu().numpy(),
             self.wavelength_angstrom,
-            drawn.cpu().numpy(),
-            None if pdf is None else pdf.exp().cpu().numpy(),
-            None if pdf is None else first.head.edges.cpu().numpy(),
+            *drawn.numpy().transpose(2, 0, 1),
+            *_redshift_pdf(first, pdfs),
         )
 
     def _order(self, images: Tensor, flux: Tensor, scores: Tensor) -> Tensor:
@@ -191,39 +202,14 @@ class Pipeline:
         return best_first(torch.from_numpy(ranking))
 
 
-@torch.no_grad()
-def redshift_pdf(stage: TrainedGenerator, images: Tensor) -> Tensor | None:
-    """Logarithm of p(z | image) per bin (B, bins) of raw images; None without a head."""
-    if stage.head is None:
-        return None
-    towers = stage.contrastive
-    return stage.head(
-        image_features(towers.network.image_encoder, towers.images.evaluation(images))
-    )
-
-
-def draw_redshifts(
-    stage: TrainedGenerator,
-    pdf: Tensor | None,
-    keys: Sequence[str],
-    count: int,
-    seed: int,
-    redshift: Tensor | None,
-) -> Tensor:
-    """The redshift of every candidate (B, P): given, drawn from `pdf`, or NaN for free.
-
-    Args:
-        pdf: From `redshift_pdf`.
-        redshift: As in `Pipeline.generate`.
-    """
-    if pdf is None:
-        return torch.full((len(keys), count), torch.nan)
-    drawn = stage.head.quantile(pdf, uniform_shares(seed, keys, count).to(pdf))
-    if redshift is None:
-        return drawn
-    given = redshift.to(drawn)[:, None].expand_as(drawn)
-    free = torch.where(given.isinf(), torch.nan, given)
-    return torch.where(given.isnan(), drawn, free)
+def _redshift_pdf(
+    stage: TrainedGenerator, pdfs: Mapping[str, Tensor]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Probabilities (B, bins) and edges (bins + 1,) of the redshift."""
+    if known.REDSHIFT not in pdfs:
+        return None, None
+    edges = stage.heads[known.REDSHIFT].edges
+    return pdfs[known.REDSHIFT].exp().cpu().numpy(), edges.cpu().numpy()
 
 
 @torch.no_grad()
@@ -232,13 +218,14 @@ def sample_stage(
     images: Tensor,
     keys: Sequence[str],
     low: Tensor | None,
-    redshift: Tensor,
+    told: Tensor,
     *,
     count: int,
     seed: int,
     sampler: Sampler,
     rows_at_once: int = 64,
     bfloat16: bool = False,
+    guidance: float = 1.0,
     progress: Progress | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Candidates of one stage, and their scores.
@@ -248,9 +235,9 @@ def sample_stage(
         images: (B, bands, H, W) raw images.
         keys: One string per galaxy.
         low: (B, K, 563) linear flux of the low-resolution candidates, for super resolution.
-        redshift: (B, P), from `draw_redshifts`.
+        told: What the network is told (B, P, 2), from `known.draw`.
         count, seed, sampler, progress: As in `Pipeline.generate`.
-        rows_at_once, bfloat16: As in `models.generator.generate_candidates`.
+        rows_at_once, bfloat16, guidance: As in `models.generator.generate_candidates`.
 
     Returns:
         Linear normalised flux (B, P, n) and scores (B, P).
@@ -266,7 +253,8 @@ def sample_stage(
         count=count,
         seed=seed,
         low=None if low is None else stage.spectra.encode_low(low),
-        redshift=redshift.to(images.device),
+        known=told.to(images.device),
+        guidance=guidance,
         rows_at_once=rows_at_once,
         bfloat16=bfloat16,
         progress=progress,

@@ -15,23 +15,15 @@ from datasets.survey_dataset import SurveyDataset
 from datasets.transforms import SpectrumTransform
 from models.condition import FrozenCondition
 from models.diffusion import Denoiser, DenoisingLoss
-from models.redshift import (
-    COMPONENT_GALAXIES,
-    RedshiftHead,
-    fit_head,
-    fit_templates,
-    image_features,
-)
+from utils import known
+from utils.checkpoints import TrainedContrastive, TrainedGenerator
 from utils.config import GenerativeConfig
-from utils.generation import draw_redshifts, make_sampler, redshift_pdf, sample_stage
+from utils.generation import make_sampler, sample_stage
 from utils.launch import split_rows
-from utils.networks import TrainedContrastive, TrainedGenerator
 from utils.plotting import plot_preview, save_figure
 
 VALIDATION_GALAXIES = 500
 VALIDATION_DRAWS = 4  # times and noises per validation galaxy
-HIDDEN_REDSHIFTS = 0.1  # of the training galaxies, so that the network also does without
-HEAD_GALAXIES = 20_000  # training images that p(z | image) is fitted to
 BATCH = 256  # galaxies at once where nothing is trained
 
 
@@ -114,7 +106,9 @@ class GenerativeTask:
         self.network, self.contrastive, self.spectra = network, contrastive, spectra
         self.config, self.survey = config, survey
         self.description, self.device = description, device
-        self.objective = DenoisingLoss(network, config.diffusion.low_noise)
+        self.objective = DenoisingLoss(
+            network, config.diffusion.low_noise, config.diffusion.hidden_images
+        )
         self.features = None
         if config.diffusion.condition_views and config.diffusion.condition == "frozen":
             self.features = FrozenFeatures(
@@ -131,45 +125,12 @@ class GenerativeTask:
             "spectrum": torch.from_numpy(survey.read("spectra", rows)),
             "index": torch.from_numpy(rows),
         }
-        self.redshifts = self.head = None
-        if network.guide is not None:
-            self.redshifts = torch.from_numpy(survey.catalogue["z"]).float()
-            self._fit_templates(training)
-            self.head = self._fit_head(training)
-
-    def _fit_templates(self, training: SurveyDataset) -> None:
-        """Fill the network's guide with the rest-frame templates of the training spectra."""
-        guide, rows = self.network.guide, np.sort(training.rows)[:COMPONENT_GALAXIES]
-        flux = torch.from_numpy(self.survey.read("spectra", rows)).to(self.device)
-        spectra = self.spectra.in_order(self.spectra.encode(flux)).cpu()
-        log_wavelength = torch.from_numpy(np.log10(self.spectra.output_grid.angstrom))
-        templates = fit_templates(
-            spectra,
-            self.redshifts[rows],
-            log_wavelength,
-            guide.rest_start.item(),
-            guide.templates.shape[1],
-            len(guide.templates),
-        )
-        guide.templates.copy_(templates)
-
-    def _fit_head(self, training: SurveyDataset) -> RedshiftHead:
-        """p(z | image), from views of the training images, calibrated on the validation split."""
-        seed = self.config.run.seed
-        generator = torch.Generator(self.device).manual_seed(seed)
-        encoder, towers = self.contrastive.network.image_encoder, self.contrastive
-        seen = []
-        rows = training.rows[:HEAD_GALAXIES]
-        for start in tqdm(range(0, len(rows), BATCH), desc="redshifts", disable=None):
-            images = torch.from_numpy(self.survey.read("images", rows[start : start + BATCH]))
-            views = towers.images.training(images.to(self.device), generator)
-            seen.append(image_features(encoder, views))
-        images = self.validation["image"].to(self.device)
-        unseen = image_features(encoder, towers.images.evaluation(images))
-        return fit_head(
-            (torch.cat(seen), self.redshifts[rows].to(self.device)),
-            (unseen, self._redshift(self.validation["index"])),
-            seed,
+        self.known = known.of_catalogue(survey)
+        names = description["known"]
+        if known.REDSHIFT in names:
+            known.fill_guide(network.guide.redshift, spectra, survey, training.rows)
+        self.heads = known.fit_heads(
+            names, contrastive, survey, training.rows, rows, config.run.seed, device
         )
 
     def constants(self) -> dict[str, dict[str, Any]]:
@@ -178,8 +139,8 @@ class GenerativeTask:
             "about": self.contrastive.about,
             "weights": self.contrastive.network.state_dict(),
         }
-        head = {} if self.head is None else {"head": self.head.state_dict()}
-        return {"about": self.description, "contrastive": towers, **head}
+        heads = {name: head.state_dict() for name, head in self.heads.items()}
+        return {"about": self.description, "contrastive": towers, "heads": heads}
 
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:
         """Standardised spectra, the condition's features of a random view, the generator, and
@@ -191,21 +152,15 @@ class GenerativeTask:
             images = batch["image"].to(self.device, non_blocking=True)
             views = self.contrastive.images.training(images, generator)
             features = self.network.condition.features(views)
-        redshift = self._redshift(batch["index"], generator)
-        return self.spectra.encode(flux), features, generator, self._low(flux), None, redshift
+        told = known.hide(self._known(batch["index"]), generator)
+        return self.spectra.encode(flux), features, generator, self._low(flux), None, told
 
     def _low(self, flux: Tensor) -> Tensor | None:
         return self.spectra.encode_low(flux) if self.spectra.resolution == "super" else None
 
-    def _redshift(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor | None:
-        """Catalogue redshifts (B,) of the survey's rows; with a generator, some are hidden."""
-        if self.redshifts is None:
-            return None
-        redshift = self.redshifts[rows].to(self.device)
-        if generator is None:
-            return redshift
-        share = torch.rand(redshift.shape, generator=generator, device=generator.device)
-        return torch.where(share.to(self.device) < HIDDEN_REDSHIFTS, torch.nan, redshift)
+    def _known(self, rows: Tensor) -> Tensor:
+        """What the catalogue knows (B, 2) of the survey's rows."""
+        return self.known[rows.cpu()].to(self.device)
 
     @torch.no_grad()
     def validate(self, network: Denoiser) -> dict[str, float]:
@@ -219,9 +174,9 @@ class GenerativeTask:
             images = self.contrastive.images.evaluation(part["image"])
             features = network.condition.features(images)
             clean, low = self.spectra.encode(part["spectrum"]), self._low(part["spectrum"])
-            redshift = self._redshift(part["index"].cpu())
+            told = self._known(part["index"])
             for _ in range(VALIDATION_DRAWS):
-                mean = loss(clean, features, generator, low, None, redshift).item()
+                mean = loss(clean, features, generator, low, None, told).item()
                 total += mean * len(clean)
         return {"validation_loss": total / (count * VALIDATION_DRAWS)}
 
@@ -241,7 +196,7 @@ class GenerativeTask:
     def _candidates(self, network: Denoiser, images: Tensor, truth: Tensor) -> np.ndarray:
         network.eval()
         trained = TrainedGenerator(
-            network, self.spectra, self.contrastive, self.config, self.description, self.head
+            network, self.spectra, self.contrastive, self.config, self.description, self.heads
         )
         low = None
         if self.spectra.resolution == "super":
@@ -249,16 +204,17 @@ class GenerativeTask:
         keys = [f"preview {number}" for number in range(len(images))]
         count, seed = self.config.sampling.candidates, self.config.run.seed
         images = images.to(self.device)
-        pdf = redshift_pdf(trained, images)
+        pdfs = known.probabilities(trained, images)
         flux, _ = sample_stage(
             trained,
             images,
             keys,
             low,
-            draw_redshifts(trained, pdf, keys, count, seed, None),
+            known.draw(trained, pdfs, keys, count, seed, {}),
             count=count,
             seed=seed,
             sampler=make_sampler(self.config.sampling),
+            guidance=self.config.sampling.guidance,
         )
         return flux.cpu().numpy()
 

@@ -21,16 +21,10 @@ from datasets.survey import Survey, SurveyError
 from datasets.survey_dataset import SurveyDataset
 from datasets.transforms import SpectrumTransform
 from models.condition import FrozenCondition
-from utils.config import (
-    ContrastiveConfig,
-    DataConfig,
-    Flags,
-    GenerativeConfig,
-    RunConfig,
-    to_dict,
-)
+from utils.checkpoints import TrainedContrastive, trained_weights
+from utils.command_line import Flags
+from utils.config import ContrastiveConfig, DataConfig, GenerativeConfig, RunConfig, to_dict
 from utils.engine import Task, Trainer
-from utils.networks import TrainedContrastive, trained_weights
 from utils.order import training_loader
 from utils.records import log_to
 from utils.runs import RunError, SurveyDescription, open_run, pick_device, read_checkpoint
@@ -145,21 +139,6 @@ def split_rows(survey: Survey, split: str, config: DataConfig) -> np.ndarray:
 
 def _blocks(rows: Any) -> list[Any]:
     return [rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS)]
-
-
-def redshift_range(survey: Survey, training: SurveyDataset) -> tuple[float, float]:
-    """Lowest and highest catalogue redshift of the training galaxies.
-
-    Raises:
-        RunError: the catalogue has none.
-    """
-    redshift = survey.catalogue.get("z", np.full(len(survey), np.nan))[training.rows]
-    if not np.isfinite(redshift).all():
-        raise RunError(
-            f"{survey.path}: no redshift z for every training galaxy; train with "
-            "--diffusion.redshift free"
-        )
-    return float(redshift.min()), float(redshift.max())
 
 
 def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeConfig) -> None:

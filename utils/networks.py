@@ -1,12 +1,9 @@
-"""Networks from configurations, and trained networks from checkpoints."""
+"""Networks from configurations, with fresh weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from datasets.cutout_formats import PICTURE_BANDS
@@ -17,17 +14,11 @@ from models.condition import FrozenCondition, JointCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser, NoiseSchedule
 from models.image_encoder import ImageEncoder
-from models.redshift import TEMPLATES, RedshiftGuide, RedshiftHead, rest_grid
 from models.spectrum_encoder import SpectrumEncoder
 from models.unet import SpectrumUNet
-from utils.config import (
-    ContrastiveConfig,
-    DiffusionConfig,
-    GenerativeConfig,
-    TowersConfig,
-    from_dict,
-)
-from utils.runs import CHECKPOINT_FORMAT, RunError, SurveyDescription, code_version, read_checkpoint
+from utils.config import DiffusionConfig, GenerativeConfig, TowersConfig
+from utils.known import Ranges, empty_guide
+from utils.runs import RunError
 
 
 def build_images(config: TowersConfig, survey: Survey) -> ImageTransform:
@@ -78,7 +69,7 @@ def build_denoiser(
     config: GenerativeConfig,
     contrastive: ContrastiveModel,
     transform: SpectrumTransform,
-    redshifts: tuple[float, float] | None = None,
+    known: Ranges | None = None,
 ) -> Denoiser:
     """The conditional denoiser with fresh weights, around a trained image tower.
 
@@ -86,21 +77,21 @@ def build_denoiser(
         config: Sizes and schedule.
         contrastive: The trained pair of towers.
         transform: Gives channels, length and resolution of the spectra.
-        redshifts: Lowest and highest redshift, where the redshift is a condition.
+        known: What is known beside the image, with its ranges, from `utils.known`.
     """
     condition = _condition(config.diffusion, contrastive)
-    return assemble_denoiser(config, condition, transform, redshifts)
+    return assemble_denoiser(config, condition, transform, known)
 
 
 def assemble_denoiser(
     config: GenerativeConfig,
     condition: FrozenCondition | JointCondition,
     transform: SpectrumTransform,
-    redshifts: tuple[float, float] | None = None,
+    known: Ranges | None = None,
 ) -> Denoiser:
     """The denoiser with fresh weights around a condition; arguments as in `build_denoiser`."""
     size, original = config.diffusion, config.compatibility == "original"
-    guide = None if redshifts is None else empty_guide(transform, redshifts)
+    guide = empty_guide(transform, known) if known else None
     given = (1 if transform.resolution == "super" else 0) + (guide.channels if guide else 0)
     unet = SpectrumUNet(
         transform.channels + given,
@@ -122,18 +113,6 @@ def assemble_denoiser(
         alignment="original" if original else "aligned",
         guide=guide,
     )
-
-
-def takes_redshift(config: GenerativeConfig) -> bool:
-    """Whether redshift is a condition; the original knows none."""
-    return config.diffusion.redshift == "drawn" and config.compatibility != "original"
-
-
-def empty_guide(transform: SpectrumTransform, redshifts: tuple[float, float]) -> RedshiftGuide:
-    """A guide with templates of zero, which training or a checkpoint fills."""
-    log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
-    start, length = rest_grid(log_wavelength, *redshifts)
-    return RedshiftGuide(transform.arrange(log_wavelength), start, torch.zeros(TEMPLATES, length))
 
 
 def _condition(
@@ -164,136 +143,3 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         raise RunError(f"{path}: no such weights file") from error
     except Exception as error:
         raise RunError(f"{path}: not a plain state dict ({type(error).__name__})") from error
-
-
-@dataclass
-class TrainedContrastive:
-    """A contrastive checkpoint, ready to use.
-
-    Args:
-        network: Both towers, averaged weights, evaluation mode.
-        images, spectra: The transforms in front of them.
-        survey: What they were trained on.
-        config: How.
-        about: The checkpoint's own description.
-    """
-
-    network: ContrastiveModel
-    images: ImageTransform
-    spectra: SpectrumTransform
-    survey: SurveyDescription
-    config: ContrastiveConfig
-    about: dict[str, Any]
-
-    def to(self, device: torch.device) -> TrainedContrastive:
-        """Everything moved to `device`; returns itself."""
-        self.network.to(device)
-        self.images.to(device)
-        self.spectra = self.spectra.to(device)
-        return self
-
-
-def describe(
-    kind: str,
-    config: dict[str, Any],
-    survey: SurveyDescription,
-    images: ImageTransform,
-    spectra: SpectrumTransform,
-) -> dict[str, Any]:
-    """The part of a checkpoint that says what its weights are."""
-    return {
-        "kind": kind,
-        "format": CHECKPOINT_FORMAT,
-        "code": code_version(),
-        "config": config,
-        "survey": survey.to_dict(),
-        "images": images.to_dict(),
-        "spectra": spectra.to_dict(),
-    }
-
-
-def trained_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The averaged weights of a checkpoint, or the raw ones where there was no average."""
-    if "average" not in checkpoint:
-        return checkpoint["network"]
-    prefix = "module."
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in checkpoint["average"].items()
-        if name.startswith(prefix)
-    }
-
-
-def restore_contrastive(
-    about: dict[str, Any], weights: dict[str, torch.Tensor]
-) -> TrainedContrastive:
-    """The towers that `about` describes, with `weights`, frozen and in evaluation mode."""
-    config = from_dict(ContrastiveConfig, about["config"])
-    survey = SurveyDescription.from_dict(about["survey"])
-    spectra = SpectrumTransform.from_dict(about["spectra"])
-    config.towers.imagenet_weights = None  # the trained weights replace them
-    network = build_contrastive(config.towers, len(survey.bands), spectra.channels, spectra.length)
-    network.load_state_dict(weights)
-    network.requires_grad_(False).eval()
-    images = ImageTransform.from_dict(about["images"])
-    return TrainedContrastive(network, images, spectra, survey, config, about)
-
-
-def load_contrastive(path: str | Path) -> TrainedContrastive:
-    """A trained pair of towers from a checkpoint of stage 1.
-
-    Raises:
-        RunError: as `read_checkpoint`.
-    """
-    checkpoint = read_checkpoint(path, "contrastive")
-    return restore_contrastive(checkpoint["about"], trained_weights(checkpoint))
-
-
-@dataclass
-class TrainedGenerator:
-    """A generative checkpoint, ready to use: one stage of generation.
-
-    Args:
-        network: The denoiser, averaged weights, evaluation mode.
-        spectra: Transform of the spectra it generates.
-        contrastive: The towers that condition (where frozen) and rank.
-        config: How it was trained; `config.sampling` is the default for drawing.
-        about: The checkpoint's own description.
-        head: p(z | image), where the redshift is drawn first.
-    """
-
-    network: Denoiser
-    spectra: SpectrumTransform
-    contrastive: TrainedContrastive
-    config: GenerativeConfig
-    about: dict[str, Any]
-    head: RedshiftHead | None = None
-
-    def to(self, device: torch.device) -> TrainedGenerator:
-        """Everything moved to `device`; returns itself."""
-        self.network.to(device)
-        if self.head is not None:
-            self.head.to(device)
-        self.contrastive.to(device)
-        self.spectra = self.spectra.to(device)
-        return self
-
-
-def load_generator(path: str | Path) -> TrainedGenerator:
-    """A trained generator from a checkpoint of stage 2; it needs no other file.
-
-    Raises:
-        RunError: as `read_checkpoint`.
-    """
-    checkpoint = read_checkpoint(path, "generative")
-    about = checkpoint["about"]
-    inner = checkpoint["contrastive"]
-    contrastive = restore_contrastive(inner["about"], inner["weights"])
-    config = from_dict(GenerativeConfig, about["config"])
-    config.diffusion.imagenet_weights = None  # the trained weights replace them
-    spectra = SpectrumTransform.from_dict(about["spectra"])
-    network = build_denoiser(config, contrastive.network, spectra, about.get("redshifts"))
-    network.load_state_dict(trained_weights(checkpoint))
-    network.requires_grad_(False).eval()
-    head = RedshiftHead.from_state(checkpoint["head"]) if "head" in checkpoint else None
-    return TrainedGenerator(network, spectra, contrastive, config, about, head)

@@ -25,7 +25,9 @@ from datasets.images import ImageTransform
 from datasets.survey import Survey
 from datasets.transforms import SpectrumTransform
 from models.image_encoder import ImageEncoder
-from utils.config import DataConfig, Flags, OptimiserConfig, RunConfig, from_dict, parse, to_dict
+from utils.checkpoints import describe, trained_weights
+from utils.command_line import Flags, parse
+from utils.config import DataConfig, OptimiserConfig, RunConfig, from_dict, to_dict
 from utils.launch import (
     describe_plan,
     device_of,
@@ -35,7 +37,6 @@ from utils.launch import (
     start_from,
     training_split,
 )
-from utils.networks import describe, trained_weights
 from utils.plotting import plot_preview, save_figure
 from utils.runs import RunError, SurveyDescription, read_checkpoint
 

@@ -76,7 +76,8 @@ class GeneratedSpectrum:
         source: the file of the cutout.
         ra, dec: degrees; redshift as given with the cutout; NaN if unknown.
         identifier: 64-bit; 0 if unknown.
-        redshifts: (kept,) float32 that the candidates were drawn for, NaN where it was left free.
+        redshifts, snrs: (kept,) float32, redshift and S/N per pixel that the candidates were drawn
+            for, NaN where left free.
         redshift_pdf: edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
         image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
     """
@@ -96,6 +97,7 @@ class GeneratedSpectrum:
     identifier: int = 0
     redshift: float = math.nan
     redshifts: np.ndarray | None = None
+    snrs: np.ndarray | None = None
     redshift_pdf: tuple[np.ndarray, np.ndarray] | None = None
     image_colours: tuple[float, float] = (math.nan, math.nan)
 
@@ -108,6 +110,7 @@ class GeneratedSpectrum:
         kept: int,
         *,
         redshifts: np.ndarray,
+        snrs: np.ndarray,
         provenance: Provenance,
         **about: Any,
     ) -> GeneratedSpectrum:
@@ -115,7 +118,7 @@ class GeneratedSpectrum:
 
         Args:
             draws: (drawn, pixels), normalised; scores: (drawn,); order: (drawn,) best first;
-                redshifts: (drawn,).
+                redshifts, snrs: (drawn,).
             provenance, about: the other fields.
         """
         numbers = order[:kept]
@@ -123,7 +126,7 @@ class GeneratedSpectrum:
         return cls(
             candidates=draws[numbers], numbers=numbers, scores=scores[numbers],
             mean=mean, sigma=candidate_sigma(draws), provenance=provenance,
-            redshifts=redshifts[numbers], **about,
+            redshifts=redshifts[numbers], snrs=snrs[numbers], **about,
         )  # fmt: skip
 
     @property
@@ -161,8 +164,9 @@ def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
         fits.Column("candidate", "J", array=spectrum.numbers),
         fits.Column("score", "E", array=spectrum.scores),
     ]
-    if spectrum.redshifts is not None:
-        scores.append(fits.Column("redshift", "E", array=spectrum.redshifts))
+    for name, values in (("redshift", spectrum.redshifts), ("snr", spectrum.snrs)):
+        if values is not None:
+            scores.append(fits.Column(name, "E", array=values))
     hdus = [
         fits.BinTableHDU.from_columns(columns, name="SPECTRUM"),
         fits.ImageHDU(np.asarray(spectrum.candidates, np.float32), name="CANDIDATES"),
@@ -273,6 +277,7 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
             identifier=header["OBJID"],
             redshift=header.get("REDSHIFT", math.nan),
             redshifts=_native(scores["redshift"]) if "redshift" in scores.names else None,
+            snrs=_native(scores["snr"]) if "snr" in scores.names else None,
             redshift_pdf=_read_redshift_pdf(hdus),
             image_colours=tuple(header.get(key, math.nan) for key in _COLOURS),
         )

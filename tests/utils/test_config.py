@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from utils.config import ContrastiveConfig, GenerativeConfig, from_dict, parse, to_dict
+from utils.command_line import parse
+from utils.config import ContrastiveConfig, GenerativeConfig, from_dict, to_dict
 from utils.regression import RegressionConfig
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ import torch
 import train_contrastive
 import train_generative
 from tests.support import tiny
+from utils.checkpoints import load_contrastive, load_generator, trained_weights
 from utils.launch import start_from
-from utils.networks import load_contrastive, load_generator, trained_weights
 from utils.runs import RunError, read_checkpoint
 
 # Weights move by less than the last printed digit of the learning rate.

@@ -2,7 +2,7 @@
 
 /flux (N, P, n) float32      linear normalised, in the order of drawing
 /scores (N, P)               contrastive similarity to the image
-/redshift (N, P)             that each was drawn for, NaN where it was left free
+/redshift, /snr (N, P)       that each was drawn for, NaN where it was left free
 /rows (N,)                   of the survey file
 attribute `identity` (JSON)  what all this depends on
 """
@@ -20,6 +20,7 @@ from tqdm import tqdm
 from datasets.survey import Survey
 from utils.config import SamplingConfig
 from utils.generation import Pipeline, make_sampler
+from utils.known import KNOWN, given_values, of_catalogue
 from utils.runs import RunError
 
 BATCH = 16  # galaxies between two states that an interrupted run can go on from
@@ -53,23 +54,27 @@ def draw(
         if "flux" not in file:
             file.create_dataset("flux", shape, "f4", chunks=(1, *shape[1:]))
             file.create_dataset("scores", shape[:2], "f4")
-            file.create_dataset("redshift", shape[:2], "f4")
+            for name in KNOWN:
+                file.create_dataset(name, shape[:2], "f4")
             file.create_dataset("rows", data=rows)
             file.attrs.update(identity=json.dumps(identity), done=0)
-        sampler = make_sampler(sampling)
+        sampler, catalogue = make_sampler(sampling), of_catalogue(survey)
         starts = range(int(file.attrs["done"]), len(rows), BATCH)
         for start in tqdm(starts, desc="drawing candidates", unit="batch", disable=None):
             part = rows[start : start + BATCH]
+            values = dict(zip(KNOWN, catalogue[part].T.numpy(), strict=True))
             drawn = pipeline.generate(
                 torch.from_numpy(survey.read("images", part)),
                 [str(identifier) for identifier in survey.catalogue["identifier"][part]],
                 count=sampling.candidates,
                 seed=identity["seed"],
                 sampler=sampler,
+                given=given_values(identity["given"], values),
             )
             file["flux"][start : start + len(part)] = drawn.flux
             file["scores"][start : start + len(part)] = drawn.scores
-            file["redshift"][start : start + len(part)] = drawn.redshift
+            for name in KNOWN:
+                file[name][start : start + len(part)] = getattr(drawn, name)
             file.attrs["done"] = start + len(part)
             file.flush()
     return h5py.File(path, "r")

@@ -13,6 +13,7 @@ import numpy as np
 
 from datasets.survey import Survey
 from datasets.transforms import PHASES
+from utils.checkpoints import load_generator
 from utils.colours import has_colours
 from utils.contrastive_stage import validation_pool
 from utils.evaluation import colours, methods, subgroups
@@ -35,7 +36,7 @@ from utils.evaluation.summaries import (
     without_nan,
 )
 from utils.generation import Pipeline, sampling_of
-from utils.networks import load_generator
+from utils.known import KNOWN, check_wishes
 from utils.regression import load_regression
 from utils.retrieval import POOL, embed_images, embed_spectra, retrieval_figures
 from utils.runs import RunError, file_digest, pick_device
@@ -60,14 +61,21 @@ class Evaluation:
         self.options = options
         self.survey = Survey(options.survey)
         stages = [load_generator(path) for path in options.checkpoint]
-        self.pipeline = Pipeline(stages, pick_device(options.device), options.precision)
+        self.sampling = sampling_of(stages[-1].config.sampling, options)
+        self.pipeline = Pipeline(
+            stages,
+            pick_device(options.device),
+            options.precision,
+            guidance=self.sampling.guidance,
+        )
+        self.wishes = {name: getattr(options, name) for name in KNOWN}
+        check_wishes(stages[0], self.wishes)
         self.towers = self.pipeline.last.contrastive
         known = self.towers.survey
         if known.bands != self.survey.bands or known.grid != self.survey.grid:
             raise RunError(f"{options.survey}: other bands or wavelengths than the checkpoint's")
         if options.rank != "contrastive" and not has_colours(self.survey):
             raise RunError(f"--rank {options.rank}: {options.survey} has no calibrated g, r and i")
-        self.sampling = sampling_of(self.pipeline.last.config.sampling, options)
         self.rows = self.survey.indices(options.split)[: options.galaxies]
         self.library = library_of(options.ssp)
         self.folder = Path(options.output)
@@ -83,7 +91,10 @@ class Evaluation:
             "survey": file_digest(self.options.survey),
             "split": self.options.split,
             "galaxies": len(self.rows),
-            "sampling": {name: sampling[name] for name in ("sampler", "steps", "candidates")},
+            "sampling": {
+                name: sampling[name] for name in ("sampler", "steps", "candidates", "guidance")
+            },
+            "given": self.wishes,
             "seed": self.options.seed,
             "precision": "bfloat16" if self.pipeline.bfloat16 else "float32",
         }

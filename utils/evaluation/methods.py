@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from datasets.survey import Survey
 from utils import baselines
-from utils.networks import TrainedContrastive
+from utils.checkpoints import TrainedContrastive
 from utils.retrieval import embed_images, embed_spectra
 
 READ_ROWS = 512  # galaxies held at once while something is computed of all training galaxies

@@ -24,8 +24,8 @@ from datasets.images import IMAGENET_MEAN, IMAGENET_SIGMA, ImageTransform
 from datasets.spectra import METHOD_GRID, Preparation
 from datasets.survey import Survey
 from datasets.transforms import SpectrumTransform
+from utils.checkpoints import describe
 from utils.config import ContrastiveConfig, GenerativeConfig, to_dict
-from utils.networks import describe
 from utils.original.files import OriginalState
 from utils.original.networks import (
     build_contrastive,

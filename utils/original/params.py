@@ -178,6 +178,7 @@ def diffusion_config(params: Params) -> DiffusionConfig:
         schedule=_get(params, "beta_schedule"),
         steps=_get(params, "time_steps"),
         redshift="free",
+        snr="free",
         low_noise=0.0,
     )
 

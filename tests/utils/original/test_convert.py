@@ -24,8 +24,8 @@ from tests.original_files import (
     original_buffers,
     write_checkpoint,
 )
+from utils.checkpoints import load_contrastive, load_generator
 from utils.export_cutouts import export
-from utils.networks import load_contrastive, load_generator
 from utils.original import restore
 from utils.original.__main__ import main
 from utils.original.files import read_original

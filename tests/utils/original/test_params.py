@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from utils.config import ContrastiveConfig, GenerativeConfig, parse
+from utils.command_line import parse
+from utils.config import ContrastiveConfig, GenerativeConfig
 from utils.original.__main__ import main
 from utils.original.params import remarks, translate
 

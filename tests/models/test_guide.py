@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.redshift import RedshiftGuide, RedshiftHead, fit_head, fit_templates, rest_grid
+from models.guide import Guide, RedshiftGuide, fit_templates, rest_grid
 
 WAVELENGTH = torch.linspace(4000.0, 8499.0, 4500, dtype=torch.float64)
 LOG_WAVELENGTH = WAVELENGTH.log10()
@@ -69,46 +69,20 @@ def test_components_span_what_makes_spectra_differ():
     assert templates[1].square().mean().sqrt().item() == pytest.approx(1.0, rel=0.01)
 
 
-def gaussian_sample(count, seed):
-    """Features that know the redshift up to a Gaussian error of 0.01."""
-    generator = torch.Generator().manual_seed(seed)
-    redshift = 0.05 + 0.1 * torch.rand(count, generator=generator)
-    noisy = redshift + 0.01 * torch.randn(count, generator=generator)
-    other = torch.randn(count, 3, generator=generator)
-    return torch.cat([noisy[:, None], other], dim=1), redshift
-
-
 @pytest.fixture(scope="module")
-def head():
-    return fit_head(gaussian_sample(4000, 1), gaussian_sample(500, 2), seed=0)
+def whole(guide):
+    return Guide(guide, snr=True)
 
 
-def test_head_is_as_good_as_the_features_allow_and_calibrated(head):
-    features, redshift = gaussian_sample(2000, 3)
-    pdf = head(features)
-    median = head.quantile(pdf, torch.full((2000, 1), 0.5))[:, 0]
-    assert 0.008 < (median - redshift).std().item() < 0.012
-    for share in (0.1, 0.25, 0.75, 0.9):
-        below = redshift < head.quantile(pdf, torch.full((2000, 1), share))[:, 0]
-        assert below.float().mean().item() == pytest.approx(share, abs=0.04)
+def test_the_noise_of_a_spectrum_is_a_channel_beside_the_templates(whole, guide):
+    known = torch.tensor([[0.1, 15.0], [0.1, 30.0], [0.1, math.inf], [0.1, math.nan]])
+    channels = whole(known, 4500)
+    assert channels.shape == (4, whole.channels, 4500) and whole.channels == 4
+    torch.testing.assert_close(channels[:, :3], guide(known[:, 0]))
+    assert channels[:, 3].unique(dim=1).flatten().tolist() == [1.0, 0.5, 0.0, -1.0]
 
 
-def test_fitting_a_head_is_reproducible_and_leaves_the_global_generator_alone(head):
-    before = torch.get_rng_state()
-    again = fit_head(gaussian_sample(4000, 1), gaussian_sample(500, 2), seed=0)
-    assert torch.equal(before, torch.get_rng_state())
-    for name, tensor in head.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[name]), name
-
-
-def test_quantiles_of_a_uniform_histogram_are_linear():
-    head = RedshiftHead(1, 0.0, 1.0, bins=10).eval()
-    pdf = torch.full((1, 10), math.log(0.1))
-    shares = torch.tensor([[0.0, 0.05, 0.5, 0.95, 1.0]])
-    torch.testing.assert_close(head.quantile(pdf, shares), shares, atol=1e-5, rtol=0)
-
-
-def test_a_head_comes_back_from_its_state(head):
-    features, _ = gaussian_sample(5, 9)
-    again = RedshiftHead.from_state(head.state_dict())
-    torch.testing.assert_close(again(features), head(features))
+def test_what_a_network_does_not_take_is_no_channel(guide):
+    known = torch.tensor([[0.1, 15.0]])
+    assert Guide(guide, snr=False)(known, 4500).shape == (1, 3, 4500)
+    assert Guide(None, snr=True)(known, 563).shape == (1, 1, 563)

@@ -1,0 +1,143 @@
+"""p(property | image) as a histogram, from the features of a frozen image tower.
+
+`PropertyHead` serves what a generator takes beside an image: the redshift, the signal-to-noise
+ratio. A temperature, set on galaxies it was not trained on, calibrates it.
+
+Shapes: B rows, F features, N galaxies, P candidates.
+"""
+
+import math
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.image_encoder import ImageEncoder
+
+WIDTH = 128
+DROPOUT = 0.3
+BINS = 100
+STEPS, BATCH, RATE, DECAY = 600, 512, 1e-3, 1e-2
+CHECK_EVERY = 20  # steps between two looks at the validation galaxies
+TEMPERATURES = torch.logspace(-0.5, 0.8, 53)
+
+
+class PropertyHead(nn.Module):
+    """p(x | image) as a histogram.
+
+    Args:
+        features: number F of image features.
+        lowest, highest: range of the histogram.
+        bins: its bins.
+    """
+
+    def __init__(self, features: int, lowest: float, highest: float, bins: int = BINS):
+        super().__init__()
+        self.register_buffer("edges", torch.linspace(lowest, highest, bins + 1))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("sigma", torch.ones(features))
+        self.register_buffer("temperature", torch.ones(()))
+        self.network = nn.Sequential(
+            nn.Linear(features, WIDTH),
+            nn.SiLU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(WIDTH, bins),
+        )
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> Self:
+        """The trained head that a state dict describes, in evaluation mode."""
+        edges = state["edges"]
+        head = cls(len(state["mean"]), edges[0].item(), edges[-1].item(), len(edges) - 1)
+        head.load_state_dict(state)
+        return head.requires_grad_(False).eval()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logarithm of the probability of every bin (B, bins) for features (B, F)."""
+        logits = self.network((features - self.mean) / self.sigma)
+        return F.log_softmax(logits.float() / self.temperature, dim=-1)
+
+    def quantile(self, pdf: Tensor, share: Tensor) -> Tensor:
+        """Values (B, P) below which `share` (B, P) of the probability lies.
+
+        `pdf` is what `forward` gave (B, bins).
+        """
+        probability = pdf.exp()
+        cumulative = probability.cumsum(dim=1)
+        bins = torch.searchsorted(cumulative, share.contiguous()).clamp(max=len(self.edges) - 2)
+        inside = probability.gather(1, bins)
+        below = cumulative.gather(1, bins) - inside
+        fraction = ((share - below) / inside.clamp(min=1e-12)).clamp(0, 1)
+        return torch.lerp(self.edges[bins], self.edges[bins + 1], fraction)
+
+    def loss(self, features: Tensor, value: Tensor) -> Tensor:
+        """Cross-entropy with a target spread over neighbouring bins (σ of one bin), a scalar."""
+        centres = (self.edges[1:] + self.edges[:-1]) / 2
+        width = self.edges[1] - self.edges[0]
+        target = torch.exp(-0.5 * ((value[:, None] - centres) / width) ** 2)
+        target = target / target.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        return -(target * self(features)).sum(dim=1).mean()
+
+
+@torch.no_grad()
+def image_features(encoder: ImageEncoder, images: Tensor) -> Tensor:
+    """What the head sees of images (B, bands, H, W): mean map and unit vector, (B, F)."""
+    feature_map = encoder.feature_map(images)
+    embedding = F.normalize(encoder.embed(feature_map), dim=-1)
+    return torch.cat([feature_map.mean(dim=(2, 3)), embedding], dim=1).float()
+
+
+def fit_head(
+    training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], seed: int
+) -> PropertyHead:
+    """Train a head, stop where galaxies it does not train on are predicted best, calibrate it.
+
+    Args:
+        training, validation: features (N, F) and values (N,), on one device.
+        seed: seed of the initial weights and of the order.
+
+    Returns:
+        The head in evaluation mode, without gradient.
+    """
+    features, value = training
+    margin = 0.05 * (value.max() - value.min()).item() + 1e-3
+    with torch.random.fork_rng(devices=[features.device] if features.is_cuda else []):
+        torch.manual_seed(seed)
+        head = PropertyHead(
+            features.shape[1], value.min().item() - margin, value.max().item() + margin
+        ).to(features.device)
+        head.mean.copy_(features.mean(dim=0))
+        head.sigma.copy_(features.std(dim=0).clamp(min=1e-6))
+        best = _train_head(head, training, validation)
+    head.load_state_dict(best)
+    head.requires_grad_(False).eval()
+    losses = []
+    for temperature in TEMPERATURES:
+        head.temperature.fill_(temperature)
+        losses.append(head.loss(*validation))
+    head.temperature.fill_(TEMPERATURES[torch.stack(losses).argmin()])
+    return head
+
+
+def _train_head(
+    head: PropertyHead, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]
+) -> dict[str, Tensor]:
+    """The state of the head at its smallest validation loss."""
+    optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
+    features, value = training
+    smallest, best = math.inf, head.state_dict()
+    for step in range(STEPS):
+        rows = torch.randint(len(features), (BATCH,), device=features.device)
+        head.train()
+        optimiser.zero_grad()
+        head.loss(features[rows], value[rows]).backward()
+        optimiser.step()
+        if step % CHECK_EVERY == CHECK_EVERY - 1:
+            head.eval()
+            with torch.no_grad():
+                loss = head.loss(*validation).item()
+            if loss < smallest:
+                smallest = loss
+                best = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    return best

@@ -1,0 +1,240 @@
+"""What a generator takes beside an image: the redshift, the signal-to-noise ratio.
+
+In training both come from the catalogue, and each is hidden now and then, so that one network also
+does without. For an image they are *drawn* from p(property | image), one value per candidate;
+*given* where they are known; or left *free*. Tensors of what is known are (..., 2), in the order of
+`models.guide.KNOWN`; what is not known is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.survey import Survey
+from datasets.survey_dataset import SurveyDataset
+from datasets.transforms import SpectrumTransform
+from models.generator import uniform_shares
+from models.guide import (
+    COMPONENT_GALAXIES,
+    KNOWN,
+    REDSHIFT,
+    SNR,
+    TEMPLATES,
+    Guide,
+    RedshiftGuide,
+    fit_templates,
+    rest_grid,
+)
+from models.property_head import PropertyHead, fit_head, image_features
+from utils.config import GenerativeConfig
+from utils.runs import RunError
+
+if TYPE_CHECKING:
+    from utils.checkpoints import TrainedContrastive, TrainedGenerator
+
+Ranges = dict[str, tuple[float, float]]  # lowest and highest of the training galaxies, by name
+
+COLUMNS = {REDSHIFT: "z", SNR: "sn"}  # of a survey's catalogue
+FREE = -1.0  # neither a redshift nor a S/N: the property is to be left free
+HIDDEN = 0.1  # share of the training galaxies whose property is hidden
+HEAD_GALAXIES = 20_000  # training images that a head is fitted to
+BATCH = 256  # images at once
+
+
+def training_ranges(survey: Survey, training: SurveyDataset, config: GenerativeConfig) -> Ranges:
+    """The properties that a network is to take, with the range of the training galaxies.
+
+    Raises:
+        RunError: the catalogue lacks one for some of them.
+    """
+    ranges = {}
+    for name in KNOWN:
+        if config.compatibility == "original" or getattr(config.diffusion, name) == "free":
+            continue
+        values = _column(survey, name)[training.rows]
+        if not np.isfinite(values).all():
+            raise RunError(
+                f"{survey.path}: no {name} ({COLUMNS[name]}) for every training galaxy; train with "
+                f"--diffusion.{name} free"
+            )
+        ranges[name] = float(values.min()), float(values.max())
+    return ranges
+
+
+def of_catalogue(survey: Survey) -> Tensor:
+    """What the catalogue knows of every galaxy (N, 2)."""
+    columns = np.stack([_column(survey, name) for name in KNOWN], axis=1)
+    return torch.from_numpy(columns).float()
+
+
+def _column(survey: Survey, name: str) -> np.ndarray:
+    return survey.catalogue.get(COLUMNS[name], np.full(len(survey), np.nan))
+
+
+def hide(known: Tensor, generator: torch.Generator) -> Tensor:
+    """`known` (B, 2) with a share of each property made NaN."""
+    share = torch.rand(known.shape, generator=generator, device=generator.device)
+    return torch.where(share.to(known.device) < HIDDEN, torch.nan, known)
+
+
+def empty_guide(transform: SpectrumTransform, known: Ranges) -> Guide:
+    """A guide for what `known` names; its templates are zero until `fill_guide` or a checkpoint
+    fills them."""
+    templates = None
+    if REDSHIFT in known:
+        log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
+        start, length = rest_grid(log_wavelength, *known[REDSHIFT])
+        arranged = transform.arrange(log_wavelength)
+        templates = RedshiftGuide(arranged, start, torch.zeros(TEMPLATES, length))
+    return Guide(templates, SNR in known)
+
+
+def fill_guide(
+    guide: RedshiftGuide, spectra: SpectrumTransform, survey: Survey, rows: np.ndarray
+) -> None:
+    """Give a guide the rest-frame templates of the training galaxies `rows` of the survey."""
+    rows = np.sort(rows)[:COMPONENT_GALAXIES]
+    flux = torch.from_numpy(survey.read("spectra", rows)).to(spectra.mean.device)
+    templates = fit_templates(
+        spectra.in_order(spectra.encode(flux)).cpu(),
+        torch.from_numpy(_column(survey, REDSHIFT)[rows]).float(),
+        torch.from_numpy(np.log10(spectra.output_grid.angstrom)),
+        guide.rest_start.item(),
+        guide.templates.shape[1],
+        len(guide.templates),
+    )
+    guide.templates.copy_(templates)
+
+
+def fit_heads(
+    names: Sequence[str],
+    towers: TrainedContrastive,
+    survey: Survey,
+    training: np.ndarray,
+    validation: np.ndarray,
+    seed: int,
+    device: torch.device,
+) -> dict[str, PropertyHead]:
+    """p(property | image) for each of `names`, calibrated on the validation galaxies.
+
+    Args:
+        names: What the network takes.
+        towers: Their image tower, frozen, gives the features.
+        survey: The survey.
+        training, validation: Rows of the survey.
+        seed: Seed of the augmentation and of the heads.
+        device: Where to compute.
+    """
+    if not names:
+        return {}
+    generator = torch.Generator(device).manual_seed(seed)
+    training = training[:HEAD_GALAXIES]
+    seen = []
+    for start in tqdm(range(0, len(training), BATCH), desc="property heads", disable=None):
+        images = torch.from_numpy(survey.read("images", training[start : start + BATCH]))
+        seen.append(_features(towers, towers.images.training(images.to(device), generator)))
+    images = torch.from_numpy(survey.read("images", validation)).to(device)
+    unseen = _features(towers, towers.images.evaluation(images))
+    heads = {}
+    for name in names:
+        values = torch.from_numpy(_column(survey, name)).float().to(device)
+        heads[name] = fit_head(
+            (torch.cat(seen), values[training]), (unseen, values[validation]), seed
+        )
+    return heads
+
+
+def _features(towers: TrainedContrastive, images: Tensor) -> Tensor:
+    return image_features(towers.network.image_encoder, images)
+
+
+@torch.no_grad()
+def probabilities(stage: TrainedGenerator, images: Tensor) -> dict[str, Tensor]:
+    """Logarithm of p(property | image) per bin (B, bins) of raw images, for each head."""
+    if not stage.heads:
+        return {}
+    features = _features(stage.contrastive, stage.contrastive.images.evaluation(images))
+    return {name: head(features) for name, head in stage.heads.items()}
+
+
+def draw(
+    stage: TrainedGenerator,
+    pdfs: Mapping[str, Tensor],
+    keys: Sequence[str],
+    count: int,
+    seed: int,
+    given: Mapping[str, Tensor],
+) -> Tensor:
+    """What the network is told of every candidate (B, P, 2).
+
+    Args:
+        stage: The trained networks.
+        pdfs: From `probabilities`.
+        keys: One string per galaxy.
+        count: Candidates P.
+        seed: Seed of the run.
+        given: Values (B,) by name; NaN, or no entry, draws them; `FREE` leaves them free.
+    """
+    known = torch.full((len(keys), count, len(KNOWN)), torch.nan)
+    for number, name in enumerate(KNOWN):
+        if name not in pdfs:
+            continue
+        shares = uniform_shares(seed, name, keys, count).to(pdfs[name])
+        drawn = stage.heads[name].quantile(pdfs[name], shares).cpu()
+        value = given.get(name, torch.full((len(keys),), torch.nan)).to(drawn)
+        value = value[:, None].expand_as(drawn)
+        value = torch.where(value.isnan(), drawn, value)
+        known[..., number] = torch.where(value == FREE, torch.nan, value)
+    return known
+
+
+def wish(name: str, given: bool = True) -> Callable[[str], str]:
+    """What a command line may say of a property: `drawn`, `free`, `given`, or a value."""
+    words = ("drawn", "free", "given") if given else ("drawn", "free")
+
+    def check(text: str) -> str:
+        if text not in words and not float(text) >= (0 if name == REDSHIFT else 1e-3):
+            raise ValueError(text)
+        return text
+
+    check.__name__ = name  # argparse says "invalid NAME value"
+    return check
+
+
+def check_wishes(stage: TrainedGenerator, wishes: Mapping[str, str]) -> None:
+    """Refuse what the network does not take, and redshifts it was not trained for.
+
+    Raises:
+        RunError: such a wish.
+    """
+    for name, wanted in wishes.items():
+        if wanted in ("drawn", "free"):
+            continue
+        if name not in stage.heads:
+            raise RunError(f"this network leaves the {name} free: it takes no --{name}")
+        lowest, highest = stage.about["known"][name]
+        if name == REDSHIFT and wanted != "given" and not lowest <= float(wanted) <= highest:
+            raise RunError(f"--{name} {wanted}: trained for {lowest:.4f} to {highest:.4f}")
+
+
+def given_values(wishes: Mapping[str, str], values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """What `draw` takes for a batch: (B,) by name.
+
+    Args:
+        wishes: By name, from the command line.
+        values: (B,) by name, what is known of the galaxies.
+    """
+    given = {}
+    for name, wanted in wishes.items():
+        known = torch.from_numpy(np.asarray(values[name], np.float32))
+        if wanted == "given":
+            given[name] = known
+        elif wanted != "drawn":
+            given[name] = torch.full_like(known, FREE if wanted == "free" else float(wanted))
+    return given
