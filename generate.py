@@ -5,6 +5,8 @@
     python generate.py survey.npz --checkpoint best.pt --output spectra --bands g,r,i,z,u
     python generate.py CUTOUTS --checkpoint low/best.pt super/best.pt --output spectra   # cascade
     python generate.py CUTOUTS --checkpoint best.pt --output spectra --resume
+    python generate.py CUTOUTS --checkpoint best.pt --output spectra \\
+        --catalogue photoz.csv --redshift-column z_phot
 
 CUTOUTS: a folder, files, or globs: FITS (a cube, an extension per band, or name-u.fits, name-g.fits
 and so on), .npy, .npz or HDF5 (one or many), and JPEG or PNG for models trained on colour pictures.
@@ -29,6 +31,7 @@ from utils.checkpoints import TrainedGenerator, load_generator
 from utils.colours import RANKINGS
 from utils.config import SamplingConfig
 from utils.generation import Pipeline, make_sampler, sampling_of
+from utils.redshift_table import RedshiftTable
 from utils.runs import RunError, code_version, file_digest, pick_device
 from utils.spectrum_files import Provenance
 
@@ -70,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
         help="drawn from the image for each candidate, free, given with the cutouts (REDSHIFT in "
         "their headers, or an array redshift), or a number (%(default)s)",
     )
+    drawing.add_argument(
+        "--catalogue",
+        help="table that gives the redshifts: CSV, ECSV, FITS or VOTable; rows belong to cutouts "
+        "by a column name or file, or by an integer identifier, objid or specobjid",
+    )
+    drawing.add_argument("--redshift-column", help="its column that holds the redshifts")
     drawing.add_argument(
         "--snr",
         type=known.wish(known.SNR, given=False),
@@ -137,6 +146,9 @@ def generate(options: argparse.Namespace) -> int:
         guidance=sampling.guidance,
     )
     wishes = {name: getattr(options, name) for name in known.KNOWN}
+    redshifts = redshift_table(options)
+    if redshifts:
+        wishes[known.REDSHIFT] = "given"
     known.check_wishes(pipeline.stages[0], wishes)
     reader = CutoutReader(options.cutouts, cutout_format(pipeline.last, options))
     kept = options.keep or sampling.candidates
@@ -157,6 +169,7 @@ def generate(options: argparse.Namespace) -> int:
         not options.no_pictures,
         wishes,
         not options.no_measure,
+        redshifts,
     )
     print_plan(run, reader, sampling, options)
     if options.dry_run:
@@ -167,6 +180,8 @@ def generate(options: argparse.Namespace) -> int:
         "keep": kept,
         "seed": options.seed,
         **wishes,
+        "catalogue": f"{redshifts.path.name} {file_digest(redshifts.path)}" if redshifts else None,
+        "redshift_column": options.redshift_column,
         "rank": options.rank,
         "bands": options.bands,
         "pixel_scale": options.pixel_scale,
@@ -175,6 +190,28 @@ def generate(options: argparse.Namespace) -> int:
     run.open(settings, options.resume)
     run.run(reader)
     return finish(run, reader, options)
+
+
+def redshift_table(options: argparse.Namespace) -> RedshiftTable | None:
+    """The table that gives the redshifts, if the command line names one.
+
+    Raises:
+        RunError: options that contradict each other, or a table that cannot be used.
+    """
+    if not options.catalogue and not options.redshift_column:
+        return None
+    if not options.catalogue:
+        raise RunError(
+            "--redshift-column: name its table with --catalogue; redshifts that the cutouts "
+            "themselves give are taken with --redshift given"
+        )
+    if not options.redshift_column:
+        raise RunError("--catalogue: name its column of redshifts with --redshift-column")
+    if options.redshift not in ("drawn", "given"):
+        raise RunError(
+            f"--redshift {options.redshift} and --catalogue contradict each other: leave one out"
+        )
+    return RedshiftTable(options.catalogue, options.redshift_column)
 
 
 def cutout_format(stage: TrainedGenerator, options: argparse.Namespace) -> CutoutFormat:

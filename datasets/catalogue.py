@@ -24,6 +24,12 @@ def read_catalogue(path: str | Path) -> dict[str, np.ndarray]:
     integers, float64 where all are numbers or empty (NaN), text otherwise.
     Raises CatalogueError for missing files, uneven rows and identifiers that are not integers.
     """
+    columns = read_text_columns(path)
+    return {name: _parse(path, name, values) for name, values in columns.items()}
+
+
+def read_text_columns(path: str | Path) -> dict[str, tuple[str, ...]]:
+    """The columns of a CSV table as they are written, by lower-case name: see `read_catalogue`."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row and not row[0].startswith("#")]
@@ -36,7 +42,7 @@ def read_catalogue(path: str | Path) -> dict[str, np.ndarray]:
     if width < len(names) or any(len(row) != width for row in rows):
         raise CatalogueError(f"{path}: every row needs the {width} columns of the header, once")
     columns = zip(*rows[1:], strict=True) if len(rows) > 1 else [()] * len(names)
-    return {name: _parse(path, name, values) for name, values in zip(names, columns, strict=True)}
+    return dict(zip(names, columns, strict=True))
 
 
 def _parse(path: str | Path, name: str, values: tuple[str, ...]) -> np.ndarray:

@@ -27,6 +27,7 @@ _UNUSABLE = sum(1 << bit for bit in UNUSABLE_BITS.values())
 
 MAX_BAD_FRACTION = 0.25  # of the pixels inside the grid; more is a reconstruction, not data
 COVERAGE_TOLERANCE_ANGSTROM = 2.0  # one native SDSS pixel: data may end that far inside the grid
+SN_WINDOW_ANGSTROM = (5500.0, 7000.0)  # what a catalogue's S/N is the median of
 KERNEL_SIGMAS = 4.0  # half-width of the smoothing kernel, as astropy's Gaussian1DKernel has it
 
 
@@ -165,6 +166,22 @@ def prepare_spectrum(
     return PreparedSpectrum(
         ((smooth - offset) / scale).astype(np.float32), interpolated, scale, offset
     )
+
+
+def signal_to_noise(
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    ivar: np.ndarray,
+    and_mask: np.ndarray | None = None,
+) -> float:
+    """Median of flux · √ivar per native pixel, of the good ones in ``SN_WINDOW_ANGSTROM``.
+
+    Arguments as of :func:`prepare_spectrum`; NaN if no pixel of the window is good.
+    """
+    first, last = SN_WINDOW_ANGSTROM
+    used = (wavelength_angstrom >= first) & (wavelength_angstrom < last)
+    used &= ~_bad_pixels(flux, ivar, and_mask, use_mask=True)
+    return float(np.median(flux[used] * np.sqrt(ivar[used]))) if used.any() else float("nan")
 
 
 def _bad_pixels(flux, ivar, and_mask, use_mask: bool) -> np.ndarray:

@@ -170,6 +170,62 @@ def test_redshifts_are_drawn_from_the_image_unless_told_otherwise(
     assert "--redshift 2.0: trained for" in capsys.readouterr().err
 
 
+def test_redshifts_from_a_table(generated, cutouts, tiny_generator, tmp_path, capsys):
+    names = sorted(path.stem for path in cutouts.iterdir())
+    table = tmp_path / "photoz.csv"
+    table.write_text(f"file,z_phot\n{names[0]}.fits,0.07\n{names[1]},0.08\n{names[2]},0.9\n")
+    options = ["--catalogue", str(table), "--redshift-column", "z_phot"]
+    out = tmp_path / "out"
+    assert run(cutouts, tiny_generator, out, *options) == 1
+    said = capsys.readouterr()
+    assert "for 1 cutouts: no redshift in photoz.csv: drawn from the image" in said.out
+    assert "1 cutouts rejected" in said.err
+    (refused,) = csv.DictReader((out / "rejected.csv").read_text().splitlines())
+    assert f"{names[2]}: redshift 0.9 in photoz.csv: trained for 0.05" in refused["reason"]
+    found = spectra(out)
+    assert found.keys() == {names[0], names[1], names[3]}
+    for name, redshift in zip(names, (0.07, 0.08), strict=False):
+        assert fits.getheader(out / "spectra" / f"{name}.fits")["REDSHIFT"] == redshift
+        assert np.all(found[name].redshifts == np.float32(redshift))
+    drawn = spectra(generated)[names[3]]
+    np.testing.assert_array_equal(found[names[3]].redshifts, drawn.redshifts)
+    options += ["--resume", "--allow-rejects", "--no-pictures"]
+    assert run(cutouts, tiny_generator, out, *options) == 0
+    table.write_text(table.read_text().replace("0.08", "0.09"))
+    assert run(cutouts, tiny_generator, out, *options) == 2
+    assert "another catalogue" in capsys.readouterr().err
+
+
+def test_redshifts_of_the_cutouts_out_of_range_are_rejected_one_by_one(
+    cutouts, tiny_generator, tmp_path
+):
+    image = fits.getdata(next(cutouts.iterdir()))
+    many = tmp_path / "many.npz"
+    np.savez(many, images=np.stack([image] * 3), redshift=[0.1, 2.0, np.nan])
+    about = ["--bands", "u,g,r,i,z", "--pixel-scale", "0.396", "--unit", "nanomaggy"]
+    out = tmp_path / "out"
+    assert run(many, tiny_generator, out, *about, "--redshift", "given", "--no-pictures") == 1
+    assert spectra(out).keys() == {"many-0", "many-2"}
+    assert "many#1: redshift 2 in the cutout: trained for" in (out / "rejected.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--redshift-column", "z"], "with --redshift given"),
+        (["--catalogue", "t.csv"], "with --redshift-column"),
+        (["--catalogue", "t.csv", "--redshift-column", "z", "--redshift", "0.1"], "leave one out"),
+        (["--catalogue", "t.csv", "--redshift-column", "z", "--redshift", "free"], "leave one out"),
+        (["--catalogue", "t.csv", "--redshift-column", "z"], "t.csv is not a readable CSV file"),
+    ],
+)
+def test_options_about_the_table_that_make_no_sense(
+    options, message, cutouts, tiny_generator, tmp_path, capsys
+):
+    assert run(cutouts, tiny_generator, tmp_path / "out", *options) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_output_is_not_overwritten(generated, cutouts, tiny_generator, capsys):
     assert run(cutouts, tiny_generator, generated) == 2
     assert "--resume" in capsys.readouterr().err

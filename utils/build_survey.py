@@ -259,7 +259,7 @@ def _append(writer: SurveyWriter, galaxies: list[Galaxy], catalogue: dict[str, n
     writer.append(
         np.stack([galaxy.image for galaxy in galaxies]),
         np.stack([one.flux for one in prepared]),
-        kept | columns,
+        {"sn": np.array([galaxy.columns["sn"] for galaxy in galaxies])} | kept | columns,
         np.array([one.normalisation for one in prepared]),
         np.stack([one.interpolated for one in prepared]),
     )

@@ -28,10 +28,11 @@ from models.samplers import Sampler
 from utils.colours import NANOMAGGY, image_colours
 from utils.generated_catalogue import write_generated_catalogue
 from utils.generation import Pipeline
-from utils.known import REDSHIFT, SNR, given_values
+from utils.known import REDSHIFT, SNR, given_values, untrained
 from utils.panels import Panel
 from utils.photometry import aperture_nanomaggies, scale_to_photometry
 from utils.plotting import contact_sheets, plot_generated, save_figure
+from utils.redshift_table import RedshiftTable
 from utils.runs import RunError
 from utils.spectrum_files import (
     GeneratedSpectrum,
@@ -58,6 +59,7 @@ class BulkRun:
         wishes: Redshift and S/N, by name: `drawn` from the image, left `free`, `given` with the
             cutouts (drawn where it is not), or a number for all.
         measured: Measure the spectra for the catalogue.
+        redshifts: The table that gives the redshifts, instead of what the cutouts say of them.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class BulkRun:
     pictures: bool = True
     wishes: dict[str, str] = field(default_factory=dict)
     measured: bool = True
+    redshifts: RedshiftTable | None = None
     rejects: list[Rejected] = field(default_factory=list)
     assumed: Counter = field(default_factory=Counter)
 
@@ -111,14 +114,37 @@ class BulkRun:
 
     def _new(self, reader: CutoutReader, bar: tqdm) -> Iterator[Cutout]:
         for item in reader:
+            if isinstance(item, Cutout):
+                if self._done(item):
+                    bar.update()
+                    continue
+                item = self._with_redshift(item)
             if isinstance(item, Rejected):
                 self.rejects.append(item)
-                bar.update()
-            elif self.spectrum_path(item.name).exists():
                 bar.update()
             else:
                 self.assumed.update(item.assumptions)
                 yield item
+
+    def _done(self, cutout: Cutout) -> bool:
+        return self.spectrum_path(cutout.name).exists()
+
+    def _with_redshift(self, cutout: Cutout) -> Cutout | Rejected:
+        """The cutout with its redshift where redshifts are given; refused if out of range."""
+        if self.wishes.get(REDSHIFT) != "given":
+            return cutout
+        source = "the cutout"
+        if self.redshifts:
+            source = self.redshifts.path.name
+            cutout = replace(cutout, redshift=self.redshifts.redshift(cutout))
+        if np.isnan(cutout.redshift):
+            missing = f"no redshift in {source}: drawn from the image"
+            return replace(cutout, assumptions=(*cutout.assumptions, missing))
+        reason = untrained(self.pipeline.stages[0], cutout.redshift)
+        if reason:
+            reason = f"{cutout.name}: redshift {cutout.redshift:g} in {source}: {reason}"
+            return Rejected(str(cutout.path), reason)
+        return cutout
 
     def spectrum_path(self, name: str) -> Path:
         """Where the spectrum of the galaxy called `name` is."""
@@ -209,7 +235,7 @@ class BulkRun:
         page: list[Panel] = []
         number = 0
         for item in tqdm(reader, desc="contact sheets", unit="galaxy", disable=None):
-            if isinstance(item, Rejected):
+            if isinstance(item, Rejected) or not self._done(item):
                 continue
             spectrum = read_spectrum(self.spectrum_path(item.name))
             page.append(replace(self.panel(item, spectrum), scale=None))

@@ -8,6 +8,7 @@ does without. For an image they are *drawn* from p(property | image), one value 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -218,9 +219,16 @@ def check_wishes(stage: TrainedGenerator, wishes: Mapping[str, str]) -> None:
             continue
         if name not in stage.heads:
             raise RunError(f"this network leaves the {name} free: it takes no --{name}")
-        lowest, highest = stage.about["known"][name]
-        if name == REDSHIFT and wanted != "given" and not lowest <= float(wanted) <= highest:
-            raise RunError(f"--{name} {wanted}: trained for {lowest:.4f} to {highest:.4f}")
+        if name == REDSHIFT and wanted != "given" and untrained(stage, float(wanted)):
+            raise RunError(f"--{name} {wanted}: {untrained(stage, float(wanted))}")
+
+
+def untrained(stage: TrainedGenerator, redshift: float) -> str:
+    """Why a network cannot take a redshift; empty if it can, or if the redshift is NaN."""
+    lowest, highest = stage.about["known"][REDSHIFT]
+    if math.isnan(redshift) or lowest <= redshift <= highest:
+        return ""
+    return f"trained for {lowest:.4f} to {highest:.4f}"
 
 
 def given_values(wishes: Mapping[str, str], values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:

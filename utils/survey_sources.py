@@ -32,6 +32,7 @@ from datasets.spectra import (
     SpectrumError,
     WavelengthGrid,
     prepare_spectrum,
+    signal_to_noise,
 )
 
 OBSERVATION_SHIFT = 24  # below are run2d and the unused line number
@@ -174,17 +175,17 @@ class Choice:
             reason = self._unwanted(spectrum, identifier)
             if reason:
                 return reason
-            prepared = prepare_spectrum(
+            pixels = (
                 spectrum.wavelength_angstrom,
                 spectrum.flux,
                 spectrum.ivar,
                 spectrum.and_mask,
-                grid=self.grid,
-                preparation=self.preparation,
             )
+            prepared = prepare_spectrum(*pixels, grid=self.grid, preparation=self.preparation)
         except (SpectrumFileError, SpectrumError) as error:
             return f"spectrum: {error}"
-        return {name: getattr(spectrum, name) for name in SPECTRUM_COLUMNS}, prepared
+        columns = {name: getattr(spectrum, name) for name in SPECTRUM_COLUMNS}
+        return {**columns, "sn": signal_to_noise(*pixels)}, prepared
 
     def _unwanted(self, spectrum: SdssSpectrum, identifier: int) -> str:
         """Why a spectrum does not belong into the survey; empty if it does."""

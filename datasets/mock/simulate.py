@@ -16,7 +16,7 @@ from datasets.mock import catalogue as sky
 from datasets.mock import images, lines, observe, pictures, stars
 from datasets.mock.stars import PIVOT_ANGSTROM, WAVELENGTH_ANGSTROM
 from datasets.photometry import SDSS_BANDS, filter_weights
-from datasets.spectra import PreparedSpectrum, prepare_spectrum
+from datasets.spectra import PreparedSpectrum, prepare_spectrum, signal_to_noise
 
 BLOCK = 32  # galaxies computed together; never a function of the number of processes
 NUCLEUS = 3
@@ -59,8 +59,8 @@ def simulate(seed: int, first: int, colour: bool = False) -> dict:
     prepared = [_prepare(flux, weight) for flux, weight in zip(measured, ivar, strict=True)]
     truth = _truth(galaxies, light, shares, fibre)
     truth["noiseless"] = np.stack([_prepare(flux).flux for flux in fibre])
-    middle = (observe.FIBRE_ANGSTROM > 5500) & (observe.FIBRE_ANGSTROM < 7000)
-    snr = np.median((measured * np.sqrt(ivar))[:, middle], axis=1)
+    exposures = zip(measured, ivar, strict=True)
+    snr = np.array([signal_to_noise(observe.FIBRE_ANGSTROM, *one) for one in exposures])
     total = light["fluxes"].sum(axis=1)
     expose = pictures.photograph if colour else images.add_noise
     return {

@@ -15,6 +15,7 @@ from datasets.spectra import (
     SpectrumError,
     WavelengthGrid,
     prepare_spectrum,
+    signal_to_noise,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "preprocessing.npz"
@@ -192,3 +193,18 @@ def test_prepared_flux_does_not_depend_on_the_unit(scale, seed):
     one, other = prepare_spectrum(WAVELENGTH, flux), prepare_spectrum(WAVELENGTH, scale * flux)
     np.testing.assert_allclose(one.flux, other.flux, rtol=1e-6)
     assert other.normalisation == pytest.approx(scale * one.normalisation)
+
+
+def test_signal_to_noise_is_that_of_the_good_pixels_in_the_window():
+    """3 per pixel at 5500-7000 Å, 50 elsewhere, and bad pixels of any kind at 1000."""
+    inside = (WAVELENGTH >= 5500) & (WAVELENGTH < 7000)
+    flux, ivar = np.where(inside, 6.0, 100.0), np.full(len(WAVELENGTH), 0.25)
+    mask = np.zeros(len(WAVELENGTH), np.int32)
+    assert signal_to_noise(WAVELENGTH, flux, ivar) == 3.0
+    bad = np.flatnonzero(inside)[: int(0.7 * inside.sum())]
+    flux[bad] = 2000.0
+    assert signal_to_noise(WAVELENGTH, flux, ivar) == 1000.0  # the control: they do count
+    flux[bad[0::3]], ivar[bad[1::3]] = np.nan, 0.0
+    mask[bad[2::3]] = 1 << UNUSABLE_BITS["BRIGHTSKY"]
+    assert signal_to_noise(WAVELENGTH, flux, ivar, mask) == 3.0
+    assert np.isnan(signal_to_noise(WAVELENGTH, flux, np.zeros(len(flux))))

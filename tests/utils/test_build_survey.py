@@ -83,6 +83,9 @@ def test_cube_and_spec_files(tmp_path, spectra, cube, capsys):
     assert (status, refused) == (0, {})
     survey = Survey(tmp_path / "survey.h5")
     check_rows(survey, range(1, COUNT + 1))
+    window = (np.log10(5500) <= LOGLAM) & (np.log10(7000) > LOGLAM)
+    sn = [np.median(flux(k)[window]) for k in survey.catalogue["fiber"]]  # ivar is 1
+    np.testing.assert_allclose(survey.catalogue["sn"], sn, rtol=1e-6)
     assert survey.provenance["images"] == "sdss.npz"
     assert f"{COUNT} (" in capsys.readouterr().out
 
@@ -140,15 +143,15 @@ def test_folder_of_images_and_catalogue(tmp_path, spectra):
         np.save(folder / f"{IDENTIFIERS[k - 1]}.npy", image(k))
     np.save(folder / f"{IDENTIFIERS[2]}.npy", np.full((5, 64, 64), np.nan))
     table = tmp_path / "catalogue.csv"
-    lines = [
-        f"{IDENTIFIERS[k - 1]},{1237650795146051733 + k},{k / 10}\n" for k in range(2, COUNT + 1)
-    ]
-    table.write_text("specObjID,objID,logMass_Maraston09\n" + "".join(lines))
+    other = range(2, COUNT + 1)
+    lines = [f"{IDENTIFIERS[k - 1]},{1237650795146051733 + k},{k / 10},{k}\n" for k in other]
+    table.write_text("specObjID,objID,logMass_Maraston09,sn\n" + "".join(lines))
     status, refused = build(tmp_path, spectra, folder, "--catalogue", table)
     assert status == 0
     survey = Survey(tmp_path / "survey.h5")
     check_rows(survey, [2, *range(4, COUNT + 1)])
     fiber = survey.catalogue["fiber"]
+    np.testing.assert_array_equal(survey.catalogue["sn"], fiber)  # the table's own
     np.testing.assert_array_equal(survey.catalogue["objid"], 1237650795146051733 + fiber)
     np.testing.assert_array_equal(survey.catalogue["logmass_maraston09"], fiber / 10)
     reasons = [refused[str(spectra / f"spec-0266-51630-{k:04d}.fits")] for k in (1, 3)]
