@@ -1,9 +1,11 @@
 """The residual block that the spectrum tower and the U-Net share.
 
-    h = φ(norm(conv3(x))) [+ W φ(τ)],    y = φ(norm(conv3(h))) + shortcut(x)
+    h = φ(norm(conv3(x))) [⊙ (1 + V φ(τ))] [+ W φ(τ)],    y = φ(norm(conv3(h))) + shortcut(x)
 
-with group normalisation in 8 groups, an activation φ, optional time features τ, and a 1x1
-convolution as shortcut where the width changes.
+with group normalisation in 8 groups, an activation φ, optional features τ of what all pixels have
+in common (the diffusion time, the image), and a 1x1 convolution as shortcut where the width
+changes. Scaling by features: Dhariwal & Nichol 2021 (arXiv 2105.05233, sec. 3), here behind the
+activation.
 
 Shapes: B batch, C channels, L pixels, T time features.
 """
@@ -20,7 +22,8 @@ class ResidualBlock(nn.Module):
         inputs, middle, outputs: channels before, between and after the two convolutions; `middle`
             and `outputs` are multiples of 8.
         activation: class of the activation φ.
-        time_width: number of time features T; None for a block that knows no time.
+        time_width: number of features T; None for a block that has none.
+        scaled: features scale channels too, beside shifting them.
     """
 
     def __init__(
@@ -30,19 +33,25 @@ class ResidualBlock(nn.Module):
         outputs: int,
         activation: type[nn.Module],
         time_width: int | None = None,
+        scaled: bool = False,
     ):
         super().__init__()
         self.first = _convolution(inputs, middle, activation)
         self.second = _convolution(middle, outputs, activation)
         self.time = None
         if time_width is not None:
-            self.time = nn.Sequential(activation(), nn.Linear(time_width, middle))
+            outcome = 2 * middle if scaled else middle
+            self.time = nn.Sequential(activation(), nn.Linear(time_width, outcome))
+        self.scaled = scaled
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv1d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        """(B, inputs, L), with time features (B, T) where it takes them -> (B, outputs, L)."""
+        """(B, inputs, L), with features (B, T) where it takes them -> (B, outputs, L)."""
         h = self.first(x)  # (B, middle, L)
-        if self.time is not None:
+        if self.scaled:
+            scale, shift = self.time(time)[:, :, None].chunk(2, dim=1)
+            h = h * (1 + scale) + shift
+        elif self.time is not None:
             h = h + self.time(time)[:, :, None]
         return self.second(h) + self.shortcut(x)  # (B, outputs, L)
 

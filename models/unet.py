@@ -70,9 +70,11 @@ class TimeEmbedding(nn.Module):
 class DownBlock(nn.Module):
     """Residual block, halving, and a transformer block where `token_width` is given."""
 
-    def __init__(self, inputs: int, outputs: int, time_width: int, token_width: int | None):
+    def __init__(
+        self, inputs: int, outputs: int, time_width: int, token_width: int | None, scaled: bool
+    ):
         super().__init__()
-        self.residual = ResidualBlock(inputs, outputs, outputs, nn.ReLU, time_width)
+        self.residual = ResidualBlock(inputs, outputs, outputs, nn.ReLU, time_width, scaled)
         self.shrink = nn.Conv1d(outputs, outputs, 3, stride=2)
         self.attention = _attention(outputs, token_width)
 
@@ -86,11 +88,11 @@ class DownBlock(nn.Module):
 class Bottom(nn.Module):
     """Residual block, transformer block, residual block."""
 
-    def __init__(self, width: int, time_width: int, token_width: int):
+    def __init__(self, width: int, time_width: int, token_width: int, scaled: bool):
         super().__init__()
-        self.enter = ResidualBlock(width, width, width, nn.ReLU, time_width)
+        self.enter = ResidualBlock(width, width, width, nn.ReLU, time_width, scaled)
         self.attention = TransformerBlock(width, token_width)
-        self.leave = ResidualBlock(width, width, width, nn.ReLU, time_width)
+        self.leave = ResidualBlock(width, width, width, nn.ReLU, time_width, scaled)
 
     def forward(self, x: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
         """(B, C, L) -> (B, C, L)."""
@@ -100,10 +102,12 @@ class Bottom(nn.Module):
 class UpBlock(nn.Module):
     """Doubling to the skip's length, residual block over both, and a transformer block."""
 
-    def __init__(self, inputs: int, outputs: int, time_width: int, token_width: int | None):
+    def __init__(
+        self, inputs: int, outputs: int, time_width: int, token_width: int | None, scaled: bool
+    ):
         super().__init__()
         self.grow = nn.ConvTranspose1d(inputs, inputs, 4, stride=2, padding=1)
-        self.residual = ResidualBlock(2 * inputs, inputs, outputs, nn.ReLU, time_width)
+        self.residual = ResidualBlock(2 * inputs, inputs, outputs, nn.ReLU, time_width, scaled)
         self.attention = _attention(outputs, token_width)
 
     def forward(self, x: Tensor, skip: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
@@ -134,6 +138,9 @@ class SpectrumUNet(nn.Module):
         time_embedding: "bounded", or "original" for checkpoints of the original.
         steps: number of diffusion steps; times run from 0 to `steps` - 1.
         checkpointing: recompute activations in the backward pass, which saves memory for time.
+        modulated: the mean token joins the time features, and both scale the channels of every
+            residual block as well as shifting them; otherwise the image comes by attention alone,
+            and the time shifts, as published.
 
     Raises:
         ValueError: an attention level does not exist or has a width that is no multiple of 32, or
@@ -152,6 +159,7 @@ class SpectrumUNet(nn.Module):
         time_embedding: str = "bounded",
         steps: int = 250,
         checkpointing: bool = False,
+        modulated: bool = False,
     ):
         super().__init__()
         beyond = [level for level in attention_levels if not 0 <= level < len(multipliers)]
@@ -164,14 +172,15 @@ class SpectrumUNet(nn.Module):
         widths = [base_channels * multiplier for multiplier in multipliers]
         self.checkpointing = checkpointing
         self.time = TimeEmbedding(time_width, steps, time_embedding)
+        self.image = nn.Linear(token_width, time_width) if modulated else None
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
         above = [channels, *widths]  # the width that comes into each level
         for level, width in enumerate(widths):
             attended = token_width if level in attention_levels else None
             outputs = above[level] if level > 0 else width  # the top keeps its width on the way up
-            self.down_blocks.append(DownBlock(above[level], width, time_width, attended))
-            self.up_blocks.insert(0, UpBlock(width, outputs, time_width, attended))
-        self.bottom = Bottom(widths[-1], time_width, token_width)
+            self.down_blocks.append(DownBlock(above[level], width, time_width, attended, modulated))
+            self.up_blocks.insert(0, UpBlock(width, outputs, time_width, attended, modulated))
+        self.bottom = Bottom(widths[-1], time_width, token_width, modulated)
         self.output = nn.Conv1d(widths[0], out_channels, 1)
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
@@ -186,6 +195,8 @@ class SpectrumUNet(nn.Module):
             (B, out_channels, L).
         """
         time = self.time(t)  # (B, T)
+        if self.image is not None:
+            time = time + self.image(tokens.mean(dim=1))
         skips = []
         for block in self.down_blocks:
             x, skip = self._run(block, x, time, tokens)  # (B, width, ~L/2)

@@ -159,6 +159,7 @@ class DiffusionConfig:
         multipliers: Channels of its levels, in units of `channels`.
         attention_levels: Levels (from 0) with a transformer block; the bottom has one anyway.
         condition_width: Width of the condition tokens; `joint` has its encoder's.
+        modulated: The image scales the channels of every block too, beside being attended to.
         imagenet_weights: Local file with torchvision's ImageNet weights, to start `joint` from.
         time_width: Features of the diffusion time (4 `channels`).
         prediction: What the network predicts: `velocity`, or `noise` (published).
@@ -179,6 +180,7 @@ class DiffusionConfig:
     multipliers: tuple[int, ...] = (1, 2, 4, 8)
     attention_levels: tuple[int, ...] = (3,)
     condition_width: int = 256
+    modulated: bool = True
     imagenet_weights: str | None = None
     time_width: int | None = None
     prediction: Literal["velocity", "noise"] = "velocity"

@@ -104,6 +104,7 @@ def assemble_denoiser(
         time_embedding="original" if original else "bounded",
         steps=size.steps,
         checkpointing=size.checkpoint_gradients,
+        modulated=size.modulated and not original,
     )
     return Denoiser(
         condition,
