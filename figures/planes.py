@@ -16,8 +16,8 @@ from figures.results import (
     running,
     style_of,
 )
+from utils.evaluation.markdown import number
 from utils.evaluation.quantities import QUANTITIES, estimates, true_values
-from utils.evaluation.tables import number
 from utils.panels import COLOURS, PAGE_WIDTH_INCHES, styled
 
 SPECTRAL = (

@@ -58,6 +58,7 @@ def test_every_method_has_every_figure(found):
         assert ("coverage_68" in values) == (name != CONSTANT)
         assert found["differences"].keys() == methods.keys() - {GENERATED}
         assert name in found["quantities"]["Dn4000"]
+        assert (name in found["coherence"]) == (name != CONSTANT)
     assert methods[CONSTANT]["mse_mean_ratio"] == pytest.approx(1)
     assert methods["climatology"]["crps_ratio"] == pytest.approx(1)
     assert {"recall_10", "recall_10_swapped", "median_rank"} <= found["retrieval"].keys()
@@ -83,7 +84,8 @@ def test_tables_say_what_the_figures_say(evaluated, found):
     assert f"| generated | {generated['mse_mean_ratio']:.3f} |" in table
     assert f"{generated['crps']:.4f} | {generated['crps_ratio']:.3f}" in table
     details = (evaluated / "details.md").read_text()
-    for heading in ("Calibration", "Measured quantities", "Active nuclei", "Subgroups"):
+    assert "| true spectra |" in details and "| coherent |" in table
+    for heading in ("Calibration", "Measured quantities", "Coherence", "Active nuclei"):
         assert f"# {heading}" in details
 
 

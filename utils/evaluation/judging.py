@@ -25,7 +25,7 @@ from utils.evaluation.measuring import (
     measure_training,
     measure_truth,
 )
-from utils.evaluation.methods import CONSTANT, GENERATED, Method
+from utils.evaluation.methods import CONSTANT, GENERATED, TRUE_SPECTRA, Method
 from utils.evaluation.quantities import with_constant
 from utils.evaluation.spectra import Judged, judge_method
 from utils.evaluation.summaries import (
@@ -243,7 +243,7 @@ class Evaluation:
                 found[method.name] = measure_method(spectroscope, method, *count)
         found = with_constant(found)
         measured = {m.name: found[m.name] for m in everyone}
-        return truth, measured | {"true spectra": {k: v[:, None] for k, v in fitted.items()}}
+        return truth, measured | {TRUE_SPECTRA: {k: v[:, None] for k, v in fitted.items()}}
 
     def _redshift_range(self) -> tuple[float, float]:
         redshift = self.survey.catalogue.get("z")

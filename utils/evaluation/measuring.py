@@ -1,7 +1,8 @@
 """Quantities measured on spectra, kept in `measured.h5` so that no spectrum is measured twice.
 
 Each source of spectra (the truth, the training galaxies that serve as candidates, each generator)
-has a group with one column (count,) per quantity, written block by block.
+has a group with one column (count,) per quantity, written block by block. A group that lacks a
+quantity, as one of an older version does, is measured again.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from tqdm import tqdm
 from utils.evaluation.methods import Method
 from utils.evaluation.quantities import QUANTITIES
 from utils.spectroscopy import SspLibrary, measure
+from utils.spectroscopy.coherence import coherence_units
 from utils.spectroscopy.frames import LogGrid, resample
 from utils.spectroscopy.ssp import read_library
 
 BLOCK = 512  # spectra
 COLOUR_BANDS_ANGSTROM = ((4050.0, 4500.0), (5400.0, 5850.0))  # of the rest-frame colour
 _COLOUR_GRID = LogGrid(start=3.6, count=1750)
+
+MEASURED = (*QUANTITIES, "secure", *coherence_units())
 
 Columns = dict[str, np.ndarray]
 
@@ -55,6 +59,7 @@ class Spectroscope:
             None,
             redshift,
             redshift_range=self.redshift_range,
+            coherence=True,
             library=self.library,
             smoothing_sigma_angstrom=self.smoothing_sigma_angstrom,
             workers=self.workers,
@@ -62,7 +67,7 @@ class Spectroscope:
         columns["iron"] = 0.5 * (columns["Fe5270"] + columns["Fe5335"])
         columns["rest_colour"] = rest_colour(self.wavelength_angstrom, flux, columns["z"])
         columns["secure"] = (columns["bpt"] != "undetermined").astype(float)
-        return {name: columns[name] for name in (*QUANTITIES, "secure") if name in columns}
+        return {name: columns[name] for name in MEASURED if name in columns}
 
     def source(
         self,
@@ -79,9 +84,13 @@ class Spectroscope:
             spectra: reads some of them, (m, n).
             redshift: (count,), if known.
         """
+        wanted = " ".join(MEASURED)
         group_name = name if self.library is None else f"{name}, {self.library.name}"
         with h5py.File(self.path, "a") as file:
+            if group_name in file and file[group_name].attrs.get("columns") != wanted:
+                del file[group_name]
             group = file.require_group(group_name)
+            group.attrs["columns"] = wanted
             starts = range(int(group.attrs.get("done", 0)), count, BLOCK)
             for start in tqdm(starts, desc=f"measuring {name}", disable=None, leave=False):
                 part = slice(start, min(start + BLOCK, count))

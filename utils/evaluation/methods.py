@@ -19,6 +19,7 @@ from utils.retrieval import embed_images, embed_spectra
 READ_ROWS = 512  # galaxies held at once while something is computed of all training galaxies
 GENERATED, CONSTANT, CLIMATOLOGY = "generated", "constant", "climatology"
 REGRESSION = "regression + residuals"
+TRUE_SPECTRA = "true spectra"  # beside the methods: measured as they are, redshifts fitted
 
 Spectra = Callable[[np.ndarray], np.ndarray]
 

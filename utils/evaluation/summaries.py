@@ -10,7 +10,8 @@ import numpy as np
 
 from utils.evaluation import relations
 from utils.evaluation.calibration import expected_coverage, tarp_distance
-from utils.evaluation.methods import CLIMATOLOGY, CONSTANT, GENERATED
+from utils.evaluation.coherence import coherence_figures
+from utils.evaluation.methods import CLIMATOLOGY, CONSTANT, GENERATED, TRUE_SPECTRA
 from utils.evaluation.quantities import Columns, compare_all, joint_tarp
 from utils.evaluation.resampling import with_interval
 from utils.evaluation.spectra import BLOCK, REFERENCES
@@ -89,7 +90,8 @@ def ranking_errors(
 def measured_figures(
     truth: Columns, measured: dict[str, Columns], log_mass: np.ndarray, seed: int
 ) -> dict:
-    """Everything that needs measured quantities: `quantities`, `active`, `populations`, `tarp`.
+    """Everything that needs measured quantities: `quantities`, `coherence`, `active`,
+    `populations`, `tarp`.
 
     Args:
         truth: (N,) columns.
@@ -97,7 +99,7 @@ def measured_figures(
         log_mass: (N,).
         seed: of TARP's reference points.
     """
-    methods = {name: columns for name, columns in measured.items() if name != "true spectra"}
+    methods = {name: columns for name, columns in measured.items() if name != TRUE_SPECTRA}
     bins = methods[GENERATED]["z"].shape[1] + 1
     curves = {
         name: expected_coverage(intervals, bins)
@@ -105,6 +107,7 @@ def measured_figures(
     }
     return {
         "quantities": compare_all(truth, measured),
+        "coherence": coherence_figures(measured),
         "active": {
             boundary: {n: relations.classify(truth, c, boundary) for n, c in methods.items()}
             for boundary in relations.BOUNDARIES

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-
-from utils.evaluation.methods import GENERATED
+from utils.evaluation import coherence
+from utils.evaluation.markdown import number, rows_of, with_error
+from utils.evaluation.methods import GENERATED, TRUE_SPECTRA
 from utils.evaluation.quantities import OUTLIER_DZ, QUANTITIES
 
-NONE = "–"
 ERRORS = {
     "mean": "mse_mean_ratio",
     "best": "mse_best_ratio",
@@ -16,25 +14,6 @@ ERRORS = {
     "medoid": "mse_medoid_ratio",
     "oracle": "mse_oracle_ratio",
 }
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number of so many decimals, or a dash."""
-    return NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def with_error(entry: dict | None, digits: int = 3) -> str:
-    """A value ± its error, or a dash."""
-    if not entry or not math.isfinite(entry["value"]):
-        return NONE
-    return f"{number(entry['value'], digits)} ± {number(entry['error'], digits)}"
-
-
-def rows_of(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    header = list(header)
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
 
 
 def summary(figures: dict) -> str:
@@ -50,7 +29,8 @@ def summary(figures: dict) -> str:
     if "quantities" in figures:
         lines += [
             "Measured on the candidates against measured on the true spectra: scatter (σ_MAD) of "
-            "the redshift, of Dn4000 and of log [N II]/Hα; rank correlations; active nuclei.",
+            "the redshift, of Dn4000 and of log [N II]/Hα; rank correlations; active nuclei; and "
+            "spectra whose lines and absorption agree on one redshift within 300 km/s.",
             "",
             *measured(figures),
         ]
@@ -84,7 +64,7 @@ def measured(figures: dict) -> list[str]:
         return number(entry["value"] if entry else None, digits)
 
     header = ["candidates", "σ(z)", f"|Δz| > {OUTLIER_DZ:g}", "σ(Dn4000)", "r(Dn4000)"]
-    header += ["r(EW Hα)", "σ([N II]/Hα)", "active: balanced accuracy"]
+    header += ["r(EW Hα)", "σ([N II]/Hα)", "active: balanced accuracy", "coherent"]
     return rows_of(
         header,
         (
@@ -97,8 +77,9 @@ def measured(figures: dict) -> list[str]:
                 cell(name, "Halpha_ew", "correlation"),
                 cell(name, "log_nii_halpha", "scatter"),
                 number(agn.get(name, {}).get("balanced_accuracy", {}).get("value")),
+                number(figures["coherence"].get(name, {}).get("coherent", {}).get("value")),
             ]
-            for name in figures["methods"]
+            for name in (*figures["methods"], TRUE_SPECTRA)
         ),
     )
 
@@ -125,7 +106,7 @@ def colours(figures: dict) -> list[str]:
     parts = [
         f"{label} {' / '.join(number(c['median']['value']) for c in entry.values())} ± "
         f"{' / '.join(number(c['scatter']['value']) for c in entry.values())} mag"
-        for label, entry in (("best candidates", own[GENERATED]), ("true spectra", own["truth"]))
+        for label, entry in (("best candidates", own[GENERATED]), (TRUE_SPECTRA, own["truth"]))
     ]
     return [f"Colours g−r / r−i of the spectrum minus the image's: {'; '.join(parts)}.", ""]
 
@@ -139,6 +120,7 @@ def details(figures: dict) -> str:
     lines += ["# Calibration", "", *_calibration(figures)]
     if "quantities" in figures:
         lines += ["# Measured quantities", "", *_quantities(figures)]
+        lines += ["# Coherence", "", *coherence.tables(figures)]
         lines += ["# Active nuclei", "", *_active(figures)]
         lines += ["# Populations", "", *_populations(figures)]
     lines += ["# Retrieval", "", *retrieval(figures)]

@@ -1,8 +1,9 @@
 """Everything that is measured on a spectrum, as catalogue columns.
 
 Columns: z; Dn4000 and the Lick indices; velocity and width of the gas; flux and equivalent width of
-each emission line; the two BPT ratios and the class; with a library of stellar populations also σ★,
-age, metallicity and E(B−V). An error stands under the column's name + "_err".
+each emission line; the two BPT ratios and the class; on request the velocities of
+`utils.spectroscopy.coherence`; with a library of stellar populations also σ★, age, metallicity and
+E(B−V). An error stands under the column's name + "_err".
 
 Spectra are worked on in blocks, by threads if asked: the results do not depend on either.
 """
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from utils.spectroscopy.classify import BPT_CLASSES, BPT_RATIOS, measure_bpt
+from utils.spectroscopy.coherence import measure_coherence
 from utils.spectroscopy.continuum import continuum_basis, default_basis, fit_continuum
 from utils.spectroscopy.indices import LICK_INDICES, measure_indices
 from utils.spectroscopy.lines import LINES, fit_lines
@@ -52,6 +54,7 @@ def measure(
     *,
     templates: Templates | None = None,
     redshift_range: tuple[float, float] = DEFAULT_REDSHIFT_RANGE,
+    coherence: bool = False,
     library: SspLibrary | None = None,
     engine: str = "nnls",
     smoothing_sigma_angstrom: float = 0.0,
@@ -68,6 +71,7 @@ def measure(
             the indices are NaN.
         redshift: (N,); fitted without it. Rows without a finite redshift measure NaN.
         templates, redshift_range: for `redshift.fit_redshift`.
+        coherence: measure the columns of `coherence.coherence_units` as well.
         library: of stellar populations, from `ssp.read_library`: used for the continuum under the
             lines and for the population columns.
         engine, smoothing_sigma_angstrom: for `populations.fit_populations`.
@@ -75,13 +79,19 @@ def measure(
         progress: show a bar.
 
     Returns:
-        The columns of `column_units`, (N,) each. z_err and z_margin are NaN for given redshifts.
+        The columns of `column_units` and those asked for besides, (N,) each. z_err and z_margin
+        are NaN for given redshifts.
     """
     flux = np.asarray(flux)
     basis = default_basis() if library is None else continuum_basis(library.patterns())
     templates = Templates.default() if templates is None else templates
     one_block = partial(
-        _measure_block, np.asarray(wavelength_angstrom, float), templates, redshift_range, basis
+        _measure_block,
+        np.asarray(wavelength_angstrom, float),
+        templates,
+        redshift_range,
+        basis,
+        coherence,
     )
     blocks = list(_blocks(flux, sigma, redshift))
     with ThreadPoolExecutor(max(workers, 1)) as pool:
@@ -120,6 +130,7 @@ def _measure_block(
     templates: Templates,
     redshift_range: tuple[float, float],
     basis: NDArray,
+    coherence: bool,
     flux: NDArray,
     sigma: NDArray | None,
     redshift: NDArray | None,
@@ -136,7 +147,10 @@ def _measure_block(
     result |= measure_indices(wavelength, flux, sigma, z)
     known = np.isfinite(z)
     somewhere = np.where(known, z, 0.0)
-    lines = fit_lines(fit_continuum(wavelength, flux, sigma, somewhere, basis), somewhere)
+    continuum = fit_continuum(wavelength, flux, sigma, somewhere, basis)
+    lines = fit_lines(continuum, somewhere)
+    if coherence:
+        result |= measure_coherence(continuum, lines, somewhere)
     result |= {"gas_velocity": lines.velocity_km_s, "gas_sigma": lines.width_km_s}
     for line in LINES:
         result |= {

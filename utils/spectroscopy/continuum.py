@@ -112,10 +112,11 @@ def fit_continuum(
     used = (weight > 0) & line_free(CONTINUUM_GRID)
     model, _ = _linear_fit(rest, weight * used, basis)
     if sigma is None:
-        weight = weight / _local_mean((rest - model) ** 2, used) / _correlated(rest - model, used)
+        weight = weight / local_mean((rest - model) ** 2, used)
+        weight = weight / correlated_pixels(rest - model, used)
     used &= (rest - model) ** 2 * weight < CLIP**2 * _scatter(rest - model, weight, used)
     model, covariance = _linear_fit(rest, weight * used, basis)
-    continuum = model + _local_mean(rest - model, used)
+    continuum = model + local_mean(rest - model, used)
     return ContinuumFit(rest, weight, continuum, basis, covariance)
 
 
@@ -134,7 +135,7 @@ def _linear_fit(flux: NDArray, weight: NDArray, basis: NDArray) -> tuple[NDArray
     return coefficients @ basis, covariance / scale[..., None]
 
 
-def _local_mean(values: NDArray, used: NDArray) -> NDArray[np.float64]:
+def local_mean(values: NDArray, used: NDArray) -> NDArray[np.float64]:
     """Running mean (N, m) over the used pixels; the mean of the row where none is near."""
     share = uniform_filter1d(used.astype(float), SMOOTHING_PIXELS, axis=1, mode="constant")
     total = uniform_filter1d(values * used, SMOOTHING_PIXELS, axis=1, mode="constant")
@@ -143,7 +144,7 @@ def _local_mean(values: NDArray, used: NDArray) -> NDArray[np.float64]:
     return np.where(enough, total / np.where(enough, share, 1.0), whole)
 
 
-def _correlated(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
+def correlated_pixels(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
     """Pixels (N, 1) that share one independent value of the noise: 1 + 2 Σ_k ρ_k of the residuals.
 
     Sums over many pixels have this times the variance of independent ones. The sum of the

@@ -1,5 +1,6 @@
 """Measured once, kept, and the same for every method that uses a spectrum."""
 
+import h5py
 import numpy as np
 import pytest
 
@@ -52,6 +53,18 @@ def test_an_interrupted_measurement_goes_on(spectroscope):
     found = scope.source("test", 12, lambda part: np.full((part.stop - part.start, 10), 2.0))
     assert calls == [7, 5]
     np.testing.assert_array_equal(found["Dn4000"], [1.0] * 7 + [2.0] * 5)
+
+
+def test_a_cache_without_todays_columns_is_measured_again(spectroscope):
+    scope, calls = spectroscope
+    with h5py.File(scope.path, "w") as file:
+        file["test/Dn4000"] = np.zeros(9)
+        file["test"].attrs["done"] = 9
+    found = scope.source("test", 9, lambda part: np.ones((part.stop - part.start, 10)))
+    assert calls == [7, 2]
+    np.testing.assert_array_equal(found["Dn4000"], 1.0)
+    scope.source("test", 9, lambda part: None)
+    assert len(calls) == 2
 
 
 def test_each_training_galaxy_is_measured_once_at_its_own_redshift(spectroscope):
