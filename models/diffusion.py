@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.expectation import Expectation, Expected
+
 OFFSET = 0.008  # s of the cosine schedule (Nichol & Dhariwal 2021, arXiv 2102.09672, eq. 17)
 LARGEST_BETA = 0.999
 LINEAR_BETAS = (1e-2, 0.2)  # first and last
@@ -136,8 +138,8 @@ class Denoiser(nn.Module):
         schedule: the noise schedule.
         prediction: what the U-Net predicts, "velocity" or "noise".
         alignment: how a low-resolution spectrum is interpolated, "aligned" or "original".
-        guide: what is known beside the image (B, 2) as further input channels of the U-Net
-            (B, g, L), from `models.guide`; None for a network that takes nothing.
+        expectation: what is expected of a spectrum, given what is known of it; the network then
+            diffuses what is left. None: the spectrum itself, and nothing is known beside the image.
 
     Raises:
         ValueError: `prediction` or `alignment` is unknown.
@@ -150,7 +152,7 @@ class Denoiser(nn.Module):
         schedule: NoiseSchedule,
         prediction: str = "velocity",
         alignment: str = "aligned",
-        guide: nn.Module | None = None,
+        expectation: Expectation | None = None,
     ):
         super().__init__()
         if prediction not in ("velocity", "noise"):
@@ -162,7 +164,7 @@ class Denoiser(nn.Module):
         self.schedule = schedule
         self.prediction = prediction
         self.alignment = alignment
-        self.guide = guide
+        self.expectation = expectation
 
     def encode(self, images: Tensor) -> Tensor:
         """Condition tokens (B, N, W) of `images` (B, bands, H, W)."""
@@ -174,17 +176,16 @@ class Denoiser(nn.Module):
         t: Tensor,
         tokens: Tensor,
         low: Tensor | None = None,
-        known: Tensor | None = None,
+        expected: Expected | None = None,
     ) -> Tensor:
         """The U-Net's prediction, noise or velocity.
 
         Args:
-            x_t: noisy spectra (B, C, L).
+            x_t: noisy spectra, or residuals (B, C, L).
             t: times (B,), 0 to T - 1.
             tokens: what `encode` gave (B, N, W).
             low: low-resolution spectra (B, c, l), for super resolution.
-            known: redshift and S/N (B, 2), NaN where unknown, for a network with a guide; None: no
-                redshift and no S/N.
+            expected: of these rows, for a network with an expectation.
 
         Returns:
             (B, C, L).
@@ -192,11 +193,10 @@ class Denoiser(nn.Module):
         given = [x_t]
         if low is not None:
             given.append(UPSAMPLINGS[self.alignment](low, x_t.shape[-1]))  # (B, c, L)
-        if self.guide is not None:
-            unknown = x_t.new_full((len(x_t), 2), torch.nan)
-            known = unknown if known is None else known
-            given.append(self.guide(known, x_t.shape[-1]))  # (B, g, L)
-        return self.unet(torch.cat(given, dim=1), t, tokens)
+        if expected is None:
+            return self.unet(torch.cat(given, dim=1), t, tokens)
+        given.append(expected.channels)  # (B, g, L)
+        return self.unet(torch.cat(given, dim=1), t, tokens, expected.properties)
 
     def estimate(
         self,
@@ -204,10 +204,10 @@ class Denoiser(nn.Module):
         t: Tensor,
         tokens: Tensor,
         low: Tensor | None = None,
-        known: Tensor | None = None,
+        expected: Expected | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Estimates of ε and x_0, (B, C, L) each, float32; arguments as in `forward`."""
-        prediction = self(x_t, t, tokens, low, known).float()
+        prediction = self(x_t, t, tokens, low, expected).float()
         if self.prediction == "velocity":
             return self.schedule.from_velocity(prediction, x_t, t)
         return self.schedule.from_noise(prediction, x_t, t)
@@ -216,8 +216,9 @@ class Denoiser(nn.Module):
 class DenoisingLoss(nn.Module):
     """The training loss as a module, so that it can be wrapped for several processes as a whole.
 
-    Mean squared error of the prediction at a time drawn uniformly for every spectrum (Ho et al.
-    2020, eq. 14; Salimans & Ho 2022 for the velocity).
+    Mean squared error of the prediction, for spectra or for what an expectation leaves of them, at
+    a time drawn uniformly for every spectrum (Ho et al. 2020, eq. 14; Salimans & Ho 2022 for the
+    velocity).
 
     Args:
         denoiser: what is trained.
@@ -253,6 +254,7 @@ class DenoisingLoss(nn.Module):
             low: low-resolution spectra (B, c, l), for super resolution.
             weights: (B, C, L) >= 0, not all zero: an inverse variance, or 0 where the spectrum is
                 not to count; None for the plain mean.
+            known: what is known of each (B, 2 + E), for a network with an expectation.
 
         Returns:
             The weighted mean of the squared error, a scalar.
@@ -260,6 +262,10 @@ class DenoisingLoss(nn.Module):
         schedule, device = self.denoiser.schedule, generator.device
         t = torch.randint(schedule.steps, (len(clean),), generator=generator, device=device)
         t = t.to(clean.device)
+        expected = None
+        if self.denoiser.expectation is not None:
+            expected = self.denoiser.expectation(known)
+            clean = (clean - expected.mean) / expected.sigma
         noise = _normal(clean, generator)
         if low is not None and self.low_noise > 0:
             level = torch.rand(len(low), 1, 1, generator=generator, device=device).to(low)
@@ -269,7 +275,7 @@ class DenoisingLoss(nn.Module):
         if self.hidden_images > 0:
             share = torch.rand(len(tokens), 1, 1, generator=generator, device=device)
             tokens = tokens * (share >= self.hidden_images).to(tokens)
-        prediction = self.denoiser(x_t, t, tokens, low, known).float()
+        prediction = self.denoiser(x_t, t, tokens, low, expected).float()
         if self.denoiser.prediction == "velocity":
             target = schedule.velocity(clean, t, noise)
         else:

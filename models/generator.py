@@ -91,7 +91,7 @@ def generate_candidates(
         seed: seed of the run.
         low: kept low-resolution candidates (B, K, c, l), for super resolution; each guides an equal
             share of the P candidates.
-        known: redshift and S/N of every candidate (B, P, 2), for a denoiser that takes them.
+        known: what is known of every candidate (B, P, 2 + E), for a denoiser with an expectation.
         guidance: weight w of the image (Ho & Salimans 2022, arXiv 2207.12598, with 1 + their w):
             1 leaves it as it was learnt, more exaggerates it at twice the time.
         rows_at_once: candidates that go through the network together; sets the memory needed.
@@ -114,13 +114,18 @@ def generate_candidates(
         for rows in torch.arange(len(images) * count).split(rows_at_once):
             owner, candidate = rows // count, rows % count
             guide = None if low is None else low[owner, candidate * low.shape[1] // count]
-            given = None if known is None else known.flatten(0, 1)[rows.to(known.device)]
-            estimate = partial(denoiser.estimate, low=guide, known=given)
+            expected = None
+            if denoiser.expectation is not None:
+                expected = denoiser.expectation(known.flatten(0, 1)[rows.to(known.device)])
+            estimate = partial(denoiser.estimate, low=guide, expected=expected)
             estimate = guided(estimate, tokens[owner], guidance)
             names = [(keys[row // count], row % count) for row in rows.tolist()]
             noise = RowNoise(seed, names, shape)
             start = noise().to(images)  # (rows, C, L)
-            chunks.append(sampler.sample(estimate, denoiser.schedule, start, noise, progress))
+            drawn = sampler.sample(estimate, denoiser.schedule, start, noise, progress)
+            if expected is not None:
+                drawn = expected.mean + expected.sigma * drawn
+            chunks.append(drawn)
     return torch.cat(chunks).unflatten(0, (len(images), count))
 
 

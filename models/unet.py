@@ -141,6 +141,7 @@ class SpectrumUNet(nn.Module):
         modulated: the mean token joins the time features, and both scale the channels of every
             residual block as well as shifting them; otherwise the image comes by attention alone,
             and the time shifts, as published.
+        properties: numbers that join the time features likewise; 0 for none.
 
     Raises:
         ValueError: an attention level does not exist or has a width that is no multiple of 32, or
@@ -160,6 +161,7 @@ class SpectrumUNet(nn.Module):
         steps: int = 250,
         checkpointing: bool = False,
         modulated: bool = False,
+        properties: int = 0,
     ):
         super().__init__()
         beyond = [level for level in attention_levels if not 0 <= level < len(multipliers)]
@@ -173,6 +175,11 @@ class SpectrumUNet(nn.Module):
         self.checkpointing = checkpointing
         self.time = TimeEmbedding(time_width, steps, time_embedding)
         self.image = nn.Linear(token_width, time_width) if modulated else None
+        self.properties = None
+        if properties:
+            self.properties = nn.Sequential(
+                nn.Linear(properties, time_width), nn.SiLU(), nn.Linear(time_width, time_width)
+            )
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
         above = [channels, *widths]  # the width that comes into each level
         for level, width in enumerate(widths):
@@ -183,13 +190,16 @@ class SpectrumUNet(nn.Module):
         self.bottom = Bottom(widths[-1], time_width, token_width, modulated)
         self.output = nn.Conv1d(widths[0], out_channels, 1)
 
-    def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, tokens: Tensor, properties: Tensor | None = None
+    ) -> Tensor:
         """The prediction for noisy spectra.
 
         Args:
             x: spectra and what is given beside them (B, channels, L).
             t: times (B,), 0 to `steps` - 1.
             tokens: condition tokens (B, N, W).
+            properties: (B, properties), for a network that takes some.
 
         Returns:
             (B, out_channels, L).
@@ -197,6 +207,8 @@ class SpectrumUNet(nn.Module):
         time = self.time(t)  # (B, T)
         if self.image is not None:
             time = time + self.image(tokens.mean(dim=1))
+        if self.properties is not None:
+            time = time + self.properties(properties)
         skips = []
         for block in self.down_blocks:
             x, skip = self._run(block, x, time, tokens)  # (B, width, ~L/2)

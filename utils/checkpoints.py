@@ -12,7 +12,7 @@ from datasets.images import ImageTransform
 from datasets.transforms import SpectrumTransform
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser
-from models.property_head import PropertyHead
+from models.heads import PropertyHead
 from utils.config import ContrastiveConfig, GenerativeConfig, from_dict
 from utils.networks import build_contrastive, build_denoiser
 from utils.runs import CHECKPOINT_FORMAT, SurveyDescription, code_version, read_checkpoint

@@ -235,7 +235,7 @@ def sample_stage(
         images: (B, bands, H, W) raw images.
         keys: One string per galaxy.
         low: (B, K, 563) linear flux of the low-resolution candidates, for super resolution.
-        told: What the network is told (B, P, 2), from `known.draw`.
+        told: Redshifts and S/N (B, P, 2), from `known.draw`.
         count, seed, sampler, progress: As in `Pipeline.generate`.
         rows_at_once, bfloat16, guidance: As in `models.generator.generate_candidates`.
 
@@ -253,7 +253,7 @@ def sample_stage(
         count=count,
         seed=seed,
         low=None if low is None else stage.spectra.encode_low(low),
-        known=told.to(images.device),
+        known=known.complete(stage, images, told),
         guidance=guidance,
         rows_at_once=rows_at_once,
         bfloat16=bfloat16,

@@ -125,13 +125,11 @@ class GenerativeTask:
             "spectrum": torch.from_numpy(survey.read("spectra", rows)),
             "index": torch.from_numpy(rows),
         }
-        self.known = known.of_catalogue(survey)
-        names = description["known"]
-        if known.REDSHIFT in names:
-            known.fill_guide(network.guide.redshift, spectra, survey, training.rows)
-        self.heads = known.fit_heads(
-            names, contrastive, survey, training.rows, rows, config.run.seed, device
-        )
+        self.known = None
+        about = contrastive, survey, training.rows, rows, config.run.seed, device
+        if network.expectation is not None:
+            self.known = known.fill_expectation(network.expectation, spectra, *about)
+        self.heads = known.fit_heads(description["known"], *about)
 
     def constants(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint holds besides weights and states: its description, and the towers."""
@@ -152,15 +150,16 @@ class GenerativeTask:
             images = batch["image"].to(self.device, non_blocking=True)
             views = self.contrastive.images.training(images, generator)
             features = self.network.condition.features(views)
-        told = known.hide(self._known(batch["index"]), generator)
+        told = self._known(batch["index"])
+        told = None if told is None else known.hide(told, generator)
         return self.spectra.encode(flux), features, generator, self._low(flux), None, told
 
     def _low(self, flux: Tensor) -> Tensor | None:
         return self.spectra.encode_low(flux) if self.spectra.resolution == "super" else None
 
-    def _known(self, rows: Tensor) -> Tensor:
-        """What the catalogue knows (B, 2) of the survey's rows."""
-        return self.known[rows.cpu()].to(self.device)
+    def _known(self, rows: Tensor) -> Tensor | None:
+        """What is known (B, 2 + E) of the survey's rows, for a network that is told."""
+        return None if self.known is None else self.known[rows.cpu()].to(self.device)
 
     @torch.no_grad()
     def validate(self, network: Denoiser) -> dict[str, float]:

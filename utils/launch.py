@@ -166,15 +166,15 @@ def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeC
 def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
     """Give `network` the trained weights of a checkpoint of another run, to train them further.
 
-    A frozen image tower, redshift templates and the noise schedule stay those that the network was
-    built with.
+    A frozen image tower, what is expected of spectra and the noise schedule stay those that the
+    network was built with.
 
     Raises:
         RunError: as `read_checkpoint`; or the checkpoint's network has other sizes.
     """
     weights, own = trained_weights(read_checkpoint(path, kind)), network.state_dict()
     frozen = isinstance(getattr(network, "condition", None), FrozenCondition)
-    built_with = ("schedule.", "guide.", *(("condition.image_encoder.",) if frozen else ()))
+    built_with = ("schedule.", "expectation.", *(("condition.image_encoder.",) if frozen else ()))
     shapes, own_shapes = (
         {name: w.shape for name, w in state.items() if not name.startswith(built_with)}
         for state in (weights, own)

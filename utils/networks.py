@@ -13,11 +13,13 @@ from datasets.transforms import SpectrumTransform
 from models.condition import FrozenCondition, JointCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser, NoiseSchedule
+from models.expectation import Expectation
+from models.heads import feature_count
 from models.image_encoder import ImageEncoder
 from models.spectrum_encoder import SpectrumEncoder
 from models.unet import SpectrumUNet
 from utils.config import DiffusionConfig, GenerativeConfig, TowersConfig
-from utils.known import Ranges, empty_guide
+from utils.known import Ranges, empty_expectation
 from utils.runs import RunError
 
 
@@ -79,20 +81,24 @@ def build_denoiser(
         transform: Gives channels, length and resolution of the spectra.
         known: What is known beside the image, with its ranges, from `utils.known`.
     """
+    expectation = None
+    if known:
+        expectation = empty_expectation(transform, known, feature_count(contrastive.image_encoder))
     condition = _condition(config.diffusion, contrastive)
-    return assemble_denoiser(config, condition, transform, known)
+    return assemble_denoiser(config, condition, transform, expectation)
 
 
 def assemble_denoiser(
     config: GenerativeConfig,
     condition: FrozenCondition | JointCondition,
     transform: SpectrumTransform,
-    known: Ranges | None = None,
+    expectation: Expectation | None = None,
 ) -> Denoiser:
     """The denoiser with fresh weights around a condition; arguments as in `build_denoiser`."""
     size, original = config.diffusion, config.compatibility == "original"
-    guide = empty_guide(transform, known) if known else None
-    given = (1 if transform.resolution == "super" else 0) + (guide.channels if guide else 0)
+    given = (1 if transform.resolution == "super" else 0) + (
+        expectation.channels if expectation else 0
+    )
     unet = SpectrumUNet(
         transform.channels + given,
         transform.channels,
@@ -105,6 +111,7 @@ def assemble_denoiser(
         steps=size.steps,
         checkpointing=size.checkpoint_gradients,
         modulated=size.modulated and not original,
+        properties=expectation.properties if expectation else 0,
     )
     return Denoiser(
         condition,
@@ -112,7 +119,7 @@ def assemble_denoiser(
         NoiseSchedule(size.schedule, size.steps, "original" if original else "product"),
         size.prediction,
         alignment="original" if original else "aligned",
-        guide=guide,
+        expectation=expectation,
     )
 
 

@@ -90,11 +90,12 @@ class Perfect(nn.Module):
         self.clean, self.prediction, self.offset = clean, prediction, offset
         self.schedule, self.condition = NoiseSchedule(), self
         self.times, self.lows = [], []
+        self.expectation = None
 
     def tokens(self, features):
         return features
 
-    def forward(self, x_t, t, tokens, low=None, redshift=None):
+    def forward(self, x_t, t, tokens, low=None, expected=None):
         self.times.append(t)
         self.lows.append(low)
         signal, spread = self.schedule.scales(t)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.property_head import PropertyHead, fit_head
+from models.heads import PropertyHead, fit_head
 
 
 def gaussian_sample(count, seed):

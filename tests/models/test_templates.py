@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.guide import Guide, RedshiftGuide, fit_templates, rest_grid
+from models.templates import Templates, fit_templates, rest_grid
 
 WAVELENGTH = torch.linspace(4000.0, 8499.0, 4500, dtype=torch.float64)
 LOG_WAVELENGTH = WAVELENGTH.log10()
@@ -23,7 +23,7 @@ def make_guide(redshift, count=3):
     start, length = rest_grid(LOG_WAVELENGTH, redshift.min().item(), redshift.max().item())
     spectra = line_spectra(redshift)
     templates = fit_templates(spectra, redshift, LOG_WAVELENGTH, start, length, count)
-    return RedshiftGuide(LOG_WAVELENGTH[None], start, templates)
+    return Templates(LOG_WAVELENGTH[None], start, templates)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def guide():
 
 @pytest.mark.parametrize("redshift", [0.05, 0.087, 0.15])
 def test_the_mean_template_puts_the_line_at_its_redshift(guide, redshift):
-    mean = guide(torch.tensor([redshift]))[0, 0]
+    mean = guide(torch.tensor([redshift]))[0, 0, 0]
     assert WAVELENGTH[mean.argmax()].item() == pytest.approx(LINE * (1 + redshift), abs=1.0)
     expected = line_spectra(torch.tensor([redshift], dtype=torch.float64))[0]
     np.testing.assert_allclose(mean, expected, atol=0.02)
@@ -41,18 +41,17 @@ def test_the_mean_template_puts_the_line_at_its_redshift(guide, redshift):
 
 def test_an_unknown_redshift_gives_zeros(guide):
     guides = guide(torch.tensor([0.1, math.nan]))
-    assert guides.shape == (2, 3, 4500) and torch.isfinite(guides).all()
+    assert guides.shape == (2, 3, 1, 4500) and torch.isfinite(guides).all()
     assert (guides[1] == 0).all() and not (guides[0] == 0).all()
 
 
 def test_phases_of_a_guide_are_the_guide_at_their_wavelengths(guide):
     padded = torch.cat([LOG_WAVELENGTH, LOG_WAVELENGTH[-1:].expand(4)])
-    phases = RedshiftGuide(
+    phases = Templates(
         padded.reshape(-1, 8).T.contiguous(), guide.rest_start.item(), guide.templates
     )
-    assert phases.channels == 24
     redshift = torch.tensor([0.12])
-    whole, parts = guide(redshift)[0], phases(redshift)[0].reshape(3, 8, 563)
+    whole, parts = guide(redshift)[0, :, 0], phases(redshift)[0]
     torch.testing.assert_close(parts[:, 3], whole[:, 3::8][:, :563])
 
 
@@ -67,22 +66,3 @@ def test_components_span_what_makes_spectra_differ():
     peak = 10 ** (start + 1e-4 * templates[1].abs().argmax().item())
     assert peak == pytest.approx(5008.2, abs=1.0)
     assert templates[1].square().mean().sqrt().item() == pytest.approx(1.0, rel=0.01)
-
-
-@pytest.fixture(scope="module")
-def whole(guide):
-    return Guide(guide, snr=True)
-
-
-def test_the_noise_of_a_spectrum_is_a_channel_beside_the_templates(whole, guide):
-    known = torch.tensor([[0.1, 15.0], [0.1, 30.0], [0.1, math.inf], [0.1, math.nan]])
-    channels = whole(known, 4500)
-    assert channels.shape == (4, whole.channels, 4500) and whole.channels == 4
-    torch.testing.assert_close(channels[:, :3], guide(known[:, 0]))
-    assert channels[:, 3].unique(dim=1).flatten().tolist() == [1.0, 0.5, 0.0, -1.0]
-
-
-def test_what_a_network_does_not_take_is_no_channel(guide):
-    known = torch.tensor([[0.1, 15.0]])
-    assert Guide(guide, snr=False)(known, 4500).shape == (1, 3, 4500)
-    assert Guide(None, snr=True)(known, 563).shape == (1, 1, 563)

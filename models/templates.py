@@ -1,16 +1,12 @@
-r"""What is known of a galaxy besides its image, as input channels of the U-Net.
-
-A redshift becomes what the mean galaxy and the main ways to differ from it look like there,
+r"""What galaxies look like at a redshift: the mean, and the main ways to differ from it.
 
 .. math:: g_k(\lambda) = T_k\bigl(\log_{10}\lambda - \log_{10}(1 + z)\bigr), \qquad k = 0 … K - 1,
 
 with T_0 the mean and T_1 … the principal components of the training spectra in the rest frame, on a
-logarithmic grid: every line of a candidate can sit at one redshift. A signal-to-noise ratio becomes
-a constant channel, the noise of a spectrum in units of a typical one's: a spectrum without noise is
-the end of a range, not its infinity. What is unknown (NaN) is zeros for a redshift, -1 for a S/N.
+logarithmic grid.
 
-Shapes: B rows, K templates, C channels and L pixels of a spectrum, M rest-frame pixels, P pixels of
-the observed grid.
+Shapes: B rows, K templates, C channels and L pixels of a spectrum, M rest-frame pixels, N galaxies,
+P pixels of the observed grid.
 """
 
 import math
@@ -18,14 +14,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-REDSHIFT, SNR = KNOWN = ("redshift", "snr")  # columns of what is known, (B, 2)
-TEMPLATES = 4  # K
 REST_STEP_DEX = 1e-4  # that of SDSS's own pixels
 COMPONENT_GALAXIES = 2000  # more do not change the first components
-TYPICAL_SNR = 15.0  # per SDSS pixel, of a galaxy of the main sample
 
 
-class RedshiftGuide(nn.Module):
+class Templates(nn.Module):
     """Rest-frame templates, shifted to a redshift.
 
     Args:
@@ -33,63 +26,45 @@ class RedshiftGuide(nn.Module):
             sees them (C, L).
         rest_start: log10 of the first rest-frame wavelength.
         templates: (K, M) on the rest-frame grid, in steps of 1e-4 dex.
+        mixing: (C, C), what the channels of a spectrum are multiplied with, if they are.
     """
 
-    def __init__(self, log_wavelength: Tensor, rest_start: float, templates: Tensor):
+    def __init__(
+        self,
+        log_wavelength: Tensor,
+        rest_start: float,
+        templates: Tensor,
+        mixing: Tensor | None = None,
+    ):
         super().__init__()
+        channels = len(log_wavelength)
         self.register_buffer("log_wavelength", log_wavelength)
         self.register_buffer("rest_start", torch.tensor(rest_start, dtype=torch.float64))
         self.register_buffer("templates", templates)
+        self.register_buffer("mixing", torch.eye(channels) if mixing is None else mixing)
 
-    @property
-    def channels(self) -> int:
-        """K·C, what the network gets beside the noisy spectrum."""
-        return len(self.templates) * len(self.log_wavelength)
+    def __len__(self) -> int:
+        return len(self.templates)
+
+    def place(self, redshift: Tensor, log_wavelength: Tensor) -> Tensor:
+        """Rest-frame pixels (B, …), not whole, of observed log_wavelength (…) at redshifts (B,)."""
+        shift = torch.log10(1 + redshift.double()).reshape(-1, *[1] * log_wavelength.ndim)
+        position = (log_wavelength - shift - self.rest_start) / REST_STEP_DEX
+        return position.clamp(0, self.templates.shape[1] - 1.001)
 
     def forward(self, redshift: Tensor) -> Tensor:
-        """Guides (B, K·C, L) at redshifts (B,); zeros where the redshift is NaN."""
+        """Templates (B, K, C, L) at redshifts (B,); zeros where the redshift is NaN."""
         known = torch.isfinite(redshift)
-        shift = torch.log10(1 + redshift.double().nan_to_num(0.0))
-        rest = self.log_wavelength - shift[:, None, None]  # (B, C, L)
-        position = (rest - self.rest_start) / REST_STEP_DEX
-        position = position.clamp(0, self.templates.shape[1] - 1.001)
-        lower = position.long()
-        fraction = (position - lower).to(self.templates)
-        guides = self.templates[:, lower] * (1 - fraction) + self.templates[:, lower + 1] * fraction
-        guides = guides.transpose(0, 1).flatten(1, 2)  # (B, K·C, L)
-        return torch.where(known[:, None, None], guides, 0.0)
+        position = self.place(redshift.nan_to_num(0.0), self.log_wavelength)  # (B, C, L)
+        shifted = self.mixing @ interpolate(self.templates, position).transpose(0, 1)
+        return torch.where(known[:, None, None, None], shifted, 0.0)  # (B, K, C, L)
 
 
-class Guide(nn.Module):
-    """All that is known beside the image.
-
-    Args:
-        redshift: templates, for a network that takes a redshift.
-        snr: whether it takes a signal-to-noise ratio.
-    """
-
-    def __init__(self, redshift: RedshiftGuide | None, snr: bool):
-        super().__init__()
-        self.redshift, self.snr = redshift, snr
-
-    @property
-    def channels(self) -> int:
-        """What the network gets beside the noisy spectrum."""
-        return (self.redshift.channels if self.redshift else 0) + int(self.snr)
-
-    def forward(self, known: Tensor, length: int) -> Tensor:
-        """Channels (B, channels, L) of redshift and S/N (B, 2), NaN where unknown; L is `length`.
-
-        A S/N may be infinite.
-        """
-        redshift, snr = known.unbind(dim=1)
-        given = [known.new_zeros(len(known), 0, length)]
-        if self.redshift is not None:
-            given.append(self.redshift(redshift))  # (B, K·C, L)
-        if self.snr:
-            noise = (TYPICAL_SNR / snr).nan_to_num(nan=-1.0)
-            given.append(noise[:, None, None].expand(-1, 1, length))  # (B, 1, L)
-        return torch.cat(given, dim=1)
+def interpolate(rows: Tensor, position: Tensor) -> Tensor:
+    """Rows (K, M) at positions (…) from 0 to M - 1, linearly: (K, …)."""
+    lower = position.long()
+    fraction = (position - lower).to(rows)
+    return rows[:, lower] * (1 - fraction) + rows[:, lower + 1] * fraction
 
 
 def rest_grid(log_wavelength: Tensor, lowest: float, highest: float) -> tuple[float, int]:

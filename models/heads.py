@@ -1,9 +1,10 @@
-"""p(property | image) as a histogram, from the features of a frozen image tower.
+"""What the features of a frozen image tower say of a galaxy.
 
-`PropertyHead` serves what a generator takes beside an image: the redshift, the signal-to-noise
-ratio. A temperature, set on galaxies it was not trained on, calibrates it.
+`PropertyHead` gives p(property | image) as a histogram, for what a generator takes beside an image:
+the redshift, the signal-to-noise ratio. A temperature, set on galaxies it was not trained on,
+calibrates it. `CoefficientHead` gives the expected amplitudes of templates.
 
-Shapes: B rows, F features, N galaxies, P candidates.
+Shapes: B rows, F features, N galaxies, P candidates, E amplitudes.
 """
 
 import math
@@ -38,12 +39,7 @@ class PropertyHead(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("sigma", torch.ones(features))
         self.register_buffer("temperature", torch.ones(()))
-        self.network = nn.Sequential(
-            nn.Linear(features, WIDTH),
-            nn.SiLU(),
-            nn.Dropout(DROPOUT),
-            nn.Linear(WIDTH, bins),
-        )
+        self.network = _network(features, bins)
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> Self:
@@ -80,12 +76,55 @@ class PropertyHead(nn.Module):
         return -(target * self(features)).sum(dim=1).mean()
 
 
+class CoefficientHead(nn.Module):
+    """Expected amplitudes of templates.
+
+    Args:
+        features: number F of image features.
+        amplitudes: number E of amplitudes.
+    """
+
+    def __init__(self, features: int, amplitudes: int):
+        super().__init__()
+        for name, size in (("features", features), ("amplitudes", amplitudes)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_sigma", torch.ones(size))
+        self.network = _network(features, amplitudes)
+
+    def standardise(self, features: Tensor, amplitudes: Tensor) -> None:
+        """Take means and σ from features (N, F) and amplitudes (N, E)."""
+        for name, values in (("features", features), ("amplitudes", amplitudes)):
+            getattr(self, f"{name}_mean").copy_(values.mean(dim=0))
+            getattr(self, f"{name}_sigma").copy_(values.std(dim=0).clamp(min=1e-6))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Amplitudes (B, E) for features (B, F)."""
+        x = self.network((features - self.features_mean) / self.features_sigma)
+        return x * self.amplitudes_sigma + self.amplitudes_mean
+
+    def loss(self, features: Tensor, amplitudes: Tensor) -> Tensor:
+        """Mean squared error in units of σ_k, weighted with it: large amplitudes count more."""
+        error = (self(features) - amplitudes) / self.amplitudes_sigma
+        return (self.amplitudes_sigma / self.amplitudes_sigma.mean() * error**2).mean()
+
+
+def _network(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inputs, WIDTH), nn.SiLU(), nn.Dropout(DROPOUT), nn.Linear(WIDTH, outputs)
+    )
+
+
 @torch.no_grad()
 def image_features(encoder: ImageEncoder, images: Tensor) -> Tensor:
     """What the head sees of images (B, bands, H, W): mean map and unit vector, (B, F)."""
     feature_map = encoder.feature_map(images)
     embedding = F.normalize(encoder.embed(feature_map), dim=-1)
     return torch.cat([feature_map.mean(dim=(2, 3)), embedding], dim=1).float()
+
+
+def feature_count(encoder: ImageEncoder) -> int:
+    """F, of `image_features`."""
+    return encoder.features + encoder.dimensions
 
 
 def fit_head(
@@ -109,9 +148,7 @@ def fit_head(
         ).to(features.device)
         head.mean.copy_(features.mean(dim=0))
         head.sigma.copy_(features.std(dim=0).clamp(min=1e-6))
-        best = _train_head(head, training, validation)
-    head.load_state_dict(best)
-    head.requires_grad_(False).eval()
+        train_head(head, training, validation)
     losses = []
     for temperature in TEMPERATURES:
         head.temperature.fill_(temperature)
@@ -120,10 +157,43 @@ def fit_head(
     return head
 
 
-def _train_head(
-    head: PropertyHead, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]
-) -> dict[str, Tensor]:
-    """The state of the head at its smallest validation loss."""
+def fit_coefficients(
+    features: Tensor, amplitudes: Tensor, validation: tuple[Tensor, Tensor], folds: int, seed: int
+) -> tuple[nn.ModuleList, Tensor]:
+    """Heads, each trained without one part of the galaxies, and what they say of that part.
+
+    A network that is trained on expectations has to see them as wrong as they are for new galaxies.
+
+    Args:
+        features: (V, N, F) of V views of each image; the first is the central one.
+        amplitudes: (N, E).
+        validation: features and amplitudes of galaxies that none is trained on.
+        folds: number of parts.
+        seed: seed of the initial weights and of the order.
+
+    Returns:
+        The heads in evaluation mode, without gradient; predictions (N, E) for the central views.
+    """
+    views, galaxies, count = features.shape
+    fold = torch.arange(galaxies, device=features.device) % folds
+    heads, predicted = nn.ModuleList(), torch.empty_like(amplitudes)
+    with torch.random.fork_rng(devices=[features.device] if features.is_cuda else []):
+        torch.manual_seed(seed)
+        for number in range(folds):
+            own = fold == number
+            head = CoefficientHead(count, amplitudes.shape[1]).to(features.device)
+            seen = features[:, ~own].flatten(0, 1), amplitudes[~own].repeat(views, 1)
+            head.standardise(*seen)
+            train_head(head, seen, validation)
+            predicted[own] = head(features[0, own])
+            heads.append(head)
+    return heads, predicted
+
+
+def train_head(
+    head: nn.Module, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]
+) -> None:
+    """Train a head by its `loss`; its state is then that of the smallest validation loss."""
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
     features, value = training
     smallest, best = math.inf, head.state_dict()
@@ -140,4 +210,5 @@ def _train_head(
             if loss < smallest:
                 smallest = loss
                 best = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-    return best
+    head.load_state_dict(best)
+    head.requires_grad_(False).eval()
