@@ -95,17 +95,20 @@ class Expectation(nn.Module):
         return torch.stack([head(features) for head in self.heads]).mean(dim=0)
 
     def forward(self, known: Tensor) -> Expected:
-        """What is expected of rows of which `known` (B, 2 + E) is known."""
+        """What is expected of rows of which `known` (B, 2 + E) is known; in full precision."""
+        with torch.autocast(known.device.type, enabled=False):
+            return self._expect(known.float())
+
+    def _expect(self, known: Tensor) -> Expected:
         redshift, snr = known[:, 0], known[:, 1]
         placed, noisy = torch.isfinite(redshift), ~torch.isnan(snr)
         q = torch.where(noisy, (TYPICAL_SNR / snr) ** 2, self.usual)[:, None, None]
         mean, variance, seen = self.mean.expand(len(known), -1, -1), self.variance, []
         if self.templates is not None:
-            templates = self.templates(redshift)  # (B, K, C, L)
             here = placed[:, None, None]
-            mean = torch.where(here, _combine(templates, known[:, 2:]), self.mean)
+            mean = torch.where(here, self.templates.combine(redshift, known[:, 2:]), self.mean)
             variance = torch.where(here, self._rest_variance(redshift), self.variance)
-            seen = [mean, templates[:, :SHOWN].flatten(1, 2)]
+            seen = [mean, self.templates(redshift, SHOWN).flatten(1, 2)]
         sigma = (variance + self.noise * q).sqrt()  # (B, C, L)
         noise = torch.where(noisy, TYPICAL_SNR / snr, -1.0)
         properties = torch.stack([noise, placed.to(noise), noisy.to(noise)], dim=1)
@@ -163,7 +166,7 @@ class Expectation(nn.Module):
     def _mean_of(self, known: Tensor) -> Tensor:
         if self.templates is None:
             return self.mean
-        return _combine(self.templates(known[:, 0]), known[:, 2:])
+        return self.templates.combine(known[:, 0], known[:, 2:])
 
     def _fit_rest(self, variance: Tensor, redshift: Tensor, least: Tensor) -> None:
         """A >= `least` (C, 1) from the variance (N, C, L) of each spectrum, shared out over
@@ -181,11 +184,6 @@ class Expectation(nn.Module):
         everywhere = variance.mean(dim=(0, 2), keepdim=True)[0]  # (C, 1)
         mean = (total + PRIOR_SPECTRA * everywhere) / (weight + PRIOR_SPECTRA)
         self.rest_variance.copy_(mean.maximum(least))
-
-
-def _combine(templates: Tensor, amplitudes: Tensor) -> Tensor:
-    """g_0 + Σ a_k g_k (B, C, L) of templates (B, K, C, L) and amplitudes (B, E)."""
-    return templates[:, 0] + torch.einsum("bk,bkcl->bcl", amplitudes, templates[:, 1:])
 
 
 def _noise(squared: Tensor, q: Tensor) -> Tensor:

@@ -52,19 +52,35 @@ class Templates(nn.Module):
         position = (log_wavelength - shift - self.rest_start) / REST_STEP_DEX
         return position.clamp(0, self.templates.shape[1] - 1.001)
 
-    def forward(self, redshift: Tensor) -> Tensor:
-        """Templates (B, K, C, L) at redshifts (B,); zeros where the redshift is NaN."""
-        known = torch.isfinite(redshift)
+    def forward(self, redshift: Tensor, count: int | None = None) -> Tensor:
+        """The first `count` templates, or all, (B, K, C, L) at redshifts (B,); zeros at NaN."""
         position = self.place(redshift.nan_to_num(0.0), self.log_wavelength)  # (B, C, L)
-        shifted = self.mixing @ interpolate(self.templates, position).transpose(0, 1)
-        return torch.where(known[:, None, None, None], shifted, 0.0)  # (B, K, C, L)
+        shifted = self.mixing @ interpolate(self.templates[:count], position).transpose(0, 1)
+        return _where_known(redshift, shifted)
+
+    def combine(self, redshift: Tensor, amplitudes: Tensor) -> Tensor:
+        """T_0 + Σ a_k T_k, amplitudes (B, K - 1), at redshifts (B,): (B, C, L); zeros at NaN.
+
+        Combined in the rest frame: one spectrum to shift instead of K.
+        """
+        rest = self.templates[0] + amplitudes @ self.templates[1:]  # (B, M)
+        position = self.place(redshift.nan_to_num(0.0), self.log_wavelength)
+        lower = position.long().flatten(1)
+        fraction = (position.flatten(1) - lower).to(rest)
+        values = torch.lerp(rest.gather(1, lower), rest.gather(1, lower + 1), fraction)
+        return _where_known(redshift, self.mixing @ values.unflatten(1, position.shape[1:]))
+
+
+def _where_known(redshift: Tensor, values: Tensor) -> Tensor:
+    """`values` (B, …), zero where the redshift is NaN."""
+    return torch.where(torch.isfinite(redshift).reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
 
 
 def interpolate(rows: Tensor, position: Tensor) -> Tensor:
     """Rows (K, M) at positions (…) from 0 to M - 1, linearly: (K, …)."""
     lower = position.long()
     fraction = (position - lower).to(rows)
-    return rows[:, lower] * (1 - fraction) + rows[:, lower + 1] * fraction
+    return torch.lerp(rows[:, lower], rows[:, lower + 1], fraction)
 
 
 def rest_grid(log_wavelength: Tensor, lowest: float, highest: float) -> tuple[float, int]:

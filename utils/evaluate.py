@@ -82,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         "colours, or both (%(default)s)",
     )  # fmt: skip
     judging.add_argument(
+        "--against", default="observed", choices=["observed", "noiseless"],
+        help="the truth, for candidates and baselines alike: the survey's spectra, or those of a "
+        "mock survey without noise (%(default)s)",
+    )  # fmt: skip
+    judging.add_argument(
         "--regression", help="checkpoint of `python -m utils.regression`, judged as a baseline"
     )
     judging.add_argument(

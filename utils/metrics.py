@@ -8,6 +8,9 @@ the normalisation, on the same n pixels. Everything here is a mean over pixels, 
   distance to the others), and the oracle, the candidate nearest to the truth: a bound, no method.
 * CRPS of the candidates as an empirical distribution (Gneiting & Raftery 2007, eq. 21, in the fair
   form of Ferro 2014): :math:`\frac1P\sum|x_p-y| - \frac1{2P(P-1)}\sum_{p,q}|x_p-x_q|`.
+* Noise of a spectrum: 1.4826 times the median of |x_i - (x_{i-l} + x_{i+l})/2|, over
+  :math:`\sqrt{3/2}` (after DER_SNR, Stoehr et al. 2008), with a lag l beyond which the noise of
+  neighbouring pixels is independent.
 """
 
 from __future__ import annotations
@@ -49,6 +52,17 @@ def _crps_of_sorted(ordered: np.ndarray, truth: np.ndarray) -> np.ndarray:
     weights = (2 * np.arange(1, count + 1) - count - 1) / (count * max(count - 1, 1))
     spread = np.einsum("p,gpn->gn", weights.astype(ordered.dtype), ordered)
     return np.mean((skill - spread).astype(np.float64), axis=-1)
+
+
+def pixel_noise(flux: np.ndarray, lag: int) -> np.ndarray:
+    """Noise per pixel (...) of spectra (..., n), in their unit.
+
+    Args:
+        flux: (..., n).
+        lag: pixels, >= 1, at which the noise is independent.
+    """
+    difference = flux[..., lag:-lag] - 0.5 * (flux[..., : -2 * lag] + flux[..., 2 * lag :])
+    return 1.4826 * np.median(np.abs(difference), axis=-1) / np.sqrt(1.5)
 
 
 def medoid(candidates: np.ndarray) -> np.ndarray:

@@ -104,6 +104,13 @@ def test_channels_and_properties_have_the_sizes_they_announce(expectation, templ
     assert free.amplitudes(torch.ones(2, 3)).shape == (2, 0)
 
 
+def test_mixed_precision_does_not_round_what_is_expected(expectation, galaxies):
+    known = galaxies[1][:4]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = expectation(known)
+    torch.testing.assert_close(rounded.mean, expectation(known).mean, rtol=0, atol=0)
+
+
 def test_heads_do_not_know_the_galaxies_they_speak_of():
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(1, 300, 40, generator=generator)

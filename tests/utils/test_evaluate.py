@@ -56,11 +56,13 @@ def test_every_method_has_every_figure(found):
     for name, values in methods.items():
         assert values["mse_oracle"] <= values["mse_medoid"]
         assert ("coverage_68" in values) == (name != CONSTANT)
+        assert ("noise_ratio" in values) == (name != CONSTANT)
         assert found["differences"].keys() == methods.keys() - {GENERATED}
         assert name in found["quantities"]["Dn4000"]
         assert (name in found["coherence"]) == (name != CONSTANT)
     assert methods[CONSTANT]["mse_mean_ratio"] == pytest.approx(1)
     assert methods["climatology"]["crps_ratio"] == pytest.approx(1)
+    assert methods["climatology"]["noise_ratio"] == pytest.approx(1, abs=0.1)
     assert {"recall_10", "recall_10_swapped", "median_rank"} <= found["retrieval"].keys()
 
 
@@ -147,6 +149,23 @@ def test_an_interrupted_drawing_goes_on(
     ):
         np.testing.assert_allclose(ours["flux"][:], whole["flux"][:], rtol=1e-4, atol=1e-5)
     assert "quantities" not in json.loads((tmp_path / "evaluation.json").read_text())
+
+
+def test_spectra_of_the_wanted_redshift_and_noise_against_the_noiseless_truth(
+    tiny_generator, tiny_survey, tmp_path
+):
+    wanted = ["--redshift", "given", "--snr", "inf", "--against", "noiseless", "--no-measure"]
+    assert run(tiny_generator, tiny_survey, tmp_path, *wanted) == 0
+    survey = Survey(tiny_survey)
+    rows = survey.indices("test")[:GALAXIES]
+    with h5py.File(tmp_path / "candidates.h5") as file:
+        z = survey.catalogue["z"][rows].astype("f4")
+        assert np.array_equal(file["redshift"][:], np.repeat(z[:, None], 3, axis=1))
+        assert np.isinf(file["snr"][:]).all()
+    constant = json.loads((tmp_path / "evaluation.json").read_text())["methods"][CONSTANT]
+    mean = survey.truth("noiseless", survey.indices("train")).mean(axis=0, dtype=float)
+    error = ((survey.truth("noiseless", rows) - mean) ** 2).mean()
+    assert constant["mse_mean"] == pytest.approx(error, rel=1e-3)
 
 
 def test_a_folder_keeps_to_one_evaluation(evaluated, tiny_generator, tiny_survey, capsys):

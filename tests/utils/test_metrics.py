@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.metrics import crps, judge, mean_squared_error, medoid
+from utils.metrics import crps, judge, mean_squared_error, medoid, pixel_noise
 
 GENERATOR = np.random.default_rng(0)
 
@@ -64,3 +64,14 @@ def test_candidates_without_order_have_no_best():
     candidates = GENERATOR.normal(size=(2, 6, 3))
     judged = judge(candidates, np.zeros((2, 3)), ranked=False)
     assert not {"mse_best", "mse_best_five"} & judged.keys()
+
+
+@pytest.mark.parametrize("lag", [1, 4])
+def test_noise_is_told_from_what_is_smooth(lag):
+    noise = GENERATOR.normal(0, 0.3, (20, 4500))
+    smooth = 5 * np.sin(np.arange(4500) / 300)
+    np.testing.assert_allclose(pixel_noise(noise + smooth, lag), 0.3, rtol=0.1)
+    lines = np.zeros(4500)
+    lines[::300] = 100.0  # a few lines do not count
+    np.testing.assert_allclose(pixel_noise(noise + lines, lag), 0.3, rtol=0.1)
+    assert pixel_noise(smooth, lag) < 0.001

@@ -68,6 +68,8 @@ class Evaluation:
             options.precision,
             guidance=self.sampling.guidance,
         )
+        if options.against == "noiseless" and "noiseless" not in self.survey.truth_names:
+            raise RunError(f"{options.survey}: no noiseless spectra, which only a mock survey has")
         self.wishes = {name: getattr(options, name) for name in KNOWN}
         check_wishes(stages[0], self.wishes)
         self.towers = self.pipeline.last.contrastive
@@ -95,6 +97,7 @@ class Evaluation:
                 name: sampling[name] for name in ("sampler", "steps", "candidates", "guidance")
             },
             "given": self.wishes,
+            "against": self.options.against,
             "seed": self.options.seed,
             "precision": "bfloat16" if self.pipeline.bfloat16 else "float32",
         }
@@ -102,6 +105,8 @@ class Evaluation:
     def spectra(self, rows: np.ndarray) -> np.ndarray:
         """Spectra (b, n) of rows of the survey, on the generator's pixels."""
         step = PHASES if self.pipeline.last.spectra.resolution == "low" else 1
+        if self.options.against == "noiseless":
+            return self.survey.truth("noiseless", rows)[:, ::step]
         return self.survey.read("spectra", rows)[:, ::step]
 
     def run(self) -> dict:

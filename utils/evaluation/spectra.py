@@ -17,11 +17,12 @@ from utils.evaluation.calibration import (
     tarp_intervals,
 )
 from utils.evaluation.methods import Method, Spectra
-from utils.metrics import judge
+from utils.metrics import judge, pixel_noise
 
 BLOCK = 32  # galaxies
 COARSE_ANGSTROM = 100.0  # pixels of TARP's spectra: noise alone would fill 4500 dimensions
 REFERENCES = 8
+NOISE_LAG_ANGSTROM = 4.0
 WINDOWS_ANGSTROM = {
     "4000–5000 Å": (4000.0, 5000.0),
     "5000–6000 Å": (5000.0, 6000.0),
@@ -36,7 +37,8 @@ class Judged:
 
     Args:
         errors: (N,) each, as `metrics.judge` names them, and `coverage_50`, … of the
-            pixels, where candidates differ.
+            pixels and `noise_ratio`, the noise of the candidates over that of the truth, where
+            candidates differ.
         ranks: (N, windows, P + 1) PIT histograms of each galaxy's pixels.
         tarp: (N, R, 2) PIT intervals.
         spread: spread–error relation.
@@ -80,6 +82,8 @@ def judge_method(
         (wavelength_angstrom >= low) & (wavelength_angstrom < high)
         for low, high in WINDOWS_ANGSTROM.values()
     ]
+    step = float(np.median(np.diff(wavelength_angstrom)))
+    lag = max(1, round(NOISE_LAG_ANGSTROM / step))
     generator = np.random.default_rng(seed)
     spread, blocks = SpreadError(), []
     starts = range(0, len(rows), BLOCK)
@@ -94,6 +98,9 @@ def judge_method(
             *(coarse(wavelength_angstrom, x) for x in (candidates, truth, points))
         )
         errors = judge(candidates, truth, method.ranked)
+        if method.spread:
+            noise = np.median(pixel_noise(candidates, lag), axis=1)
+            errors["noise_ratio"] = noise / pixel_noise(truth, lag)
         blocks.append((errors, np.stack(ranks, axis=1), tarp))
     errors = {name: np.concatenate([block[0][name] for block in blocks]) for name in blocks[0][0]}
     ranks, tarp = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))

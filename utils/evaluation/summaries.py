@@ -36,6 +36,8 @@ def flux_figures(errors: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str
             values[f"{name}_ratio"] = values[name] / constant
         values["crps_ratio"] = values["crps"] / climatology
         values["mse_mean_galaxy_median"] = float(np.median(errors[method]["mse_mean"]))
+        if "noise_ratio" in values:  # a mean would be that of the cleanest spectra
+            values["noise_ratio"] = float(np.median(errors[method]["noise_ratio"]))
     return figures
 
 

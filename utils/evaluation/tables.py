@@ -139,13 +139,14 @@ def _differences(figures: dict) -> list[str]:
 
 def _calibration(figures: dict) -> list[str]:
     found = figures["calibration"]
-    header = ["candidates", "coverage 50 %", "68 %", "95 %", "spread / error"]
+    header = ["candidates", "coverage 50 %", "68 %", "95 %", "noise / true", "spread / error"]
     table = rows_of(
         [*header, "TARP, spectrum", "TARP, measured"],
         (
             [
                 name,
                 *(number(v.get(f"coverage_{level}")) for level in (50, 68, 95)),
+                number(v.get("noise_ratio")),
                 number(found[name]["spread_error"]["ratio"]),
                 number(found[name]["tarp_distance"]),
                 number(found[name].get("tarp_measured_distance")),
