@@ -6,6 +6,10 @@ RUN := $(BIN)/python
 
 DEMO := demo
 REAL := real
+# galaxies of the demo's mock survey, and further options of the two training scripts
+COUNT := 6000
+TOWERS :=
+GENERATOR :=
 export OMP_WAIT_POLICY ?= passive
 export MPLBACKEND ?= Agg
 
@@ -41,17 +45,17 @@ demo: $(DEMO)/generated.png $(DEMO)/evaluation/table.md
 
 $(DEMO)/survey.h5: $(VENV)/runtime
 	@mkdir -p $(DEMO)
-	$(RUN) -m datasets.mock $@ --count 6000 --seed 1
+	$(RUN) -m datasets.mock $@ --count $(COUNT) --seed 1
 
 $(DEMO)/contrastive.done: $(DEMO)/survey.h5
 	$(RUN) train_contrastive.py --config params/demo_contrastive.yml --data.survey $(DEMO)/survey.h5 \
-	    --run.output $(DEMO)/contrastive $(call resume,$(DEMO)/contrastive/last.pt)
+	    --run.output $(DEMO)/contrastive $(call resume,$(DEMO)/contrastive/last.pt) $(TOWERS)
 	@touch $@
 
 $(DEMO)/generative.done: $(DEMO)/contrastive.done
 	$(RUN) train_generative.py --config params/demo_generative.yml --data.survey $(DEMO)/survey.h5 \
 	    --diffusion.contrastive $(DEMO)/contrastive/best.pt \
-	    --run.output $(DEMO)/generative $(call resume,$(DEMO)/generative/last.pt)
+	    --run.output $(DEMO)/generative $(call resume,$(DEMO)/generative/last.pt) $(GENERATOR)
 	@touch $@
 
 $(DEMO)/cutouts.done: $(DEMO)/survey.h5

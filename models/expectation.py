@@ -3,15 +3,19 @@ r"""What a spectrum is expected to be, before any diffusion: mean m and spread s
 The network diffuses the residual y = (x - m)/s, which is close to N(0, 1) from the start, instead
 of the spectrum x itself (adaptive prior: Lee et al. 2022, arXiv 2106.06406; diffusion about a
 conditional mean: Han et al. 2022, arXiv 2206.07275). With templates g_k at a redshift z
-(`models.templates`) and amplitudes a_k that the image leads to expect (`models.heads`),
+(`models.templates`) and their amplitudes a_k,
 
 .. math::
     m = g_0 + \sum_{k \geq 1} a_k\, g_k, \qquad
     s^2 = A(\lambda / (1 + z)) + B(\lambda)\, q, \qquad q = (15 / \mathrm{S/N})^2 .
 
-A is how much galaxies of one image differ, in the rest frame, where lines stay in place; B the
-noise of the spectrograph. Both are fitted to the training spectra, as the mean and the spread of
-all of them that serve where the redshift is not known. An infinite S/N leaves A alone.
+A is what the templates leave, in the rest frame, where lines stay in place; B the noise of the
+spectrograph. Both are fitted to the training spectra, as the mean and the spread of all of them
+that serve where the redshift is not known. An infinite S/N leaves A alone.
+
+In training the amplitudes are those of the spectrum. For an image they are drawn, as its redshift
+is: what the image and the redshift lead to expect (`models.heads`), and how far one of the training
+galaxies of the most similar expectations turned out to be from it.
 
 What is known of a row is (B, 2 + E): redshift, S/N (NaN where unknown), amplitudes.
 
@@ -25,13 +29,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.heads import CoefficientHead
+from models.heads import CoefficientHead, fit_coefficients
 from models.templates import Templates, interpolate
 
 REDSHIFT, SNR = KNOWN = ("redshift", "snr")
 TYPICAL_SNR = 15.0  # per SDSS pixel, of a galaxy of the main sample
 FOLDS = 5  # heads of the amplitudes, see `models.heads.fit_coefficients`
 SHOWN = 4  # templates that the network sees as they are: the mean and three components
+LIBRARY = 5000  # training galaxies whose amplitudes are remembered
+NEIGHBOURS = 50  # of them, from which one is drawn
 COARSE = 4  # rest-frame pixels of the templates in one of A
 CHI2_MEDIAN = 0.4549  # of one degree of freedom
 SMOOTHING = 21  # pixels of the running median of B
@@ -66,10 +72,10 @@ class Expectation(nn.Module):
 
     def __init__(self, shape: tuple[int, int], templates: Templates | None, features: int):
         super().__init__()
-        self.templates, self.heads, coarse = templates, None, 0
+        self.templates, self.heads, coarse, amplitudes = templates, None, 0, 0
         if templates is not None:
             amplitudes = len(templates) - 1
-            heads = (CoefficientHead(features, amplitudes) for _ in range(FOLDS))
+            heads = (CoefficientHead(features + 1, amplitudes) for _ in range(FOLDS))
             self.heads = nn.ModuleList(heads).requires_grad_(False).eval()
             coarse = templates.templates.shape[1] // COARSE + 2
         self.register_buffer("mean", torch.zeros(shape))
@@ -77,6 +83,8 @@ class Expectation(nn.Module):
         self.register_buffer("rest_variance", torch.ones(shape[0], coarse))  # A
         self.register_buffer("noise", torch.zeros(shape))  # B
         self.register_buffer("usual", torch.ones(()))  # mean q
+        self.register_buffer("foreseen", torch.zeros(1, amplitudes))  # of the library
+        self.register_buffer("surprise", torch.zeros(1, amplitudes))
 
     @property
     def channels(self) -> int:
@@ -88,11 +96,50 @@ class Expectation(nn.Module):
         """Nothing here is trained with the network: the heads stay in evaluation mode."""
         return super().train(False)
 
-    def amplitudes(self, features: Tensor) -> Tensor:
-        """Expected amplitudes (B, E) for image features (B, F): the mean of the heads'."""
+    def _load_from_state_dict(self, state: dict, prefix: str, *others) -> None:
+        for name in ("foreseen", "surprise"):  # as long as the library is
+            if prefix + name in state:
+                setattr(self, name, torch.empty_like(state[prefix + name]))
+        super()._load_from_state_dict(state, prefix, *others)
+
+    @torch.no_grad()
+    def remember(
+        self, features: Tensor, amplitudes: Tensor, validation: tuple[Tensor, Tensor], seed: int
+    ) -> None:
+        """Learn to foresee amplitudes, and how far off that is.
+
+        Args:
+            features: image features and redshift (V, N, F + 1) of V views, the central one first.
+            amplitudes: (N, E) of the spectra.
+            validation: both, (n, F + 1) and (n, E), of galaxies that are not learnt.
+            seed: of the heads.
+        """
+        with torch.enable_grad():
+            heads, foreseen = fit_coefficients(features, amplitudes, validation, FOLDS, seed)
+        self.heads.load_state_dict(heads.state_dict())
+        self.foreseen = foreseen[:LIBRARY].clone()
+        self.surprise = (amplitudes - foreseen)[:LIBRARY]
+
+    @torch.no_grad()
+    def draw(self, features: Tensor, redshift: Tensor, shares: Tensor) -> Tensor:
+        """Amplitudes (B, P, E) of P candidates.
+
+        Args:
+            features: (B, F) of the images.
+            redshift: (B, P), NaN where unknown; its amplitudes are of no use, and zero.
+            shares: (B, P) in [0, 1), which neighbour to take.
+        """
         if self.heads is None:
-            return features.new_zeros(len(features), 0)
-        return torch.stack([head(features) for head in self.heads]).mean(dim=0)
+            return features.new_zeros(*redshift.shape, 0)
+        spread = features[:, None].expand(-1, redshift.shape[1], -1)
+        told = torch.cat([spread, redshift.nan_to_num(0.0)[..., None]], dim=2)  # (B, P, F + 1)
+        expected = torch.stack([head(told) for head in self.heads]).mean(dim=0)  # (B, P, E)
+        scale = self.foreseen.std(dim=0).clamp(min=1e-6)
+        distance = torch.cdist(expected / scale, self.foreseen / scale)  # (B, P, library)
+        nearest = distance.topk(min(NEIGHBOURS, len(self.foreseen)), largest=False).indices
+        chosen = (shares * nearest.shape[-1]).long()[..., None]
+        amplitudes = expected + self.surprise[nearest.gather(-1, chosen)[..., 0]]
+        return torch.where(redshift.isnan()[..., None], 0.0, amplitudes)
 
     def forward(self, known: Tensor) -> Expected:
         """What is expected of rows of which `known` (B, 2 + E) is known; in full precision."""
@@ -142,8 +189,7 @@ class Expectation(nn.Module):
     def fit(self, spectra: Tensor, known: Tensor) -> None:
         """Take mean, A and B from training spectra (N, C, L) of which `known` (N, 2 + E) is known.
 
-        The amplitudes have to come from heads that did not see the spectrum. B is the median rise
-        of the squared residual with q, which lines do not move.
+        B is the median rise of the squared residual with q, which lines do not move.
         """
         q = (TYPICAL_SNR / known[:, 1]) ** 2
         self.mean.copy_(spectra.mean(dim=0))

@@ -160,9 +160,8 @@ def fit_head(
 def fit_coefficients(
     features: Tensor, amplitudes: Tensor, validation: tuple[Tensor, Tensor], folds: int, seed: int
 ) -> tuple[nn.ModuleList, Tensor]:
-    """Heads, each trained without one part of the galaxies, and what they say of that part.
-
-    A network that is trained on expectations has to see them as wrong as they are for new galaxies.
+    """Heads, each trained without one part of the galaxies, and what they say of that part:
+    as wrong as they are for new galaxies.
 
     Args:
         features: (V, N, F) of V views of each image; the first is the central one.

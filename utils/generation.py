@@ -253,7 +253,7 @@ def sample_stage(
         count=count,
         seed=seed,
         low=None if low is None else stage.spectra.encode_low(low),
-        known=known.complete(stage, images, told),
+        known=known.complete(stage, images, keys, told, seed),
         guidance=guidance,
         rows_at_once=rows_at_once,
         bfloat16=bfloat16,

@@ -18,6 +18,7 @@ from models.diffusion import Denoiser, DenoisingLoss
 from utils import known
 from utils.checkpoints import TrainedContrastive, TrainedGenerator
 from utils.config import GenerativeConfig
+from utils.expectations import fill_expectation, fit_heads
 from utils.generation import make_sampler, sample_stage
 from utils.launch import split_rows
 from utils.plotting import plot_preview, save_figure
@@ -128,8 +129,8 @@ class GenerativeTask:
         self.known = None
         about = contrastive, survey, training.rows, rows, config.run.seed, device
         if network.expectation is not None:
-            self.known = known.fill_expectation(network.expectation, spectra, *about)
-        self.heads = known.fit_heads(description["known"], *about)
+            self.known = fill_expectation(network.expectation, spectra, *about)
+        self.heads = fit_heads(description["known"], *about)
 
     def constants(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint holds besides weights and states: its description, and the towers."""

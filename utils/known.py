@@ -3,8 +3,8 @@
 In training both come from the catalogue, and each is hidden now and then, so that one network also
 does without. For an image they are *drawn* from p(property | image), one value per candidate;
 *given* where they are known; or left *free*. Tensors of both are (..., 2), in the order of
-`models.expectation.KNOWN`; what is not known is NaN. With the amplitudes of the templates that the
-image leads to expect they are all that is known, (..., 2 + E).
+`models.expectation.KNOWN`; what is not known is NaN. With the amplitudes of the templates, of the
+spectrum in training, drawn for an image, they are all that is known, (..., 2 + E).
 """
 
 from __future__ import annotations
@@ -16,21 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.survey import Survey
 from datasets.survey_dataset import SurveyDataset
-from datasets.transforms import SpectrumTransform
-from models.expectation import FOLDS, KNOWN, REDSHIFT, SNR, Expectation
+from models.expectation import KNOWN, REDSHIFT, SNR
 from models.generator import uniform_shares
-from models.heads import (
-    PropertyHead,
-    feature_count,
-    fit_coefficients,
-    fit_head,
-    image_features,
-)
-from models.templates import COMPONENT_GALAXIES, Templates, fit_templates, rest_grid
+from models.heads import image_features
 from utils.config import GenerativeConfig
 from utils.runs import RunError
 
@@ -42,9 +33,6 @@ Ranges = dict[str, tuple[float, float]]  # lowest and highest of the training ga
 COLUMNS = {REDSHIFT: "z", SNR: "sn"}  # of a survey's catalogue
 FREE = -1.0  # neither a redshift nor a S/N: the property is to be left free
 HIDDEN = 0.1  # share of the training galaxies whose property is hidden
-TEMPLATES = 13  # the mean and E = 12 principal components
-FITTED_GALAXIES = 20_000  # that the expectation and the heads are fitted to
-BATCH = 256  # images at once
 
 
 def training_ranges(survey: Survey, training: SurveyDataset, config: GenerativeConfig) -> Ranges:
@@ -57,7 +45,7 @@ def training_ranges(survey: Survey, training: SurveyDataset, config: GenerativeC
     for name in KNOWN:
         if config.compatibility == "original" or getattr(config.diffusion, name) == "free":
             continue
-        values = _column(survey, name)[training.rows]
+        values = column(survey, name)[training.rows]
         if not np.isfinite(values).all():
             raise RunError(
                 f"{survey.path}: no {name} ({COLUMNS[name]}) for every training galaxy; train with "
@@ -69,11 +57,12 @@ def training_ranges(survey: Survey, training: SurveyDataset, config: GenerativeC
 
 def of_catalogue(survey: Survey) -> Tensor:
     """What the catalogue knows of every galaxy (N, 2)."""
-    columns = np.stack([_column(survey, name) for name in KNOWN], axis=1)
+    columns = np.stack([column(survey, name) for name in KNOWN], axis=1)
     return torch.from_numpy(columns).float()
 
 
-def _column(survey: Survey, name: str) -> np.ndarray:
+def column(survey: Survey, name: str) -> np.ndarray:
+    """A property (N,) of all galaxies, NaN where the catalogue does not have it."""
     return survey.catalogue.get(COLUMNS[name], np.full(len(survey), np.nan))
 
 
@@ -85,152 +74,8 @@ def hide(known: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat([both, known[:, len(KNOWN) :]], dim=1)
 
 
-def empty_expectation(transform: SpectrumTransform, known: Ranges, features: int) -> Expectation:
-    """An expectation for what `known` names, to be filled by `fill_expectation` or a checkpoint."""
-    templates = None
-    if REDSHIFT in known:
-        log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
-        start, length = rest_grid(log_wavelength, *known[REDSHIFT])
-        arranged = transform.arrange(log_wavelength)
-        empty = torch.zeros(TEMPLATES, length)
-        templates = Templates(arranged, start, empty, transform.mixing.cpu())
-    return Expectation((transform.channels, transform.length), templates, features)
-
-
-def fill_expectation(
-    expectation: Expectation,
-    spectra: SpectrumTransform,
-    towers: TrainedContrastive,
-    survey: Survey,
-    training: np.ndarray,
-    validation: np.ndarray,
-    seed: int,
-    device: torch.device,
-) -> Tensor:
-    """Fit an expectation to the training galaxies.
-
-    Args:
-        expectation: From `empty_expectation`, on `device`.
-        spectra: Transform of the spectra, on `device`.
-        towers: Their image tower gives the features.
-        survey: The survey.
-        training, validation: Rows of the survey.
-        seed: Seed of the augmentation and of the heads.
-        device: Where to compute.
-
-    Returns:
-        What is known of all galaxies of the survey (N, 2 + E); amplitudes of those that are in
-        neither split are NaN.
-    """
-    both = of_catalogue(survey)
-    fitted = np.sort(training)[:FITTED_GALAXIES]
-    encoded = _encoded(spectra, survey, fitted)
-    if expectation.templates is None:
-        expectation.fit(encoded, both[fitted].to(device))
-        return both
-    _fill_templates(expectation.templates, spectra, survey, fitted[:COMPONENT_GALAXIES])
-    generator = torch.Generator(device).manual_seed(seed)
-    central, views = _seen(towers, survey, fitted, device), []
-    for start in range(0, len(fitted), BATCH):
-        images = _images(survey, fitted[start : start + BATCH], device)
-        views.append(_features(towers, towers.images.training(images, generator)))
-    unseen = _seen(towers, survey, validation, device)
-    z = both[:, 0].to(device)
-    heads, predicted = fit_coefficients(
-        torch.stack([central, torch.cat(views)]),
-        expectation.project(encoded, z[fitted]),
-        (unseen, expectation.project(_encoded(spectra, survey, validation), z[validation])),
-        FOLDS,
-        seed,
-    )
-    expectation.heads.load_state_dict(heads.state_dict())
-    amplitudes = torch.full((len(survey), predicted.shape[1]), torch.nan)
-    others = np.setdiff1d(training, fitted)
-    amplitudes[others] = expectation.amplitudes(_seen(towers, survey, others, device)).cpu()
-    amplitudes[fitted] = predicted.cpu()
-    amplitudes[validation] = expectation.amplitudes(unseen).cpu()
-    known = torch.cat([both, amplitudes], dim=1)
-    expectation.fit(encoded, known[fitted].to(device))
-    return known
-
-
-def _fill_templates(
-    templates: Templates, spectra: SpectrumTransform, survey: Survey, rows: np.ndarray
-) -> None:
-    flux = torch.from_numpy(survey.read("spectra", rows)).to(spectra.mean.device)
-    fitted = fit_templates(
-        spectra.standardised(flux).cpu(),
-        torch.from_numpy(_column(survey, REDSHIFT)[rows]).float(),
-        torch.from_numpy(np.log10(spectra.output_grid.angstrom)),
-        templates.rest_start.item(),
-        templates.templates.shape[1],
-        len(templates),
-    )
-    templates.templates.copy_(fitted)
-
-
-def _encoded(spectra: SpectrumTransform, survey: Survey, rows: np.ndarray) -> Tensor:
-    """Spectra (N, C, L) of rows of the survey, as the network sees them."""
-    parts = (survey.read("spectra", rows[i : i + BATCH]) for i in range(0, len(rows), BATCH))
-    device = spectra.mean.device
-    return torch.cat([spectra.encode(torch.from_numpy(part).to(device)) for part in parts])
-
-
-def _images(survey: Survey, rows: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(survey.read("images", rows)).to(device)
-
-
-def _seen(
-    towers: TrainedContrastive, survey: Survey, rows: np.ndarray, device: torch.device
-) -> Tensor:
-    """Features (N, F) of the central views of rows of the survey."""
-    starts = range(0, len(rows), BATCH)
-    parts = [torch.zeros(0, feature_count(towers.network.image_encoder), device=device)]
-    for start in tqdm(starts, desc="reading images", unit="batch", disable=None):
-        images = _images(survey, rows[start : start + BATCH], device)
-        parts.append(_features(towers, towers.images.evaluation(images)))
-    return torch.cat(parts)
-
-
-def fit_heads(
-    names: Sequence[str],
-    towers: TrainedContrastive,
-    survey: Survey,
-    training: np.ndarray,
-    validation: np.ndarray,
-    seed: int,
-    device: torch.device,
-) -> dict[str, PropertyHead]:
-    """p(property | image) for each of `names`, calibrated on the validation galaxies.
-
-    Args:
-        names: What the network takes.
-        towers: Their image tower, frozen, gives the features.
-        survey: The survey.
-        training, validation: Rows of the survey.
-        seed: Seed of the augmentation and of the heads.
-        device: Where to compute.
-    """
-    if not names:
-        return {}
-    generator = torch.Generator(device).manual_seed(seed)
-    training = training[:FITTED_GALAXIES]
-    seen = []
-    for start in tqdm(range(0, len(training), BATCH), desc="property heads", disable=None):
-        images = torch.from_numpy(survey.read("images", training[start : start + BATCH]))
-        seen.append(_features(towers, towers.images.training(images.to(device), generator)))
-    images = torch.from_numpy(survey.read("images", validation)).to(device)
-    unseen = _features(towers, towers.images.evaluation(images))
-    heads = {}
-    for name in names:
-        values = torch.from_numpy(_column(survey, name)).float().to(device)
-        heads[name] = fit_head(
-            (torch.cat(seen), values[training]), (unseen, values[validation]), seed
-        )
-    return heads
-
-
-def _features(towers: TrainedContrastive, images: Tensor) -> Tensor:
+def features_of(towers: TrainedContrastive, images: Tensor) -> Tensor:
+    """Features (B, F) of standardised images, from a frozen tower."""
     return image_features(towers.network.image_encoder, images)
 
 
@@ -239,7 +84,7 @@ def probabilities(stage: TrainedGenerator, images: Tensor) -> dict[str, Tensor]:
     """Logarithm of p(property | image) per bin (B, bins) of raw images, for each head."""
     if not stage.heads:
         return {}
-    features = _features(stage.contrastive, stage.contrastive.images.evaluation(images))
+    features = features_of(stage.contrastive, stage.contrastive.images.evaluation(images))
     return {name: head(features) for name, head in stage.heads.items()}
 
 
@@ -275,16 +120,21 @@ def draw(
 
 
 @torch.no_grad()
-def complete(stage: TrainedGenerator, images: Tensor, both: Tensor) -> Tensor | None:
+def complete(
+    stage: TrainedGenerator, images: Tensor, keys: Sequence[str], both: Tensor, seed: int
+) -> Tensor | None:
     """All that a stage's network is told of the candidates (B, P, 2 + E) of raw images.
 
-    `both` (B, P, 2) is from `draw`. None for a network that is told nothing.
+    `both` (B, P, 2) is from `draw`, with the same `keys` and `seed`; the amplitudes are drawn here.
+    None for a network that is told nothing.
     """
-    if stage.network.expectation is None:
+    expectation = stage.network.expectation
+    if expectation is None:
         return None
-    features = _features(stage.contrastive, stage.contrastive.images.evaluation(images))
-    amplitudes = stage.network.expectation.amplitudes(features)[:, None]
-    return torch.cat([both.to(images.device), amplitudes.expand(-1, both.shape[1], -1)], dim=2)
+    features = features_of(stage.contrastive, stage.contrastive.images.evaluation(images))
+    both = both.to(images.device)
+    shares = uniform_shares(seed, "amplitudes", keys, both.shape[1]).to(both)
+    return torch.cat([both, expectation.draw(features, both[..., 0], shares)], dim=2)
 
 
 def wish(name: str, given: bool = True) -> Callable[[str], str]:

@@ -19,7 +19,8 @@ from models.image_encoder import ImageEncoder
 from models.spectrum_encoder import SpectrumEncoder
 from models.unet import SpectrumUNet
 from utils.config import DiffusionConfig, GenerativeConfig, TowersConfig
-from utils.known import Ranges, empty_expectation
+from utils.expectations import empty_expectation
+from utils.known import Ranges
 from utils.runs import RunError
 
 

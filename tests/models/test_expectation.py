@@ -101,7 +101,39 @@ def test_channels_and_properties_have_the_sizes_they_announce(expectation, templ
     free = Expectation((8, 50), None, features=3)
     expected = free(torch.tensor([[math.nan, 20.0]]))
     assert expected.channels.shape == (1, free.channels, 50) and free.channels == 8
-    assert free.amplitudes(torch.ones(2, 3)).shape == (2, 0)
+    assert free.draw(torch.ones(2, 3), torch.ones(2, 4), torch.zeros(2, 4)).shape == (2, 4, 0)
+
+
+def test_amplitudes_are_drawn_as_galaxies_of_like_features_have_them(templates):
+    """Amplitudes whose mean and spread follow the features, and whose errors are skewed."""
+    generator = torch.Generator().manual_seed(2)
+
+    def sample(count):
+        features = torch.rand(count, 2, generator=generator)
+        z = 0.05 + 0.1 * torch.rand(count, 1, generator=generator)
+        error = torch.empty(count, 1).exponential_(generator=generator) - 1
+        amplitudes = 5 * features[:, :1] + 20 * z + (0.1 + features[:, :1]) * error
+        return torch.cat([features, z], dim=1), amplitudes
+
+    told, amplitudes = sample(3000)
+    expectation = Expectation((1, PIXELS), templates, features=2)
+    expectation.remember(told[None], amplitudes, sample(500), seed=0)
+    new, truth = sample(400)
+    z = new[:, 2:].expand(-1, 200)
+    shares = torch.rand(400, 200, generator=generator)
+    drawn = expectation.draw(new[:, :2], z, shares)[..., 0]
+    below = (drawn < truth).float().mean(dim=1)
+    assert below.mean().item() == pytest.approx(0.5, abs=0.04)  # PIT: uniform
+    assert below.std().item() == pytest.approx(12**-0.5, abs=0.03)
+    spread = drawn.std(dim=1)
+    narrow, wide = new[:, 0] < 0.2, new[:, 0] > 0.8
+    assert spread[wide].mean() > 2.5 * spread[narrow].mean()
+    state = expectation.state_dict()
+    again = Expectation((1, PIXELS), templates, features=2)
+    again.load_state_dict(state)
+    torch.testing.assert_close(again.draw(new[:, :2], z, shares)[..., 0], drawn)
+    unknown = expectation.draw(new[:, :2], torch.full_like(z, math.nan), shares)
+    assert (unknown == 0).all()
 
 
 def test_mixed_precision_does_not_round_what_is_expected(expectation, galaxies):
