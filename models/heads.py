@@ -122,11 +122,6 @@ def image_features(encoder: ImageEncoder, images: Tensor) -> Tensor:
     return torch.cat([feature_map.mean(dim=(2, 3)), embedding], dim=1).float()
 
 
-def feature_count(encoder: ImageEncoder) -> int:
-    """F, of `image_features`."""
-    return encoder.features + encoder.dimensions
-
-
 def fit_head(
     training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], seed: int
 ) -> PropertyHead:

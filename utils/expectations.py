@@ -16,14 +16,14 @@ from tqdm import tqdm
 from datasets.survey import Survey
 from datasets.transforms import SpectrumTransform
 from models.expectation import REDSHIFT, Expectation
-from models.heads import PropertyHead, feature_count, fit_head
+from models.heads import PropertyHead, fit_head
 from models.templates import COMPONENT_GALAXIES, Templates, fit_templates, rest_grid
-from utils.known import Ranges, column, features_of, of_catalogue
+from utils.known import Ranges, column, feature_count, features_of, of_catalogue
 
 if TYPE_CHECKING:
     from utils.checkpoints import TrainedContrastive
 
-TEMPLATES = 13  # the mean and E = 12 principal components
+TEMPLATES = 25  # the mean and E = 24 principal components
 FITTED_GALAXIES = 20_000  # that the expectation and the heads are fitted to
 BATCH = 256  # images at once
 
@@ -82,7 +82,7 @@ def fill_expectation(
     central, views = _seen(towers, survey, fitted, device), []
     for start in range(0, len(fitted), BATCH):
         images = _images(survey, fitted[start : start + BATCH], device)
-        views.append(features_of(towers, towers.images.training(images, generator)))
+        views.append(features_of(towers, images, generator))
     seen = torch.stack([central, torch.cat(views)])
     unseen = _seen(towers, survey, validation, device)
     expectation.remember(
@@ -130,7 +130,7 @@ def _seen(
     parts = [torch.zeros(0, feature_count(towers.network.image_encoder), device=device)]
     for start in tqdm(starts, desc="reading images", unit="batch", disable=None):
         images = _images(survey, rows[start : start + BATCH], device)
-        parts.append(features_of(towers, towers.images.evaluation(images)))
+        parts.append(features_of(towers, images))
     return torch.cat(parts)
 
 
@@ -160,9 +160,9 @@ def fit_heads(
     seen = []
     for start in tqdm(range(0, len(training), BATCH), desc="property heads", disable=None):
         images = torch.from_numpy(survey.read("images", training[start : start + BATCH]))
-        seen.append(features_of(towers, towers.images.training(images.to(device), generator)))
+        seen.append(features_of(towers, images.to(device), generator))
     images = torch.from_numpy(survey.read("images", validation)).to(device)
-    unseen = features_of(towers, towers.images.evaluation(images))
+    unseen = features_of(towers, images)
     heads = {}
     for name in names:
         values = torch.from_numpy(column(survey, name)).float().to(device)

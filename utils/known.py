@@ -22,6 +22,8 @@ from datasets.survey_dataset import SurveyDataset
 from models.expectation import KNOWN, REDSHIFT, SNR
 from models.generator import uniform_shares
 from models.heads import image_features
+from models.image_encoder import ImageEncoder
+from utils.baselines import photometry
 from utils.config import GenerativeConfig
 from utils.runs import RunError
 
@@ -74,9 +76,24 @@ def hide(known: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat([both, known[:, len(KNOWN) :]], dim=1)
 
 
-def features_of(towers: TrainedContrastive, images: Tensor) -> Tensor:
-    """Features (B, F) of standardised images, from a frozen tower."""
-    return image_features(towers.network.image_encoder, images)
+def features_of(
+    towers: TrainedContrastive, images: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """What the heads see of raw images (B, bands, H, W): features (B, F).
+
+    The frozen tower's view of the centre, or with a generator a random view; and the photometry,
+    which a tower that is trained to tell galaxies apart keeps only roughly.
+    """
+    view = towers.images.evaluation if generator is None else towers.images.training
+    arguments = (images,) if generator is None else (images, generator)
+    seen = image_features(towers.network.image_encoder, view(*arguments))
+    magnitudes = photometry(images.cpu().numpy(), towers.survey.pixel_scale_arcsec)
+    return torch.cat([seen, torch.from_numpy(magnitudes).to(seen)], dim=1)
+
+
+def feature_count(encoder: ImageEncoder) -> int:
+    """F, of `features_of`."""
+    return encoder.features + encoder.dimensions + 2 * encoder.bands
 
 
 @torch.no_grad()
@@ -84,7 +101,7 @@ def probabilities(stage: TrainedGenerator, images: Tensor) -> dict[str, Tensor]:
     """Logarithm of p(property | image) per bin (B, bins) of raw images, for each head."""
     if not stage.heads:
         return {}
-    features = features_of(stage.contrastive, stage.contrastive.images.evaluation(images))
+    features = features_of(stage.contrastive, images)
     return {name: head(features) for name, head in stage.heads.items()}
 
 
@@ -131,7 +148,7 @@ def complete(
     expectation = stage.network.expectation
     if expectation is None:
         return None
-    features = features_of(stage.contrastive, stage.contrastive.images.evaluation(images))
+    features = features_of(stage.contrastive, images)
     both = both.to(images.device)
     shares = uniform_shares(seed, "amplitudes", keys, both.shape[1]).to(both)
     return torch.cat([both, expectation.draw(features, both[..., 0], shares)], dim=2)

@@ -14,13 +14,12 @@ from models.condition import FrozenCondition, JointCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser, NoiseSchedule
 from models.expectation import Expectation
-from models.heads import feature_count
 from models.image_encoder import ImageEncoder
 from models.spectrum_encoder import SpectrumEncoder
 from models.unet import SpectrumUNet
 from utils.config import DiffusionConfig, GenerativeConfig, TowersConfig
 from utils.expectations import empty_expectation
-from utils.known import Ranges
+from utils.known import Ranges, feature_count
 from utils.runs import RunError
 
 
