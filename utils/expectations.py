@@ -5,7 +5,8 @@ Done once, before the generator is trained, from the frozen image tower and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from datasets.transforms import SpectrumTransform
 from models.expectation import REDSHIFT, Expectation
 from models.heads import PropertyHead, fit_head
 from models.templates import COMPONENT_GALAXIES, Templates, fit_templates, rest_grid
-from utils.known import Ranges, column, feature_count, features_of, of_catalogue
+from utils.known import Ranges, column, features_of, of_catalogue
 
 if TYPE_CHECKING:
     from utils.checkpoints import TrainedContrastive
@@ -40,56 +41,94 @@ def empty_expectation(transform: SpectrumTransform, known: Ranges, features: int
     return Expectation((transform.channels, transform.length), templates, features)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The galaxies that everything is fitted to, and what the image tower sees of them.
+
+    Args:
+        survey: The survey.
+        training, validation: Rows (N,) and (n,) of the survey.
+        views: (2, N, F) features of the training images: the central view and a random one.
+        unseen: (n, F) features of the validation images, central.
+        seed: Of all that is random.
+        device: Where to compute.
+    """
+
+    survey: Survey
+    training: np.ndarray
+    validation: np.ndarray
+    views: Tensor
+    unseen: Tensor
+    seed: int
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls,
+        towers: TrainedContrastive,
+        survey: Survey,
+        training: np.ndarray,
+        validation: np.ndarray,
+        seed: int,
+        device: torch.device,
+    ) -> Seen:
+        """Look at the first `FITTED_GALAXIES` of the training split, and at the validation's."""
+        training = np.sort(training)[:FITTED_GALAXIES]
+        generator = torch.Generator(device).manual_seed(seed)
+        central, turned = [], []
+        for start in tqdm(range(0, len(training), BATCH), desc="reading images", disable=None):
+            images = survey.read("images", training[start : start + BATCH])
+            images = torch.from_numpy(images).to(device)
+            central.append(features_of(towers, images))
+            turned.append(features_of(towers, images, generator))
+        images = torch.from_numpy(survey.read("images", validation)).to(device)
+        views = torch.stack([torch.cat(central), torch.cat(turned)])
+        unseen = features_of(towers, images)
+        return cls(survey, training, validation, views, unseen, seed, device)
+
+    def values(self, name: str) -> tuple[Tensor, Tensor]:
+        """A property of the training (N,) and of the validation galaxies (n,)."""
+        values = torch.from_numpy(column(self.survey, name)).float().to(self.device)
+        return values[self.training], values[self.validation]
+
+
 def fill_expectation(
-    expectation: Expectation,
-    spectra: SpectrumTransform,
-    towers: TrainedContrastive,
-    survey: Survey,
-    training: np.ndarray,
-    validation: np.ndarray,
-    seed: int,
-    device: torch.device,
+    expectation: Expectation, spectra: SpectrumTransform, seen: Seen, training: np.ndarray
 ) -> Tensor:
     """Fit an expectation to the training galaxies.
 
     Args:
-        expectation: From `empty_expectation`, on `device`.
-        spectra: Transform of the spectra, on `device`.
-        towers: Their image tower gives the features.
-        survey: The survey.
-        training, validation: Rows of the survey.
-        seed: Seed of the augmentation and of the heads.
-        device: Where to compute.
+        expectation: From `empty_expectation`, on the device.
+        spectra: Transform of the spectra, on the device.
+        seen: The galaxies it is fitted to.
+        training: All rows of the training split.
 
     Returns:
         What is known of all galaxies of the survey (N, 2 + E); amplitudes of those that are in
         neither split are NaN.
     """
+    survey, fitted, device = seen.survey, seen.training, seen.device
     both = of_catalogue(survey)
-    fitted = np.sort(training)[:FITTED_GALAXIES]
     encoded = _encoded(spectra, survey, fitted)
     if expectation.templates is None:
         expectation.fit(encoded, both[fitted].to(device))
         return both
     _fill_templates(expectation.templates, spectra, survey, fitted[:COMPONENT_GALAXIES])
     z, amplitudes = both[:, 0].to(device), torch.full((len(survey), TEMPLATES - 1), torch.nan)
-    for rows in (training, validation):
+    for rows in (training, seen.validation):
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
             x = _encoded(spectra, survey, part)
             amplitudes[part] = expectation.project(x, z[part]).cpu()
-    generator = torch.Generator(device).manual_seed(seed)
-    central, views = _seen(towers, survey, fitted, device), []
-    for start in range(0, len(fitted), BATCH):
-        images = _images(survey, fitted[start : start + BATCH], device)
-        views.append(features_of(towers, images, generator))
-    seen = torch.stack([central, torch.cat(views)])
-    unseen = _seen(towers, survey, validation, device)
+    known_z, checked_z = seen.values(REDSHIFT)
     expectation.remember(
-        torch.cat([seen, z[fitted][None, :, None].expand(2, -1, 1)], dim=2),
+        torch.cat([seen.views, known_z[None, :, None].expand(2, -1, 1)], dim=2),
         amplitudes[fitted].to(device),
-        (torch.cat([unseen, z[validation][:, None]], dim=1), amplitudes[validation].to(device)),
-        seed,
+        (
+            torch.cat([seen.unseen, checked_z[:, None]], dim=1),
+            amplitudes[seen.validation].to(device),
+        ),
+        seen.seed,
     )
     known = torch.cat([both, amplitudes], dim=1)
     expectation.fit(encoded, known[fitted].to(device))
@@ -118,55 +157,10 @@ def _encoded(spectra: SpectrumTransform, survey: Survey, rows: np.ndarray) -> Te
     return torch.cat([spectra.encode(torch.from_numpy(part).to(device)) for part in parts])
 
 
-def _images(survey: Survey, rows: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(survey.read("images", rows)).to(device)
-
-
-def _seen(
-    towers: TrainedContrastive, survey: Survey, rows: np.ndarray, device: torch.device
-) -> Tensor:
-    """Features (N, F) of the central views of rows of the survey."""
-    starts = range(0, len(rows), BATCH)
-    parts = [torch.zeros(0, feature_count(towers.network.image_encoder), device=device)]
-    for start in tqdm(starts, desc="reading images", unit="batch", disable=None):
-        images = _images(survey, rows[start : start + BATCH], device)
-        parts.append(features_of(towers, images))
-    return torch.cat(parts)
-
-
-def fit_heads(
-    names: Sequence[str],
-    towers: TrainedContrastive,
-    survey: Survey,
-    training: np.ndarray,
-    validation: np.ndarray,
-    seed: int,
-    device: torch.device,
-) -> dict[str, PropertyHead]:
-    """p(property | image) for each of `names`, calibrated on the validation galaxies.
-
-    Args:
-        names: What the network takes.
-        towers: Their image tower, frozen, gives the features.
-        survey: The survey.
-        training, validation: Rows of the survey.
-        seed: Seed of the augmentation and of the heads.
-        device: Where to compute.
-    """
-    if not names:
-        return {}
-    generator = torch.Generator(device).manual_seed(seed)
-    training = training[:FITTED_GALAXIES]
-    seen = []
-    for start in tqdm(range(0, len(training), BATCH), desc="property heads", disable=None):
-        images = torch.from_numpy(survey.read("images", training[start : start + BATCH]))
-        seen.append(features_of(towers, images.to(device), generator))
-    images = torch.from_numpy(survey.read("images", validation)).to(device)
-    unseen = features_of(towers, images)
+def fit_heads(names: Iterable[str], seen: Seen) -> dict[str, PropertyHead]:
+    """p(property | image) for each of `names`, calibrated on the validation galaxies."""
     heads = {}
     for name in names:
-        values = torch.from_numpy(column(survey, name)).float().to(device)
-        heads[name] = fit_head(
-            (torch.cat(seen), values[training]), (unseen, values[validation]), seed
-        )
+        known, checked = seen.values(name)
+        heads[name] = fit_head((seen.views[1], known), (seen.unseen, checked), seen.seed)
     return heads

@@ -18,7 +18,7 @@ from models.diffusion import Denoiser, DenoisingLoss
 from utils import known
 from utils.checkpoints import TrainedContrastive, TrainedGenerator
 from utils.config import GenerativeConfig
-from utils.expectations import fill_expectation, fit_heads
+from utils.expectations import Seen, fill_expectation, fit_heads
 from utils.generation import make_sampler, sample_stage
 from utils.launch import split_rows
 from utils.plotting import plot_preview, save_figure
@@ -126,11 +126,11 @@ class GenerativeTask:
             "spectrum": torch.from_numpy(survey.read("spectra", rows)),
             "index": torch.from_numpy(rows),
         }
-        self.known = None
-        about = contrastive, survey, training.rows, rows, config.run.seed, device
+        self.known, self.heads = None, {}
         if network.expectation is not None:
-            self.known = fill_expectation(network.expectation, spectra, *about)
-        self.heads = fit_heads(description["known"], *about)
+            seen = Seen.of(contrastive, survey, training.rows, rows, config.run.seed, device)
+            self.known = fill_expectation(network.expectation, spectra, seen, training.rows)
+            self.heads = fit_heads(description["known"], seen)
 
     def constants(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint holds besides weights and states: its description, and the towers."""
