@@ -15,6 +15,7 @@ from models.diffusion import (
     upsample_aligned,
     upsample_original,
 )
+from models.expectation import Expected
 from models.image_encoder import ImageEncoder
 from models.unet import SpectrumUNet
 
@@ -213,3 +214,33 @@ def test_the_low_resolution_reaches_the_network_on_the_full_grid():
 def test_unknown_choices_are_refused(wrong):
     with pytest.raises(ValueError, match=r"score|centred"):
         denoiser(**wrong)
+
+
+def test_hidden_images_are_tokens_of_zero():
+    class Remembering(Perfect):
+        def forward(self, x_t, t, tokens, low=None, expected=None):
+            self.seen = tokens
+            return super().forward(x_t, t, tokens, low, expected)
+
+    denoiser = Remembering(torch.zeros(4000, 1, 1), "velocity")
+    loss = DenoisingLoss(denoiser, hidden_images=0.25)
+    loss(torch.zeros(4000, 1, 1), torch.ones(4000, 2, 3), torch.Generator())
+    hidden = (denoiser.seen == 0).all(dim=(1, 2))
+    assert hidden.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert (denoiser.seen[~hidden] == 1).all()
+
+
+def test_what_is_diffused_is_what_an_expectation_leaves():
+    class Asked(nn.Module):
+        def forward(self, known):
+            mean, sigma = known[:, :1, None].expand(-1, 1, 6), torch.full((len(known), 1, 6), 2.0)
+            return Expected(mean, sigma, torch.zeros(len(known), 0, 6), known)
+
+    clean = torch.randn(16, 1, 6, generator=torch.Generator().manual_seed(3))
+    known = torch.arange(16.0)[:, None]
+    left = (clean - known[:, :, None]) / 2
+    denoiser = Perfect(left, "velocity")
+    denoiser.expectation = Asked()
+    loss = DenoisingLoss(denoiser)
+    assert loss(clean, None, torch.Generator(), known=known).item() < 1e-6
+    assert loss(clean, None, torch.Generator(), known=known + 1).item() > 0.01

@@ -7,7 +7,7 @@ from torch import nn
 from models.condition import FrozenCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser, NoiseSchedule
-from models.generator import RowNoise, generate_candidates, row_seed, score_candidates
+from models.generator import RowNoise, generate_candidates, guided, row_seed, score_candidates
 from models.image_encoder import ImageEncoder
 from models.samplers import DDIM, Ancestral
 from models.spectrum_encoder import SpectrumEncoder
@@ -137,3 +137,15 @@ def test_scores_are_the_cosines_of_the_towers(images):
     assert scores.shape == (3, 4)
     a, b = towers(images[2:], spectra[2, 1:2])
     assert scores[2, 1].item() == pytest.approx((a @ b.T).item(), abs=1e-5)
+
+
+def test_guidance_moves_away_from_what_is_drawn_without_the_image():
+    def estimate(x_t, t, tokens):
+        level = tokens.mean(dim=(1, 2))[:, None, None]
+        return x_t + level, x_t - 2 * level
+
+    x_t, tokens = torch.randn(3, 1, 5), torch.ones(3, 2, 4)
+    plain = guided(estimate, tokens, 1.0)(x_t, None)
+    torch.testing.assert_close(plain, (x_t + 1, x_t - 2))
+    torch.testing.assert_close(guided(estimate, tokens, 2.5)(x_t, None), (x_t + 2.5, x_t - 5))
+    torch.testing.assert_close(guided(estimate, tokens, 0.0)(x_t, None), (x_t, x_t))

@@ -174,6 +174,7 @@ def diffusion_config(params: Params) -> DiffusionConfig:
         attention_levels=tuple(
             level for level in _get(size, "attention_depths") if level < len(multipliers)
         ),
+        modulated=False,
         prediction="noise",
         schedule=_get(params, "beta_schedule"),
         steps=_get(params, "time_steps"),
