@@ -21,6 +21,7 @@ DROPOUT = 0.3
 BINS = 100
 STEPS, BATCH, RATE, DECAY = 600, 512, 1e-3, 1e-2
 CHECK_EVERY = 20  # steps between two looks at the validation galaxies
+PATIENCE = 8  # looks without a better one before it is enough
 TEMPERATURES = torch.logspace(-0.5, 0.8, 53)
 
 
@@ -190,7 +191,7 @@ def train_head(
     """Train a head by its `loss`; its state is then that of the smallest validation loss."""
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
     features, value = training
-    smallest, best = math.inf, head.state_dict()
+    smallest, best, waited = math.inf, head.state_dict(), 0
     for step in range(STEPS):
         rows = torch.randint(len(features), (BATCH,), device=features.device)
         head.train()
@@ -201,8 +202,11 @@ def train_head(
             head.eval()
             with torch.no_grad():
                 loss = head.loss(*validation).item()
+            waited += 1
             if loss < smallest:
-                smallest = loss
+                smallest, waited = loss, 0
                 best = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+            if waited == PATIENCE:
+                break
     head.load_state_dict(best)
     head.requires_grad_(False).eval()

@@ -100,7 +100,9 @@ def judge_method(
         errors = judge(candidates, truth, method.ranked)
         if method.spread:
             noise = np.median(pixel_noise(candidates, lag), axis=1)
-            errors["noise_ratio"] = noise / pixel_noise(truth, lag)
+            known = pixel_noise(truth, lag)
+            endless = np.full_like(noise, np.inf)  # where the truth has no noise at all
+            errors["noise_ratio"] = np.divide(noise, known, out=endless, where=known > 0)
         blocks.append((errors, np.stack(ranks, axis=1), tarp))
     errors = {name: np.concatenate([block[0][name] for block in blocks]) for name in blocks[0][0]}
     ranks, tarp = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))
