@@ -170,6 +170,17 @@ def test_redshifts_are_drawn_from_the_image_unless_told_otherwise(
     assert "--redshift 2.0: trained for" in capsys.readouterr().err
 
 
+def test_a_spectrum_is_as_clean_as_it_is_wished(generated, cutouts, tiny_generator, tmp_path):
+    run(cutouts, tiny_generator, tmp_path / "clean", "--no-pictures", "--snr", "inf")
+    clean, drawn = spectra(tmp_path / "clean"), spectra(generated)
+    for name, spectrum in drawn.items():
+        assert np.isfinite(spectrum.snrs).all() and (spectrum.snrs > 0).all()
+        assert np.isinf(clean[name].snrs).all()
+        assert np.array_equal(clean[name].redshifts, spectrum.redshifts)  # all else is the same
+    with pytest.raises(SystemExit):
+        run(cutouts, tiny_generator, tmp_path / "none", "--snr", "0")
+
+
 def test_redshifts_from_a_table(generated, cutouts, tiny_generator, tmp_path, capsys):
     names = sorted(path.stem for path in cutouts.iterdir())
     table = tmp_path / "photoz.csv"

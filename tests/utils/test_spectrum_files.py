@@ -133,8 +133,10 @@ def test_kept_candidates_are_the_best_and_the_spread_is_of_all():
         draws, scores, np.argsort(-scores), 3,
         name="a", wavelength_angstrom=GRIDS["full"][:5], provenance=PROVENANCE,
         redshifts=np.arange(8) / 100,
+        snrs=np.arange(8) * 10,
     )  # fmt: skip
     assert kept.redshifts.tolist() == [0.03, 0.06, 0.01]
+    assert kept.snrs.tolist() == [30, 60, 10]
     assert kept.numbers.tolist() == [3, 6, 1]
     assert kept.scores.tolist() == [0.8, 0.6, 0.5]
     np.testing.assert_array_equal(kept.best, 3)
@@ -147,16 +149,19 @@ def test_redshifts_and_their_probability_come_back(tmp_path):
     written = replace(
         spectrum(kept=2),
         redshifts=np.array([0.07, np.nan], np.float32),
+        snrs=np.array([np.inf, 12.5], np.float32),
         redshift_pdf=(edges.astype(np.float32), probability.astype(np.float32)),
     )
     write_spectrum(tmp_path / "a.fits", written)
     read = read_spectrum(tmp_path / "a.fits")
     np.testing.assert_array_equal(read.redshifts, written.redshifts)
+    np.testing.assert_array_equal(read.snrs, written.snrs)
     for ours, theirs in zip(written.redshift_pdf, read.redshift_pdf, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     write_spectrum(tmp_path / "b.fits", spectrum())
     without = read_spectrum(tmp_path / "b.fits")
     assert without.redshifts is None and without.redshift_pdf is None
+    assert without.snrs is None
 
 
 def test_a_single_candidate_has_no_uncertainty(tmp_path):
