@@ -138,6 +138,7 @@ class Denoiser(nn.Module):
         alignment: how a low-resolution spectrum is interpolated, "aligned" or "original".
         guide: what a redshift (B,) gives the U-Net as further input channels (B, g, L); None for a
             network that knows no redshift.
+        embedding: what a redshift (B,) adds to the features of the time (B, T), or None.
 
     Raises:
         ValueError: `prediction` or `alignment` is unknown.
@@ -151,6 +152,7 @@ class Denoiser(nn.Module):
         prediction: str = "velocity",
         alignment: str = "aligned",
         guide: nn.Module | None = None,
+        embedding: nn.Module | None = None,
     ):
         super().__init__()
         if prediction not in ("velocity", "noise"):
@@ -163,6 +165,12 @@ class Denoiser(nn.Module):
         self.prediction = prediction
         self.alignment = alignment
         self.guide = guide
+        self.embedding = embedding
+
+    @property
+    def takes_redshift(self) -> bool:
+        """Whether the redshift is a condition."""
+        return self.guide is not None or self.embedding is not None
 
     def encode(self, images: Tensor) -> Tensor:
         """Condition tokens (B, N, W) of `images` (B, bands, H, W)."""
@@ -191,10 +199,12 @@ class Denoiser(nn.Module):
         given = [x_t]
         if low is not None:
             given.append(UPSAMPLINGS[self.alignment](low, x_t.shape[-1]))  # (B, c, L)
+        if redshift is None:
+            redshift = x_t.new_full((len(x_t),), torch.nan)
         if self.guide is not None:
-            unknown = x_t.new_full((len(x_t),), torch.nan)
-            given.append(self.guide(unknown if redshift is None else redshift))  # (B, g, L)
-        return self.unet(torch.cat(given, dim=1), t, tokens)
+            given.append(self.guide(redshift))  # (B, g, L)
+        embedding = None if self.embedding is None else self.embedding(redshift)  # (B, T)
+        return self.unet(torch.cat(given, dim=1), t, tokens, embedding)
 
     def estimate(
         self,

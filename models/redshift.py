@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from models.image_encoder import ImageEncoder
 
 TEMPLATES = 4  # K
+FREQUENCIES = 32  # of ln(1 + z)
+LARGEST_FREQUENCY = 1e4  # radians per unit: one radian between redshifts that differ by 1e-4
 REST_STEP_DEX = 1e-4  # that of SDSS's own pixels
 COMPONENT_GALAXIES = 2000  # more do not change the first components
 HEAD_WIDTH = 128
@@ -68,6 +70,31 @@ class RedshiftGuide(nn.Module):
         guides = self.templates[:, lower] * (1 - fraction) + self.templates[:, lower + 1] * fraction
         guides = guides.transpose(0, 1).flatten(1, 2)  # (B, K·C, L)
         return torch.where(known[:, None, None], guides, 0.0)
+
+
+class RedshiftEmbedding(nn.Module):
+    """A redshift as a number: features of u = ln(1 + z) for the residual blocks.
+
+    MLP( sin(ω_k u), cos(ω_k u) ), with ω_k geometric from 1 to 1e4; zeros where z is NaN.
+
+    Args:
+        width: number of features T.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        frequencies = torch.logspace(0, math.log10(LARGEST_FREQUENCY), FREQUENCIES)
+        self.register_buffer("frequencies", frequencies)
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * FREQUENCIES, 4 * width), nn.SiLU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, redshift: Tensor) -> Tensor:
+        """Redshifts (B,) -> features (B, T)."""
+        known = torch.isfinite(redshift)[:, None]
+        angle = self.frequencies * torch.log1p(redshift.float().nan_to_num(0.0))[:, None]
+        features = self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1))
+        return torch.where(known, features, 0.0)
 
 
 def rest_grid(log_wavelength: Tensor, lowest: float, highest: float) -> tuple[float, int]:

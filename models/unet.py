@@ -163,6 +163,7 @@ class SpectrumUNet(nn.Module):
         time_width = 4 * base_channels if time_width is None else time_width
         widths = [base_channels * multiplier for multiplier in multipliers]
         self.checkpointing = checkpointing
+        self.time_width = time_width
         self.time = TimeEmbedding(time_width, steps, time_embedding)
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
         above = [channels, *widths]  # the width that comes into each level
@@ -174,18 +175,23 @@ class SpectrumUNet(nn.Module):
         self.bottom = Bottom(widths[-1], time_width, token_width)
         self.output = nn.Conv1d(widths[0], out_channels, 1)
 
-    def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, tokens: Tensor, embedding: Tensor | None = None
+    ) -> Tensor:
         """The prediction for noisy spectra.
 
         Args:
             x: spectra and what is given beside them (B, channels, L).
             t: times (B,), 0 to `steps` - 1.
             tokens: condition tokens (B, N, W).
+            embedding: (B, T), added to the features of the time.
 
         Returns:
             (B, out_channels, L).
         """
         time = self.time(t)  # (B, T)
+        if embedding is not None:
+            time = time + embedding
         skips = []
         for block in self.down_blocks:
             x, skip = self._run(block, x, time, tokens)  # (B, width, ~L/2)

@@ -132,9 +132,10 @@ class GenerativeTask:
             "index": torch.from_numpy(rows),
         }
         self.redshifts = self.head = None
-        if network.guide is not None:
+        if network.takes_redshift:
             self.redshifts = torch.from_numpy(survey.catalogue["z"]).float()
-            self._fit_templates(training)
+            if network.guide is not None:
+                self._fit_templates(training)
             self.head = self._fit_head(training)
 
     def _fit_templates(self, training: SurveyDataset) -> None:

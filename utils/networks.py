@@ -17,7 +17,13 @@ from models.condition import FrozenCondition, JointCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser, NoiseSchedule
 from models.image_encoder import ImageEncoder
-from models.redshift import TEMPLATES, RedshiftGuide, RedshiftHead, rest_grid
+from models.redshift import (
+    TEMPLATES,
+    RedshiftEmbedding,
+    RedshiftGuide,
+    RedshiftHead,
+    rest_grid,
+)
 from models.spectrum_encoder import SpectrumEncoder
 from models.unet import SpectrumUNet
 from utils.config import (
@@ -28,6 +34,8 @@ from utils.config import (
     from_dict,
 )
 from utils.runs import CHECKPOINT_FORMAT, RunError, SurveyDescription, code_version, read_checkpoint
+
+TEMPLATES_OF = {"guide": TEMPLATES, "mean": 1}  # rest-frame templates by injection
 
 
 def build_images(config: TowersConfig, survey: Survey) -> ImageTransform:
@@ -100,7 +108,10 @@ def assemble_denoiser(
 ) -> Denoiser:
     """The denoiser with fresh weights around a condition; arguments as in `build_denoiser`."""
     size, original = config.diffusion, config.compatibility == "original"
-    guide = None if redshifts is None else empty_guide(transform, redshifts)
+    injection = None if redshifts is None else size.injection
+    guide = embedding = None
+    if injection in TEMPLATES_OF:
+        guide = empty_guide(transform, redshifts, TEMPLATES_OF[injection])
     given = (1 if transform.resolution == "super" else 0) + (guide.channels if guide else 0)
     unet = SpectrumUNet(
         transform.channels + given,
@@ -114,6 +125,8 @@ def assemble_denoiser(
         steps=size.steps,
         checkpointing=size.checkpoint_gradients,
     )
+    if injection == "scalar":
+        embedding = RedshiftEmbedding(unet.time_width)
     return Denoiser(
         condition,
         unet,
@@ -121,6 +134,7 @@ def assemble_denoiser(
         size.prediction,
         alignment="original" if original else "aligned",
         guide=guide,
+        embedding=embedding,
     )
 
 
@@ -129,11 +143,13 @@ def takes_redshift(config: GenerativeConfig) -> bool:
     return config.diffusion.redshift == "drawn" and config.compatibility != "original"
 
 
-def empty_guide(transform: SpectrumTransform, redshifts: tuple[float, float]) -> RedshiftGuide:
+def empty_guide(
+    transform: SpectrumTransform, redshifts: tuple[float, float], count: int
+) -> RedshiftGuide:
     """A guide with templates of zero, which training or a checkpoint fills."""
     log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
     start, length = rest_grid(log_wavelength, *redshifts)
-    return RedshiftGuide(transform.arrange(log_wavelength), start, torch.zeros(TEMPLATES, length))
+    return RedshiftGuide(transform.arrange(log_wavelength), start, torch.zeros(count, length))
 
 
 def _condition(
