@@ -139,6 +139,8 @@ class Denoiser(nn.Module):
         guide: what a redshift (B,) gives the U-Net as further input channels (B, g, L); None for a
             network that knows no redshift.
         embedding: what a redshift (B,) adds to the features of the time (B, T), or None.
+        rest: `RestFrame` of spectra in the rest frame, or None. The U-Net sees where they are
+            covered as further input channels, and zeros elsewhere.
 
     Raises:
         ValueError: `prediction` or `alignment` is unknown.
@@ -153,6 +155,7 @@ class Denoiser(nn.Module):
         alignment: str = "aligned",
         guide: nn.Module | None = None,
         embedding: nn.Module | None = None,
+        rest: nn.Module | None = None,
     ):
         super().__init__()
         if prediction not in ("velocity", "noise"):
@@ -166,11 +169,12 @@ class Denoiser(nn.Module):
         self.alignment = alignment
         self.guide = guide
         self.embedding = embedding
+        self.rest = rest
 
     @property
     def takes_redshift(self) -> bool:
         """Whether the redshift is a condition."""
-        return self.guide is not None or self.embedding is not None
+        return any(part is not None for part in (self.guide, self.embedding, self.rest))
 
     def encode(self, images: Tensor) -> Tensor:
         """Condition tokens (B, N, W) of `images` (B, bands, H, W)."""
@@ -196,11 +200,16 @@ class Denoiser(nn.Module):
         Returns:
             (B, C, L).
         """
+        if redshift is None:
+            redshift = x_t.new_full((len(x_t),), torch.nan)
+        if self.rest is not None:
+            covered = self.rest.coverage(redshift)  # (B, C, L)
+            inside = torch.where(covered > 0, x_t, 0.0)
+            prediction = self.unet(torch.cat([inside, covered], dim=1), t, tokens)
+            return torch.where(covered > 0, prediction, 0.0)
         given = [x_t]
         if low is not None:
             given.append(UPSAMPLINGS[self.alignment](low, x_t.shape[-1]))  # (B, c, L)
-        if redshift is None:
-            redshift = x_t.new_full((len(x_t),), torch.nan)
         if self.guide is not None:
             given.append(self.guide(redshift))  # (B, g, L)
         embedding = None if self.embedding is None else self.embedding(redshift)  # (B, T)

@@ -168,7 +168,8 @@ class DiffusionConfig:
         steps: Diffusion steps T of the schedule.
         redshift: `drawn` first, from the image, so that all lines sit at one; `free` (published).
         injection: How the network learns of the redshift: `guide`: the mean galaxy and principal
-            components shifted to it; `mean`: the mean galaxy alone; `scalar`: as a number.
+            components shifted to it; `mean`: the mean galaxy alone; `scalar`: as a number; `rest`:
+            it generates in the rest frame (never free).
         low_noise: Largest noise on the low-resolution input in training, in its sigma.
         checkpoint_gradients: Recompute activations in the backward pass to save memory.
     """
@@ -187,7 +188,7 @@ class DiffusionConfig:
     schedule: Literal["cosine", "linear"] = "cosine"
     steps: int = 250
     redshift: Literal["drawn", "free"] = "drawn"
-    injection: Literal["guide", "mean", "scalar"] = "guide"
+    injection: Literal["guide", "mean", "scalar", "rest"] = "guide"
     low_noise: float = 0.3
     checkpoint_gradients: bool = False
 

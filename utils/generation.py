@@ -271,6 +271,6 @@ def sample_stage(
         bfloat16=bfloat16,
         progress=progress,
     )
-    flux = stage.spectra.decode(drawn)  # (B, P, n)
+    flux = stage.flux(drawn, redshift.to(images.device))  # (B, P, n)
     scores = score_candidates(towers.network, standardised, towers.spectra.encode(flux))
     return flux, scores

@@ -193,7 +193,16 @@ class GenerativeTask:
             views = self.contrastive.images.training(images, generator)
             features = self.network.condition.features(views)
         redshift = self._redshift(batch["index"], generator)
-        return self.spectra.encode(flux), features, generator, self._low(flux), None, redshift
+        clean, weights = self._encode(flux, redshift)
+        return clean, features, generator, self._low(flux), weights, redshift
+
+    def _encode(self, flux: Tensor, redshift: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What the network is to generate (B, C, L), and the weights of its pixels."""
+        clean, rest = self.spectra.encode(flux), self.network.rest
+        if rest is None:
+            return clean, None
+        shifted = rest.to_rest(self.spectra.in_order(clean), redshift)
+        return self.spectra.arrange(shifted), rest.coverage(redshift)
 
     def _low(self, flux: Tensor) -> Tensor | None:
         return self.spectra.encode_low(flux) if self.spectra.resolution == "super" else None
@@ -203,7 +212,7 @@ class GenerativeTask:
         if self.redshifts is None:
             return None
         redshift = self.redshifts[rows].to(self.device)
-        if generator is None:
+        if generator is None or self.network.rest is not None:
             return redshift
         share = torch.rand(redshift.shape, generator=generator, device=generator.device)
         return torch.where(share.to(self.device) < HIDDEN_REDSHIFTS, torch.nan, redshift)
@@ -219,10 +228,11 @@ class GenerativeTask:
             part = {k: v[start : start + BATCH].to(self.device) for k, v in self.validation.items()}
             images = self.contrastive.images.evaluation(part["image"])
             features = network.condition.features(images)
-            clean, low = self.spectra.encode(part["spectrum"]), self._low(part["spectrum"])
             redshift = self._redshift(part["index"].cpu())
+            clean, weights = self._encode(part["spectrum"], redshift)
+            low = self._low(part["spectrum"])
             for _ in range(VALIDATION_DRAWS):
-                mean = loss(clean, features, generator, low, None, redshift).item()
+                mean = loss(clean, features, generator, low, weights, redshift).item()
                 total += mean * len(clean)
         return {"validation_loss": total / (count * VALIDATION_DRAWS)}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from datasets.cutout_formats import PICTURE_BANDS
 from datasets.images import IMAGENET_MEAN, IMAGENET_SIGMA, ImageTransform
@@ -22,7 +23,9 @@ from models.redshift import (
     RedshiftEmbedding,
     RedshiftGuide,
     RedshiftHead,
+    RestFrame,
     rest_grid,
+    widened,
 )
 from models.spectrum_encoder import SpectrumEncoder
 from models.unet import SpectrumUNet
@@ -109,10 +112,13 @@ def assemble_denoiser(
     """The denoiser with fresh weights around a condition; arguments as in `build_denoiser`."""
     size, original = config.diffusion, config.compatibility == "original"
     injection = None if redshifts is None else size.injection
-    guide = embedding = None
+    guide = embedding = rest = None
     if injection in TEMPLATES_OF:
         guide = empty_guide(transform, redshifts, TEMPLATES_OF[injection])
+    elif injection == "rest":
+        rest = rest_frame(transform, redshifts)
     given = (1 if transform.resolution == "super" else 0) + (guide.channels if guide else 0)
+    given += transform.channels if rest else 0  # where the spectrum is covered
     unet = SpectrumUNet(
         transform.channels + given,
         transform.channels,
@@ -135,6 +141,7 @@ def assemble_denoiser(
         alignment="original" if original else "aligned",
         guide=guide,
         embedding=embedding,
+        rest=rest,
     )
 
 
@@ -150,6 +157,18 @@ def empty_guide(
     log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
     start, length = rest_grid(log_wavelength, *redshifts)
     return RedshiftGuide(transform.arrange(log_wavelength), start, torch.zeros(count, length))
+
+
+def rest_frame(transform: SpectrumTransform, redshifts: tuple[float, float]) -> RestFrame:
+    """The rest frame of spectra at any redshift that is drawn.
+
+    Raises:
+        RunError: the spectra are subsampled, so that interpolation would not keep their noise.
+    """
+    if transform.resolution not in ("full", "direct"):
+        raise RunError("diffusion.injection: rest is for data.resolution full or direct")
+    log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
+    return RestFrame(log_wavelength, transform.arrange, *widened(*redshifts))
 
 
 def _condition(
@@ -284,6 +303,21 @@ class TrainedGenerator:
     config: GenerativeConfig
     about: dict[str, Any]
     head: RedshiftHead | None = None
+
+    def flux(self, drawn: Tensor, redshift: Tensor) -> Tensor:
+        """Linear flux (B, P, n) of candidates (B, P, C, L) at redshifts (B, P).
+
+        Raises:
+            RunError: a redshift is free, and the network works in the rest frame.
+        """
+        rest = self.network.rest
+        if rest is not None:
+            if not redshift.isfinite().all():
+                raise RunError("diffusion.injection: rest has no free redshift: draw or give it")
+            inside = self.spectra.in_order(drawn).flatten(0, 1)
+            observed = rest.to_observed(inside, redshift.flatten())
+            drawn = self.spectra.arrange(observed).unflatten(0, drawn.shape[:2])
+        return self.spectra.decode(drawn)
 
     def to(self, device: torch.device) -> TrainedGenerator:
         """Everything moved to `device`; returns itself."""
