@@ -23,10 +23,10 @@ from models.redshift import (
     RedshiftEmbedding,
     RedshiftGuide,
     RedshiftHead,
-    RestFrame,
     rest_grid,
     widened,
 )
+from models.rest_frame import RestFrame
 from models.spectrum_encoder import SpectrumEncoder
 from models.unet import SpectrumUNet
 from utils.config import (

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.redshift import RedshiftGuide, RedshiftHead, fit_head, fit_templates, rest_grid
+from models.redshift import (
+    RedshiftEmbedding,
+    RedshiftGuide,
+    RedshiftHead,
+    fit_head,
+    fit_templates,
+    rest_grid,
+)
 
 WAVELENGTH = torch.linspace(4000.0, 8499.0, 4500, dtype=torch.float64)
 LOG_WAVELENGTH = WAVELENGTH.log10()
@@ -112,3 +119,11 @@ def test_a_head_comes_back_from_its_state(head):
     features, _ = gaussian_sample(5, 9)
     again = RedshiftHead.from_state(head.state_dict())
     torch.testing.assert_close(again(features), head(features))
+
+
+def test_the_embedding_tells_redshifts_apart_and_is_silent_without_one():
+    torch.manual_seed(0)
+    features = RedshiftEmbedding(32)(torch.tensor([0.1, 0.1001, 0.11, math.nan]))
+    assert (features[3] == 0).all()
+    near, far = (features[1:3] - features[0]).norm(dim=1) / features[0].norm()
+    assert 0.05 < near < far
