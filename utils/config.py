@@ -47,7 +47,7 @@ class OptimiserConfig:
 
     Args:
         batch_size: Galaxies per iteration, over all processes.
-        epochs: Passes over the training split.
+        epochs: Passes over the training split, or a fraction of one.
         learning_rate: Learning rate after the warm-up.
         final_learning_rate: Learning rate of the last iteration (linear decay).
         warmup_iterations: Iterations over which the rate rises linearly from zero.
@@ -59,7 +59,7 @@ class OptimiserConfig:
     """
 
     batch_size: int = 256
-    epochs: int = 100
+    epochs: float = 100
     learning_rate: float = 1e-4
     final_learning_rate: float = 1e-6
     warmup_iterations: int = 0

@@ -109,8 +109,8 @@ class Trainer:
             idist.auto_model(task.objective) if idist.get_world_size() > 1 else (task.objective)
         )
         self.optimiser = make_optimiser(task.network, optimiser)
-        iterations = optimiser.epochs * len(loader)
-        self.scheduler = LambdaLR(self.optimiser, rate_factor(optimiser, iterations))
+        self.iterations = round(optimiser.epochs * len(loader))
+        self.scheduler = LambdaLR(self.optimiser, rate_factor(optimiser, self.iterations))
         self.average = averaged(task.network, optimiser.ema_decay) if optimiser.ema_decay else None
         self.generator = torch.Generator(device)
         self.table = MetricsTable(folder / "metrics.csv")
@@ -145,6 +145,7 @@ class Trainer:
         engine.add_event_handler(Events.ITERATION_COMPLETED, TerminateOnNan())
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_up)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_early)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         self.best = Checkpoint(
             self._to_save(with_best=False),
@@ -188,15 +189,23 @@ class Trainer:
     def _begin_epoch(self) -> None:
         self.loader.sampler.epoch = self.engine.state.epoch - 1
         self.sums: dict[str, float] = {}
+        self.steps = 0
 
     def _add_up(self) -> None:
+        self.steps += 1
         for name, value in self.engine.state.output.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value / len(self.loader)
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def _end_early(self) -> None:
+        """End the last epoch where it is a fraction of one."""
+        if self.engine.state.iteration == self.iterations:
+            self.engine.terminate_epoch()
 
     def _end_epoch(self) -> None:
-        epoch = self.engine.state.epoch
-        last = epoch == self.config.epochs
-        row = {"epoch": epoch, "iteration": self.engine.state.iteration, **self.sums}
+        epoch, iteration = self.engine.state.epoch, self.engine.state.iteration
+        last = iteration == self.iterations
+        means = {name: total / self.steps for name, total in self.sums.items()}
+        row = {"epoch": epoch, "iteration": iteration, **means}
         if epoch % self.run.validate_every == 0 or last:
             row |= self._validate()
         if self.run.preview_every and (epoch % self.run.preview_every == 0 or last):
@@ -223,7 +232,7 @@ class Trainer:
         self.table.append(row | {"seconds": time.monotonic() - self.started})
         figures = ("iteration", "seconds")
         text = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in (*figures, "epoch"))
-        LOGGER.info("epoch %d/%d  %s", row["epoch"], self.config.epochs, text)
+        LOGGER.info("epoch %d/%g  %s", row["epoch"], self.config.epochs, text)
         if self.run.tensorboard:
             for name, value in row.items():
                 self.board.writer.add_scalar(f"epoch/{name}", value, row["epoch"])
@@ -254,13 +263,16 @@ class Trainer:
             RunError: the loss or the gradient became NaN or infinite.
         """
         state = self.engine.state
-        if state.epoch >= self.config.epochs:
-            LOGGER.info("%s: all %d epochs are done", self.folder, self.config.epochs)
+        if state.iteration >= self.iterations:
+            LOGGER.info("%s: all %g epochs are done", self.folder, self.config.epochs)
             return
         if state.epoch == 0:
             self._record({"epoch": 0, "iteration": 0, **self._validate()})
-        self.engine.run(self.loader, max_epochs=self.config.epochs, epoch_length=len(self.loader))
-        if state.epoch < self.config.epochs or self.engine.should_terminate:
+        length = len(self.loader)
+        self.engine.run(
+            self.loader, max_epochs=math.ceil(self.iterations / length), epoch_length=length
+        )
+        if state.iteration < self.iterations or self.engine.should_terminate:
             raise RunError(
                 f"iteration {self.engine.state.iteration}: the loss or its gradient is not "
                 f"finite; the last good weights are in {self.folder / 'last.pt'}. Try a lower "

@@ -126,6 +126,19 @@ def test_generative_resume_is_exact(contrastive_run, tiny_survey, tmp_path, monk
     check_resume(main, arguments, whole, tmp_path / "stopped", monkeypatch)
 
 
+def test_epochs_may_be_a_fraction(contrastive_run, tmp_path, capsys):
+    _, arguments = contrastive_run
+    folder = tmp_path / "part"
+    asked = [*arguments, "--optimiser.epochs=1.5", f"--run.output={folder}"]
+    assert train_contrastive.main(asked) == 0
+    one, half = MetricsTable(folder / "metrics.csv").rows[1:]
+    length = int(one["iteration"])
+    assert int(half["iteration"]) == round(1.5 * length)
+    assert float(half["loss"]) > 0.5 * float(one["loss"])  # a mean over the steps there were
+    assert train_contrastive.main([*asked, "--resume"]) == 0
+    assert "all 1.5 epochs are done" in capsys.readouterr().out
+
+
 def test_a_finished_run_resumed_does_nothing(contrastive_run, capsys):
     folder, arguments = contrastive_run
     before = (folder / "last.pt").read_bytes()
