@@ -8,7 +8,7 @@
                uncertainty, and the best, σ and mean as the network gives them (normalised, 1)
 ``CANDIDATES``  image (kept, pixels) float32, normalised, best first
 ``SCORES``     table: number of each kept candidate in the order of drawing, contrastive score,
-               redshift it was drawn for (NaN where that was left free)
+               redshift and S/N per pixel that it was drawn for (NaN where left free)
 ``REDSHIFT_PDF``  table: p(z | image), where the network gives one: z_low, z_high, probability
 =============  ==================================================================================
 
@@ -76,8 +76,7 @@ class GeneratedSpectrum:
         source: the file of the cutout.
         ra, dec: degrees; redshift as given with the cutout; NaN if unknown.
         identifier: 64-bit; 0 if unknown.
-        redshifts, snrs: (kept,) float32, redshift and S/N per pixel that the candidates were drawn
-            for, NaN where left free.
+        redshifts, snrs: (kept,) float32 that the candidates were drawn for, NaN where left free.
         redshift_pdf: edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
         image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
     """
@@ -117,8 +116,7 @@ class GeneratedSpectrum:
         """The ``kept`` best of all candidates drawn.
 
         Args:
-            draws: (drawn, pixels), normalised; scores: (drawn,); order: (drawn,) best first;
-                redshifts, snrs: (drawn,).
+            draws: (drawn, pixels), normalised; order: numbers, best first; the others (drawn,).
             provenance, about: the other fields.
         """
         numbers = order[:kept]
@@ -164,9 +162,8 @@ def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
         fits.Column("candidate", "J", array=spectrum.numbers),
         fits.Column("score", "E", array=spectrum.scores),
     ]
-    for name, values in (("redshift", spectrum.redshifts), ("snr", spectrum.snrs)):
-        if values is not None:
-            scores.append(fits.Column(name, "E", array=values))
+    told = (("redshift", spectrum.redshifts), ("snr", spectrum.snrs))
+    scores += [fits.Column(name, "E", array=v) for name, v in told if v is not None]
     hdus = [
         fits.BinTableHDU.from_columns(columns, name="SPECTRUM"),
         fits.ImageHDU(np.asarray(spectrum.candidates, np.float32), name="CANDIDATES"),
