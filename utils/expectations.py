@@ -5,7 +5,7 @@ Done once, before the generator is trained, from the frozen image tower and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -93,7 +93,11 @@ class Seen:
 
 
 def fill_expectation(
-    expectation: Expectation, spectra: SpectrumTransform, seen: Seen, training: np.ndarray
+    expectation: Expectation,
+    spectra: SpectrumTransform,
+    seen: Seen,
+    training: np.ndarray,
+    names: Collection[str],
 ) -> Tensor:
     """Fit an expectation to the training galaxies.
 
@@ -102,13 +106,14 @@ def fill_expectation(
         spectra: Transform of the spectra, on the device.
         seen: The galaxies it is fitted to.
         training: All rows of the training split.
+        names: The properties that the network takes.
 
     Returns:
         What is known of all galaxies of the survey (N, 2 + E); amplitudes of those that are in
         neither split are NaN.
     """
     survey, fitted, device = seen.survey, seen.training, seen.device
-    both = of_catalogue(survey)
+    both = of_catalogue(survey, names)
     encoded = _encoded(spectra, survey, fitted)
     if expectation.templates is None:
         expectation.fit(encoded, both[fitted].to(device))

@@ -129,8 +129,9 @@ class GenerativeTask:
         self.known, self.heads = None, {}
         if network.expectation is not None:
             seen = Seen.of(contrastive, survey, training.rows, rows, config.run.seed, device)
-            self.known = fill_expectation(network.expectation, spectra, seen, training.rows)
-            self.heads = fit_heads(description["known"], seen)
+            names = description["known"]
+            self.known = fill_expectation(network.expectation, spectra, seen, training.rows, names)
+            self.heads = fit_heads(names, seen)
 
     def constants(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint holds besides weights and states: its description, and the towers."""

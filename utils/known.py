@@ -10,7 +10,7 @@ spectrum in training, drawn for an image, they are all that is known, (..., 2 + 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,10 +57,12 @@ def training_ranges(survey: Survey, training: SurveyDataset, config: GenerativeC
     return ranges
 
 
-def of_catalogue(survey: Survey) -> Tensor:
-    """What the catalogue knows of every galaxy (N, 2)."""
-    columns = np.stack([column(survey, name) for name in KNOWN], axis=1)
-    return torch.from_numpy(columns).float()
+def of_catalogue(survey: Survey, names: Collection[str] = KNOWN) -> Tensor:
+    """What the catalogue knows of every galaxy (N, 2), NaN where it is none of `names`: a network
+    that leaves a property free must not see it in training either."""
+    nothing = np.full(len(survey), np.nan)
+    columns = [column(survey, name) if name in names else nothing for name in KNOWN]
+    return torch.from_numpy(np.stack(columns, axis=1)).float()
 
 
 def column(survey: Survey, name: str) -> np.ndarray:
