@@ -8,11 +8,6 @@ prepared linear flux (P = 4500 px), T a flux transform, and μ, σ of the traini
     full    all, as interleaved phases  (8, 563)   phase k holds the pixels k, k + 8, k + 16, …
     direct  all pixels                  (1, P)     as *super*, but in one stage: nothing is given
 
-Standardised by *block*, the eight phases become the coefficients of an orthonormal cosine transform
-(DCT-II) of eight neighbouring pixels, each with its own σ_k: c = D x. Neighbouring pixels hardly
-differ, so nearly all of the variance is in c_0, and what c_5 … c_7 hold, the finest noise, is a
-thousand times smaller: a network that sees pixels would have to be that exact.
-
 Shapes: ... any leading dimensions, P pixels of the grid, C channels, L their length.
 """
 
@@ -62,14 +57,6 @@ def from_phases(x: Tensor, count: int) -> Tensor:
     return x.transpose(-1, -2).flatten(-2)[..., :count]
 
 
-def cosine_matrix(count: int = PHASES) -> Tensor:
-    """D (count, count) of the orthonormal DCT-II: D D^T = 1 (Ahmed, Natarajan & Rao 1974)."""
-    k, pixel = torch.arange(count)[:, None], torch.arange(count)
-    matrix = torch.cos(math.pi / count * (pixel + 0.5) * k) * math.sqrt(2 / count)
-    matrix[0] /= math.sqrt(2)
-    return matrix
-
-
 class SpectrumTransform:
     """T, μ, σ and the arrangement of pixels as one invertible function.
 
@@ -77,7 +64,6 @@ class SpectrumTransform:
     flux: name in ``FLUX_TRANSFORMS``.
     mean, sigma: of T(f); scalars, or per pixel of the output grid; σ > 0.
     grid: of the prepared spectra that ``encode`` takes.
-    block: σ_k (8,) of the cosine coefficients, for resolution full; None leaves the phases.
     """
 
     def __init__(
@@ -87,7 +73,6 @@ class SpectrumTransform:
         mean: Tensor | float = 0.0,
         sigma: Tensor | float = 1.0,
         grid: WavelengthGrid = METHOD_GRID,
-        block: Tensor | None = None,
     ) -> None:
         if resolution not in RESOLUTIONS:
             raise ValueError(f"resolution is one of {RESOLUTIONS}, not {resolution!r}")
@@ -98,10 +83,7 @@ class SpectrumTransform:
         self.grid = grid
         self.mean = torch.as_tensor(mean, dtype=torch.float32)
         self.sigma = torch.as_tensor(sigma, dtype=torch.float32)
-        self.block = block
-        if block is not None and resolution != "full":
-            raise ValueError(f"resolution {resolution!r} has no blocks")
-        if not bool((self.sigma > 0).all()) or (block is not None and not bool((block > 0).all())):
+        if not bool((self.sigma > 0).all()):
             raise ValueError("sigma must be positive: a pixel that never varies cannot be scaled")
 
     @classmethod
@@ -116,12 +98,11 @@ class SpectrumTransform:
         """μ and σ of training spectra, accumulated in float64.
 
         Arguments: ``spectra`` (N, P) linear prepared flux, an array (or HDF5 data set) or an
-        iterable of such chunks; ``standardise`` "global" (one μ and σ), "pixel", "none", or "block"
-        (one σ for each cosine coefficient; "global" where the resolution is not full).
+        iterable of such chunks; ``standardise`` "global" (one μ and σ), "pixel" or "none".
         Raises ValueError when T(f) is not finite or a σ is zero.
         """
-        if standardise not in ("global", "pixel", "block", "none"):
-            raise ValueError(f"standardise: global, pixel, block or none, not {standardise!r}")
+        if standardise not in ("global", "pixel", "none"):
+            raise ValueError(f"standardise: global, pixel or none, not {standardise!r}")
         plain = cls(resolution, flux, grid=grid)
         if standardise == "none":
             return plain
@@ -129,28 +110,14 @@ class SpectrumTransform:
             array = spectra
             spectra = (array[i : i + CHUNK_ROWS] for i in range(0, len(array), CHUNK_ROWS))
         selected = (plain._select(torch.as_tensor(s)) for s in spectra)
-        if standardise == "block" and resolution == "full":
-            return cls._fit_blocks(selected, flux, grid)
         mean, variance = _moments(selected)
         if not np.isfinite(mean.sum().item()):
             raise ValueError(f"the transform {flux!r} of these spectra is not finite; use 'log'")
-        if standardise in ("global", "block"):
+        if standardise == "global":
             grand = mean.mean()
             variance = (variance + (mean - grand) ** 2).mean()
             mean = grand
         return cls(resolution, flux, mean.float(), variance.sqrt().float(), grid)
-
-    @classmethod
-    def _fit_blocks(
-        cls, selected: Iterable[Tensor], flux: str, grid: WavelengthGrid
-    ) -> SpectrumTransform:
-        coefficients = (cosine_matrix() @ to_phases(values) for values in selected)
-        mean, variance = _moments(c.flatten(-2) for c in coefficients)
-        mean, variance = mean.unflatten(-1, (PHASES, -1)), variance.unflatten(-1, (PHASES, -1))
-        grand = mean[0].mean() / math.sqrt(PHASES)  # of the pixels; it is all in c_0
-        mean[0] -= grand * math.sqrt(PHASES)
-        sigma = (variance + mean**2).mean(dim=1).sqrt()
-        return cls("full", flux, grand.float(), 1.0, grid, sigma.float())
 
     @property
     def output_grid(self) -> WavelengthGrid:
@@ -173,19 +140,11 @@ class SpectrumTransform:
         """
         if self.resolution == "low":
             return self.encode_low(flux)
-        x = self.arrange(self.standardised(flux))
-        return x if self.block is None else self.mixing @ x
+        return self.arrange(self.standardised(flux))
 
     def standardised(self, flux: Tensor) -> Tensor:
         """(T(f) − μ)/σ of linear flux (..., P), in order of wavelength, float32."""
         return (self._select(flux) - self.mean) / self.sigma
-
-    @property
-    def mixing(self) -> Tensor:
-        """What the arranged pixels (C, L) are multiplied with from the left, (C, C)."""
-        if self.block is None:
-            return torch.eye(self.channels, device=self.mean.device)
-        return cosine_matrix().to(self.block) / self.block[:, None]
 
     def encode_low(self, flux: Tensor) -> Tensor:
         """Every eighth pixel, standardised: (..., P) or (..., 563) → (..., 1, 563), float32.
@@ -203,8 +162,6 @@ class SpectrumTransform:
 
     def decode(self, x: Tensor) -> Tensor:
         """Standardised (..., C, L) → linear flux (..., output_grid.count)."""
-        if self.block is not None:
-            x = (cosine_matrix().to(self.block).T * self.block) @ x
         return FLUX_TRANSFORMS[self.flux][1](self.in_order(x) * self.sigma + self.mean)
 
     def arrange(self, values: Tensor) -> Tensor:
@@ -230,8 +187,7 @@ class SpectrumTransform:
     def to(self, device: torch.device | str) -> SpectrumTransform:
         """The same transform with μ and σ on ``device``."""
         mean, sigma = self.mean.to(device), self.sigma.to(device)
-        block = None if self.block is None else self.block.to(device)
-        return SpectrumTransform(self.resolution, self.flux, mean, sigma, self.grid, block)
+        return SpectrumTransform(self.resolution, self.flux, mean, sigma, self.grid)
 
     def to_dict(self) -> dict:
         """Primitives and tensors: safe for ``torch.load(weights_only=True)``."""
@@ -241,7 +197,6 @@ class SpectrumTransform:
             "mean": self.mean.cpu(),
             "sigma": self.sigma.cpu(),
             "grid": self.grid.to_dict(),
-            "block": None if self.block is None else self.block.cpu(),
         }
 
     @classmethod

@@ -15,7 +15,8 @@ that serve where the redshift is not known. An infinite S/N leaves A alone.
 
 In training the amplitudes are those of the spectrum. For an image they are drawn, as its redshift
 is: what the image and the redshift lead to expect (`models.heads`), and how far one of the training
-galaxies of the most similar expectations turned out to be from it.
+galaxies of the most similar expectations turned out to be from it; then they are moved to the
+nearest mixture of training galaxies (`models.mixtures`).
 
 What is known of a row is (B, 2 + E): redshift, S/N (NaN where unknown), amplitudes.
 
@@ -30,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.heads import CoefficientHead, fit_coefficients
+from models.mixtures import nearest_mixture
 from models.templates import Templates, interpolate
 
 REDSHIFT, SNR = KNOWN = ("redshift", "snr")
@@ -37,7 +39,7 @@ TYPICAL_SNR = 15.0  # per SDSS pixel, of a galaxy of the main sample
 FOLDS = 5  # heads of the amplitudes, see `models.heads.fit_coefficients`
 SHOWN = 4  # templates that the network sees as they are: the mean and three components
 LIBRARY = 5000  # training galaxies whose amplitudes are remembered
-NEIGHBOURS = 50  # of them, from which one is drawn
+NEIGHBOURS = 50  # of them, from which one is drawn, and that a mixture is made of
 COARSE = 4  # rest-frame pixels of the templates in one of A
 CHI2_MEDIAN = 0.4549  # of one degree of freedom
 SMOOTHING = 21  # pixels of the running median of B
@@ -134,11 +136,11 @@ class Expectation(nn.Module):
         spread = features[:, None].expand(-1, redshift.shape[1], -1)
         told = torch.cat([spread, redshift.nan_to_num(0.0)[..., None]], dim=2)  # (B, P, F + 1)
         expected = torch.stack([head(told) for head in self.heads]).mean(dim=0)  # (B, P, E)
-        scale = self.foreseen.std(dim=0).clamp(min=1e-6)
-        distance = torch.cdist(expected / scale, self.foreseen / scale)  # (B, P, library)
+        distance = torch.cdist(expected, self.foreseen)  # (B, P, library), all templates alike
         nearest = distance.topk(min(NEIGHBOURS, len(self.foreseen)), largest=False).indices
         chosen = (shares * nearest.shape[-1]).long()[..., None]
         amplitudes = expected + self.surprise[nearest.gather(-1, chosen)[..., 0]]
+        amplitudes = nearest_mixture(amplitudes, self.foreseen + self.surprise, NEIGHBOURS)
         return torch.where(redshift.isnan()[..., None], 0.0, amplitudes)
 
     def forward(self, known: Tensor) -> Expected:
@@ -175,11 +177,10 @@ class Expectation(nn.Module):
     def project(self, spectra: Tensor, redshift: Tensor) -> Tensor:
         """Amplitudes (N, E) of spectra (N, C, L) at redshifts (N,), by damped least squares."""
         parts = []
-        scale = self.templates.mixing.inverse()  # to pixels, which all count the same
         for x, z in zip(spectra.split(ROWS), redshift.split(ROWS), strict=True):
             templates = self.templates(z)
-            design = (scale @ templates[:, 1:]).flatten(2)  # (B, E, C·L)
-            rest = (scale @ (x - templates[:, 0])).flatten(1)
+            design = templates[:, 1:].flatten(2)  # (B, E, C·L)
+            rest = (x - templates[:, 0]).flatten(1)
             normal = design @ design.transpose(1, 2)
             damping = 1e-2 * design.shape[2] * torch.eye(len(normal[0])).to(normal)
             parts.append(torch.linalg.solve(normal + damping, (design @ rest[..., None])[..., 0]))

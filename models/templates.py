@@ -26,7 +26,6 @@ class Templates(nn.Module):
             sees them (C, L).
         rest_start: log10 of the first rest-frame wavelength.
         templates: (K, M) on the rest-frame grid, in steps of 1e-4 dex.
-        mixing: (C, C), what the channels of a spectrum are multiplied with, if they are.
     """
 
     def __init__(
@@ -34,14 +33,11 @@ class Templates(nn.Module):
         log_wavelength: Tensor,
         rest_start: float,
         templates: Tensor,
-        mixing: Tensor | None = None,
     ):
         super().__init__()
-        channels = len(log_wavelength)
         self.register_buffer("log_wavelength", log_wavelength)
         self.register_buffer("rest_start", torch.tensor(rest_start, dtype=torch.float64))
         self.register_buffer("templates", templates)
-        self.register_buffer("mixing", torch.eye(channels) if mixing is None else mixing)
 
     def __len__(self) -> int:
         return len(self.templates)
@@ -55,7 +51,7 @@ class Templates(nn.Module):
     def forward(self, redshift: Tensor, count: int | None = None) -> Tensor:
         """The first `count` templates, or all, (B, K, C, L) at redshifts (B,); zeros at NaN."""
         position = self.place(redshift.nan_to_num(0.0), self.log_wavelength)  # (B, C, L)
-        shifted = self.mixing @ interpolate(self.templates[:count], position).transpose(0, 1)
+        shifted = interpolate(self.templates[:count], position).transpose(0, 1)
         return _where_known(redshift, shifted)
 
     def combine(self, redshift: Tensor, amplitudes: Tensor) -> Tensor:
@@ -68,7 +64,7 @@ class Templates(nn.Module):
         lower = position.long().flatten(1)
         fraction = (position.flatten(1) - lower).to(rest)
         values = torch.lerp(rest.gather(1, lower), rest.gather(1, lower + 1), fraction)
-        return _where_known(redshift, self.mixing @ values.unflatten(1, position.shape[1:]))
+        return _where_known(redshift, values.unflatten(1, position.shape[1:]))
 
 
 def _where_known(redshift: Tensor, values: Tensor) -> Tensor:

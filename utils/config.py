@@ -22,10 +22,9 @@ class DataConfig:
         survey: Survey file (HDF5), from `python -m datasets.mock` or `utils.build_survey`.
         resolution: `full`: 4500 px as 8 interleaved phases; `low`: every 8th pixel (563 px);
             `super`: 4500 px, given the 563 px (second stage of the cascade); `direct`: all pixels.
-        flux: Flux transform before standardisation: `log` (with a floor), `asinh`,
-            `log_positive` (published; needs `positive_only`), or none.
-        standardise: Mean and sigma of the transformed flux: `global` numbers, per `pixel`, per
-            coefficient of a cosine transform of eight neighbours (`block`; `full` only), or none.
+        flux: Flux transform before standardisation: `none` leaves the sums of stars and gas sums,
+            `log` (with a floor), `asinh`, `log_positive` (published; needs `positive_only`).
+        standardise: Mean and sigma of the transformed flux: `global` numbers, per `pixel`, or none.
         positive_only: Train only on spectra that are positive everywhere (published).
         workers: Processes that read the survey file; 0 reads in the training process.
         in_memory: Hold the survey in memory; by default if it takes less than 2 GB.
@@ -34,7 +33,7 @@ class DataConfig:
     survey: str = "data/survey.h5"
     resolution: Resolution = "full"
     flux: Literal["log", "asinh", "log_positive", "none"] = "log"
-    standardise: Literal["global", "pixel", "block", "none"] = "global"
+    standardise: Literal["global", "pixel", "none"] = "global"
     positive_only: bool = False
     workers: int = 0
     in_memory: bool | None = None
@@ -229,7 +228,7 @@ class GenerativeConfig:
             and misaligned low-resolution input; the survey must be prepared its way.
     """
 
-    data: DataConfig = field(default_factory=lambda: DataConfig(standardise="block"))
+    data: DataConfig = field(default_factory=lambda: DataConfig(flux="none"))
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)

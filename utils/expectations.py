@@ -37,7 +37,7 @@ def empty_expectation(transform: SpectrumTransform, known: Ranges, features: int
         start, length = rest_grid(log_wavelength, *known[REDSHIFT])
         arranged = transform.arrange(log_wavelength)
         empty = torch.zeros(TEMPLATES, length)
-        templates = Templates(arranged, start, empty, transform.mixing.cpu())
+        templates = Templates(arranged, start, empty)
     return Expectation((transform.channels, transform.length), templates, features)
 
 

@@ -13,7 +13,6 @@ from datasets.transforms import (
     FLUX_TRANSFORMS,
     LOG_FLOOR,
     SpectrumTransform,
-    cosine_matrix,
     from_phases,
     to_phases,
 )
@@ -129,32 +128,3 @@ def test_what_cannot_work_is_refused():
         SpectrumTransform("low").encode(torch.ones(2, 3598))
     with pytest.raises(ValueError, match="no spectra"):
         SpectrumTransform.fit([], "low")
-
-
-def test_blocks_are_cosine_coefficients_of_unit_variance_each():
-    flux = torch.from_numpy(spectra(pixels=4504, count=64)[:, :4500])
-    smooth = torch.nn.functional.avg_pool1d(flux[:, None], 9, stride=1, padding=4)[:, 0]
-    transform = SpectrumTransform.fit(smooth.numpy(), "full", standardise="block")
-    x = transform.encode(smooth)
-    assert x.shape == (64, 8, 563)
-    torch.testing.assert_close(x.square().mean(dim=(0, 2)), torch.ones(8), rtol=1e-3, atol=0)
-    torch.testing.assert_close(transform.decode(x), smooth, rtol=1e-4, atol=0)
-    assert (transform.block[1:] < transform.block[:1] / 2).all()  # what is smooth is in the mean
-    phases = transform.arrange(transform.standardised(smooth))
-    torch.testing.assert_close(transform.mixing @ phases, x)
-    again = SpectrumTransform.from_dict(transform.to_dict())
-    assert torch.equal(again.encode(smooth), x)
-
-
-def test_the_cosine_matrix_is_orthonormal_and_starts_with_the_mean():
-    matrix = cosine_matrix(8)
-    torch.testing.assert_close(matrix @ matrix.T, torch.eye(8), atol=1e-6, rtol=0)
-    torch.testing.assert_close(matrix[0], torch.full((8,), 8**-0.5))
-
-
-def test_blocks_where_there_are_none_are_global_or_refused():
-    flux = spectra()
-    low = SpectrumTransform.fit(flux, "low", standardise="block")
-    assert low.block is None and low.mean.ndim == 0
-    with pytest.raises(ValueError, match="has no blocks"):
-        SpectrumTransform("low", block=torch.ones(8))

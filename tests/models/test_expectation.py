@@ -7,7 +7,7 @@ import torch
 
 from models.expectation import TYPICAL_SNR, Expectation
 from models.heads import fit_coefficients
-from models.templates import Templates, rest_grid
+from models.templates import Templates, fit_templates, rest_grid
 
 PIXELS = 400
 LOG_WAVELENGTH = torch.linspace(5000.0, 7000.0, PIXELS, dtype=torch.float64).log10()
@@ -118,9 +118,9 @@ def test_amplitudes_are_drawn_as_galaxies_of_like_features_have_them(templates):
     told, amplitudes = sample(3000)
     expectation = Expectation((1, PIXELS), templates, features=2)
     expectation.remember(told[None], amplitudes, sample(500), seed=0)
-    new, truth = sample(400)
-    z = new[:, 2:].expand(-1, 200)
-    shares = torch.rand(400, 200, generator=generator)
+    new, truth = sample(300)
+    z = new[:, 2:].expand(-1, 25)
+    shares = torch.rand(300, 25, generator=generator)
     drawn = expectation.draw(new[:, :2], z, shares)[..., 0]
     below = (drawn < truth).float().mean(dim=1)
     assert below.mean().item() == pytest.approx(0.5, abs=0.04)  # PIT: uniform
@@ -134,6 +134,36 @@ def test_amplitudes_are_drawn_as_galaxies_of_like_features_have_them(templates):
     torch.testing.assert_close(again.draw(new[:, :2], z, shares)[..., 0], drawn)
     unknown = expectation.draw(new[:, :2], torch.full_like(z, math.nan), shares)
     assert (unknown == 0).all()
+
+
+@pytest.mark.parametrize(("flux", "kept"), [("none", True), ("log", False)])
+def test_line_ratios_that_all_galaxies_share_are_kept_in_linear_flux(flux, kept):
+    """A doublet of 3 to 1 on different continua: sums of linear spectra keep it, those of
+    logarithms do not."""
+    generator = torch.Generator().manual_seed(3)
+    count, lines = 400, (5500.0, 5600.0)
+    strength = torch.rand(count, 1, generator=generator, dtype=torch.float64) * 6
+    continuum = 1 + torch.randn(count, 1, generator=generator) * (REST - 5500) / 3000
+    z = 0.05 + 0.1 * torch.rand(count, generator=generator)
+    observed = 10**LOG_WAVELENGTH / (1 + z.double()[:, None])
+    shape = [torch.exp(-0.5 * ((observed - line) / 8.0) ** 2) for line in lines]
+    slope = 1 + (continuum[:, :1] - 1) * (observed - 5500) / (REST[0] - 5500)
+    spectra = (slope.clamp(min=0.3) + strength * (3 * shape[0] + shape[1])).float()
+    transform = torch.log if flux == "log" else torch.clone
+    seen = transform(spectra)
+    rows = fit_templates(seen, z, LOG_WAVELENGTH, START, LENGTH, 4)
+    fitted = Expectation((1, PIXELS), Templates(LOG_WAVELENGTH[None], START, rows), features=3)
+    amplitudes = fitted.project(seen[:, None], z)
+    known = torch.cat([z[:, None], torch.full((count, 1), 20.0), amplitudes], dim=1)
+    mean = fitted(known).mean[:, 0]
+    mean = mean.exp() if flux == "log" else mean
+    height = [
+        (mean * (abs(observed - line) < 1.5 * 8)).sum(dim=1)
+        - (slope * (abs(observed - line) < 1.5 * 8)).sum(dim=1)
+        for line in lines
+    ]
+    ratio = (height[0] / height[1])[strength[:, 0] > 1]
+    assert bool((abs(ratio / 3 - 1) < 0.1).float().mean() > 0.95) == kept
 
 
 def test_mixed_precision_does_not_round_what_is_expected(expectation, galaxies):

@@ -1,0 +1,46 @@
+r"""The mixture of known galaxies that is nearest to a drawn one.
+
+What is drawn by adding a surprise to an expectation may lie where no galaxy does: with a line in
+absorption that only emits. A mixture of galaxies is a galaxy: light adds. With amplitudes a of a
+draw and b_j of its J nearest known galaxies,
+
+.. math:: \min_w \Bigl\| a - \sum_j w_j b_j \Bigr\|^2, \qquad w_j \geq 0, \quad \sum_j w_j = 1,
+
+is solved by accelerated projected gradients (FISTA: Beck & Teboulle 2009, SIAM J. Imaging Sci. 2,
+183), the projection on the simplex by sorting (Held, Wolfe & Crowder 1974, Math. Program. 6, 62).
+
+Shapes: ... any leading dimensions, E amplitudes, M known galaxies, J of them in a mixture.
+"""
+
+import torch
+from torch import Tensor
+
+ITERATIONS = 100
+
+
+def nearest_mixture(drawn: Tensor, known: Tensor, count: int) -> Tensor:
+    """Mixtures (..., E) nearest to `drawn` (..., E) of their `count` nearest of `known` (M, E)."""
+    nearest = torch.cdist(drawn, known).topk(min(count, len(known)), largest=False).indices
+    corners = known[nearest]  # (..., J, E)
+    offsets = corners - corners.mean(dim=-2, keepdim=True)  # the same problem, better conditioned
+    products = offsets @ offsets.transpose(-1, -2)
+    towards = (offsets @ (drawn - corners.mean(dim=-2))[..., None])[..., 0]
+    step = 1.0 / products.flatten(-2).norm(dim=-1).clamp(min=1e-12)[..., None]
+    weights = ahead = torch.full(nearest.shape, 1.0 / nearest.shape[-1]).to(drawn)
+    momentum = 1.0
+    for _ in range(ITERATIONS):
+        gradient = (products @ ahead[..., None])[..., 0] - towards
+        before, weights = weights, onto_simplex(ahead - step * gradient)
+        faster = (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5) / 2.0
+        ahead = weights + (momentum - 1.0) / faster * (weights - before)
+        momentum = faster
+    return (weights[..., None, :] @ corners)[..., 0, :]
+
+
+def onto_simplex(values: Tensor) -> Tensor:
+    """The nearest weights (..., J) that are not negative and add up to one."""
+    descending = values.sort(dim=-1, descending=True).values
+    excess = descending.cumsum(dim=-1) - 1.0
+    count = torch.arange(1, values.shape[-1] + 1, device=values.device)
+    last = (descending * count > excess).sum(dim=-1, keepdim=True)  # weights above zero
+    return (values - excess.gather(-1, last - 1) / last).clamp(min=0.0)
