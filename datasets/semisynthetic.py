@@ -33,6 +33,7 @@ from datasets.spectra import (
     PreparedSpectrum,
     SpectrumError,
     prepare_spectrum,
+    signal_to_noise,
 )
 from datasets.survey import SurveyWriter
 
@@ -46,7 +47,7 @@ COLOUR_TOLERANCE = 0.3
 RED_G_R = 0.75  # galaxies of unknown morphology that are redder count as elliptical
 # Flux of a young relative to an old population of equal r flux, u g r i z.
 YOUNG_COLOUR = np.array([2.4, 1.5, 1.0, 0.88, 0.80])
-COPIED = ("ra", "dec", "z", "sn", "zwarning", "plate", "mjd", "fiber", "subclass", "morph")
+COPIED = ("ra", "dec", "z", "zwarning", "plate", "mjd", "fiber", "subclass", "morph")
 PROVENANCE = {
     "kind": "semi-synthetic survey",
     "description": "real SDSS spectra; ugriz images rendered, not observed: their fibre-aperture "
@@ -60,14 +61,14 @@ def make_semisynthetic(
     """Write the survey file ``path`` from the spectra collection ``spectra``.
 
     Arguments: ``spectra`` an HDF5 file as ``read_spectra_collection`` takes it, with columns
-    ``calibflux`` and ``spectroflux`` (N, 5) nanomaggies, ``morph`` and ``sn``; ``seed`` ≥ 0 of the
-    shapes and the noise.
+    ``calibflux`` and ``spectroflux`` (N, 5) nanomaggies, and ``morph``; ``seed`` ≥ 0 of the shapes
+    and the noise.
     Returns what was skipped: rows with specobjid, row and reason, also in ``PATH.skipped.csv``.
     Raises FileExistsError if ``path`` exists and ``overwrite`` is not set, SpectrumFileError for
     a file of another kind.
     """
     collection = read_spectra_collection(spectra)
-    missing = {"calibflux", "spectroflux", "morph", "sn"} - collection.catalogue.keys()
+    missing = {"calibflux", "spectroflux", "morph"} - collection.catalogue.keys()
     if missing:
         raise SpectrumFileError(f"{spectra} has no column {sorted(missing)}: no colours to render")
     provenance = {**PROVENANCE, "spectra": Path(spectra).name, "seed": seed}
@@ -139,6 +140,8 @@ def _galaxies(
     streams = [np.random.default_rng([seed, int(i)]) for i in identifier]
     shape = _appearance(fibre, collection.catalogue["z"][rows], _kinds(collection, rows), streams)
     catalogue = {name: collection.catalogue[name][rows] for name in COPIED}
+    wavelength = collection.wavelength_angstrom
+    snr = [signal_to_noise(wavelength, collection.flux[r], collection.ivar[r]) for r in rows]
     magnitude = 22.5 - 2.5 * np.log10(fibre)
     return {
         "images": render(shape, fibre, streams),
@@ -149,6 +152,7 @@ def _galaxies(
             "identifier": identifier,
             "class": collection.catalogue["cls"][rows],
             **catalogue,
+            "sn": np.array(snr),
             **{f"fibermag_{band}": magnitude[:, i] for i, band in enumerate(SDSS_BANDS)},
         },
     }

@@ -119,7 +119,7 @@ def draw(panels: list[Panel]) -> Figure:
     for number, ((cutout, spectrum), panel) in enumerate(zip(places, panels, strict=False)):
         draw_cutout(cutout, panel.image, panel.bands)
         cutout.set_title(panel.title, loc="left", fontsize=6, pad=2)
-        draw_spectra(spectrum, panel)
+        draw_spectra(spectrum, panel, apart=True)
         mark_lines(spectrum, panel, SHORT_MARKS)
         if number + COLUMNS < len(panels):
             spectrum.tick_params(labelbottom=False)

@@ -12,7 +12,9 @@ from astropy.table import Table
 from specutils import Spectrum
 
 import generate
+import train_generative
 from datasets.survey import Survey
+from tests.support import tiny
 from utils.checkpoints import load_generator
 from utils.export_cutouts import export
 from utils.spectrum_files import read_spectrum
@@ -272,3 +274,22 @@ def test_files_say_how_they_were_made(generated, tiny_generator):
     assert header["SEED"] == 1 and header["NDRAWN"] == 3
     assert header["SAMPLER"] == "dpm, 4 steps" and header["FRAME"] == "observed"
     assert header["CKPT1"].startswith("best.pt ")
+
+
+def test_guidance_needs_a_network_that_has_done_without_images(
+    cutouts, tiny_survey, tiny_towers, tiny_generator, tmp_path, capsys
+):
+    assert run(cutouts, tiny_generator, tmp_path / "refused", "--guidance", "2") != 0
+    assert "--diffusion.hidden_images" in capsys.readouterr().err
+    trained = tmp_path / "trained"
+    given = [f"--data.survey={tiny_survey}", f"--diffusion.contrastive={tiny_towers}"]
+    given += ["--diffusion.hidden_images=0.5", "--optimiser.epochs=2", f"--run.output={trained}"]
+    assert train_generative.main([tiny("generative"), *given]) == 0
+    drawn = {}
+    for weight in ("1", "3"):
+        more = ["--no-pictures", "--guidance", weight]
+        assert run(cutouts, trained / "best.pt", tmp_path / weight, *more) == 0
+        drawn[weight] = spectra(tmp_path / weight)
+    for name, spectrum in drawn["1"].items():
+        assert not np.allclose(spectrum.mean, drawn["3"][name].mean, atol=1e-4)
+        assert sorted(spectrum.redshifts) == sorted(drawn["3"][name].redshifts)

@@ -56,7 +56,7 @@ MARKS = {
     "Hα + [N II]": LINES["Halpha"][0],
     "[S II]": 0.5 * (LINES["SII6716"][0] + LINES["SII6731"][0]),
 }
-LABEL_ANGSTROM = 150.0  # room that the name of a line takes to its left
+APART, SHIFTED = 0.5, "generated, shifted up"
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,21 @@ def draw_cutout(
         axes.text(start + length / 2, 0.09, label, ha="center", va="bottom", **white)
 
 
-def draw_spectra(axes: Axes, panel: Panel) -> None:
-    """Candidates, their spread and the truth, and limits that lines fit into."""
+def draw_spectra(axes: Axes, panel: Panel, apart: bool = False) -> None:
+    """Candidates, their spread and the truth, and limits that lines fit into.
+
+    Where both are noisy, one hides the other and the spread: `apart` shifts the best candidate up
+    by `APART` of the true continuum, and leaves the truth on the spread of all candidates.
+    """
     wavelength, scale = panel.wavelength_angstrom, panel.scale or 1.0
-    shown = [panel.candidates[0] * scale]
+    shown, label = [panel.candidates[0] * scale], "generated"
+    if apart and panel.truth is not None:
+        shown[0] = shown[0] + APART * scale * np.nanmedian(panel.truth)
+        label = SHIFTED
     if panel.mean is not None and panel.sigma is not None:
         low, high = (scale * (panel.mean + sign * panel.sigma) for sign in (-1, 1))
         axes.fill_between(
-            wavelength, low, high, color=COLOURS["generated"], alpha=0.22, lw=0,
+            wavelength, low, high, color=COLOURS["generated"], alpha=0.45, lw=0,
             label="68 % of candidates",
         )  # fmt: skip
     for number, candidate in enumerate(panel.candidates[1:]):
@@ -136,8 +143,8 @@ def draw_spectra(axes: Axes, panel: Panel) -> None:
         )  # fmt: skip
     if panel.truth is not None:
         shown.append(panel.truth * scale)
-        axes.plot(wavelength, shown[-1], color=COLOURS["truth"], lw=0.6, label="true")
-    axes.plot(wavelength, shown[0], color=COLOURS["generated"], lw=0.7, label="generated")
+        axes.plot(wavelength, shown[-1], color=COLOURS["truth"], lw=0.4, label="true")
+    axes.plot(wavelength, shown[0], color=COLOURS["generated"], lw=0.6, label=label)
     axes.set_xlim(wavelength[0], wavelength[-1])
     axes.set_ylim(*flux_limits(shown))
 
@@ -181,6 +188,6 @@ def legend_entries(all_axes: Sequence[Axes]) -> tuple[list, list[str]]:
     for axes in all_axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    order = ("true", "generated", "68 % of candidates", "other candidates")
+    order = ("true", "generated", SHIFTED, "68 % of candidates", "other candidates")
     labels = [label for label in order if label in entries]
     return [entries[label] for label in labels], labels

@@ -52,7 +52,7 @@ def plot_generated(panel: Panel) -> Figure:
     draw_cutout(cutout, panel.image, panel.bands, panel.pixel_scale_arcsec)
     redshift = "" if panel.redshift is None else f"   z = {panel.redshift:.4f}"
     cutout.set_title(f"{panel.title}{redshift}", loc="left")
-    draw_spectra(spectrum, panel)
+    draw_spectra(spectrum, panel, apart=True)
     mark_lines(spectrum, panel)
     spectrum.set_xlabel(WAVELENGTH_LABEL)
     spectrum.set_ylabel(NORMALISED_LABEL if panel.scale is None else PHYSICAL_LABEL)
@@ -81,7 +81,7 @@ def _contact_sheet(panels: Sequence[Panel], columns: int) -> Figure:
             continue
         panel = panels[number]
         draw_cutout(pair[0], panel.image, panel.bands)
-        draw_spectra(pair[1], panel)
+        draw_spectra(pair[1], panel, apart=True)
         pair[1].set_title(panel.title, loc="left", fontsize=6, pad=2)
         spectra.append(pair[1])
         if number + columns < len(panels):

@@ -32,7 +32,6 @@ def _collection(path, count=40, **changes):
         "ra": np.linspace(100, 200, count),
         "dec": np.zeros(count),
         "z": np.full(count, 0.04),
-        "sn": np.full(count, 9.0),
         "zwarning": np.zeros(count, np.int32),
         "plate": np.full(count, 266, np.int32),
         "mjd": np.full(count, 51630, np.int32),
@@ -107,6 +106,7 @@ def test_survey_of_a_collection(tmp_path):
     assert survey.provenance["kind"].startswith("semi-synthetic")
     assert "not observed" in survey.provenance["description"]
     assert set(survey.catalogue["morph"]) == {"Sp"}
+    np.testing.assert_array_equal(survey.catalogue["sn"], 9.0)  # from flux and ivar
     with pytest.raises(FileExistsError):
         semisynthetic.make_semisynthetic(path, source)
 

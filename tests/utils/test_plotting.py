@@ -46,11 +46,16 @@ def test_generated_shows_best_truth_and_spread_in_physical_units():
     figure = plot_generated(shown)
     cutout, spectrum = figure.axes
     (best,), (truth, *_) = curves(spectrum, "generated"), curves(spectrum, "truth")
-    np.testing.assert_allclose(best.get_ydata(), 3 * shown.candidates[0])
+    shift = 0.5 * 1.0  # half of the median of the truth
+    np.testing.assert_allclose(best.get_ydata(), 3 * (shown.candidates[0] + shift))
     np.testing.assert_allclose(truth.get_ydata(), 3 * shown.truth)
     assert "erg s" in spectrum.get_ylabel() and "vacuum" in spectrum.get_xlabel()
-    labels = ["true", "generated", "68 % of candidates", "other candidates"]
+    labels = ["true", "generated, shifted up", "68 % of candidates", "other candidates"]
     assert legend_labels(figure) == labels
+    alone = plot_generated(panel())
+    assert legend_labels(alone) == ["generated", *labels[2:]]
+    (best,) = curves(alone.axes[1], "generated")
+    np.testing.assert_allclose(best.get_ydata(), panel().candidates[0])
     assert "z = 0.1000" in cutout.get_title(loc="left")
 
 
