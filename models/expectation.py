@@ -38,8 +38,7 @@ REDSHIFT, SNR = KNOWN = ("redshift", "snr")
 TYPICAL_SNR = 15.0  # per SDSS pixel, of a galaxy of the main sample
 FOLDS = 5  # heads of the amplitudes, see `models.heads.fit_coefficients`
 SHOWN = 4  # templates that the network sees as they are: the mean and three components
-LIBRARY = 5000  # training galaxies whose amplitudes are remembered
-NEIGHBOURS = 50  # of them, from which one is drawn, and that a mixture is made of
+NEIGHBOURS = 50  # training galaxies from which one is drawn, and that a mixture is made of
 COARSE = 4  # rest-frame pixels of the templates in one of A
 CHI2_MEDIAN = 0.4549  # of one degree of freedom
 SMOOTHING = 21  # pixels of the running median of B
@@ -119,8 +118,7 @@ class Expectation(nn.Module):
         with torch.enable_grad():
             heads, foreseen = fit_coefficients(features, amplitudes, validation, FOLDS, seed)
         self.heads.load_state_dict(heads.state_dict())
-        self.foreseen = foreseen[:LIBRARY].clone()
-        self.surprise = (amplitudes - foreseen)[:LIBRARY]
+        self.foreseen, self.surprise = foreseen.clone(), amplitudes - foreseen
 
     @torch.no_grad()
     def draw(self, features: Tensor, redshift: Tensor, shares: Tensor) -> Tensor:
