@@ -65,7 +65,7 @@ def main() -> None:
     unit = np.mean([crps(spectra(survey, reference[rows]), truth).mean() for rows in draws])
     mean = np.mean(survey.read("spectra", reference), axis=0, keepdims=True)
     constant = mean_squared_error(mean, truth).mean()
-    counts = [count for count in options.counts if count <= len(training)]
+    counts = sorted({min(count, len(training)) for count in options.counts})
     known, values = features(survey, training[: counts[-1]]), []
     print(f"{len(judged)} galaxies, {CANDIDATES} neighbours; CRPS of climatology {unit:.4f}")
     print(f"{'training galaxies':>18} {'MSE / constant':>15} {'CRPS / climatology':>19}")
