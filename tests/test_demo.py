@@ -35,6 +35,9 @@ def check_gates(folder):
     assert coherence["coherent"]["value"] >= 0.95
     assert coherence["coherent"]["count"] > 1000  # of the candidates have lines to tell it by
     assert figures["coherence"]["true spectra"]["coherent"]["value"] >= 0.98
+    for ratio in ("balmer_decrement", "OIII_ratio", "NII_ratio"):  # as dust and atoms have them
+        assert coherence["ratios"][ratio]["value"] >= 0.95, ratio
+        assert coherence["ratios"][ratio]["count"] > 30, ratio
     assert figures["retrieval"]["recall_10_swapped"] >= 0.40
     assert figures["retrieval"]["pool"] == 500
     with h5py.File(folder / "galaxies.h5") as file, h5py.File(folder / "candidates.h5") as drawn:
