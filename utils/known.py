@@ -34,7 +34,7 @@ Ranges = dict[str, tuple[float, float]]  # lowest and highest of the training ga
 
 COLUMNS = {REDSHIFT: "z", SNR: "sn"}  # of a survey's catalogue
 FREE = -1.0  # neither a redshift nor a S/N: the property is to be left free
-HIDDEN = 0.3  # share of the training galaxies whose property is hidden
+HIDDEN = 0.2  # share of the training galaxies whose property is hidden
 
 
 def training_ranges(survey: Survey, training: SurveyDataset, config: GenerativeConfig) -> Ranges:
