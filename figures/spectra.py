@@ -48,7 +48,7 @@ def draw_samples(results: Results, count: int = 3) -> Figure:
         cutout = figure.add_subplot(pair[0])
         draw_cutout(cutout, panel.image, panel.bands, panel.pixel_scale_arcsec)
         whole = figure.add_subplot(pair[1])
-        draw_spectra(whole, panel, apart=True)
+        draw_spectra(whole, panel)
         mark_lines(whole, panel)
         cutout.set_title(f"z = {galaxy.redshift:.4f}", loc="left")
         wide.append(whole)

@@ -56,7 +56,8 @@ MARKS = {
     "Hα + [N II]": LINES["Halpha"][0],
     "[S II]": 0.5 * (LINES["SII6716"][0] + LINES["SII6731"][0]),
 }
-APART, SHIFTED = 0.5, "generated, shifted up"
+APART = 0.5  # of the continuum, that a candidate is shifted up to show the truth below it
+SHIFTED = "generated, shifted up"  # its label
 
 
 @dataclass(frozen=True)

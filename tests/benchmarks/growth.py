@@ -25,6 +25,7 @@ from utils.metrics import crps, mean_squared_error
 BATCH = 512
 GALAXIES, CANDIDATES = 128, 8
 DRAWS = 8  # of climatology
+REFERENCE = 5000  # training galaxies that climatology and the constant are taken from
 
 
 def features(survey: Survey, rows: np.ndarray) -> np.ndarray:
@@ -60,7 +61,7 @@ def main() -> None:
     survey = Survey(options.survey)
     training, judged = survey.indices("train"), survey.indices("validation")[:GALAXIES]
     truth, own = survey.read("spectra", judged), features(survey, judged)
-    reference = training[: min(options.counts[-1], 5000)]
+    reference = training[:REFERENCE]
     draws = [climatology(len(reference), len(judged), CANDIDATES, seed) for seed in range(DRAWS)]
     unit = np.mean([crps(spectra(survey, reference[rows]), truth).mean() for rows in draws])
     mean = np.mean(survey.read("spectra", reference), axis=0, keepdims=True)
