@@ -7,7 +7,9 @@ import pytest
 
 from tests.golden_traces import FILE, make_traces, processor
 
-# On another processor float32 sums round differently, and twenty steps of Adam and ranks amplify it.
+# numpy's BLAS has threads that torch's setting does not reach: sums in another order.
+HERE = {"evaluation": 1e-6}
+# On another processor sums round differently; 20 steps of Adam amplify that. Ranks may swap.
 ELSEWHERE = {"contrastive": 1e-3, "generative": 1e-3, "candidates": 5e-2}
 
 
@@ -25,11 +27,12 @@ def golden():
 def test_traces_are_those_on_record(traces, golden, part):
     ours, theirs = traces[part], golden[part]
     assert ours.keys() == theirs.keys()
-    if golden["processor"] == processor():
-        assert ours == theirs
-    elif part in ELSEWHERE:
-        for name, values in theirs.items():
-            np.testing.assert_allclose(ours[name], values, rtol=ELSEWHERE[part], err_msg=name)
+    here = golden["processor"] == processor()
+    if not here and part not in ELSEWHERE:
+        pytest.skip(f"recorded on another processor: {golden['processor']}")
+    tolerance = HERE.get(part, 0.0) if here else ELSEWHERE[part]
+    for name, values in theirs.items():
+        np.testing.assert_allclose(ours[name], values, rtol=tolerance, err_msg=name)
 
 
 def test_a_training_trace_has_twenty_steps(golden):
