@@ -88,13 +88,13 @@ real: $(addprefix $(REAL)/,$(REAL_DONE))
 
 $(REAL)/readers.txt: $(VENV)/runtime
 	@mkdir -p $(REAL)
-	$(RUN) -m utils.read_report $(DATA) > $@.part
+	$(RUN) -m utils.check_files $(DATA) > $@.part
 	@mv $@.part $@
 
 # Real spectra with images rendered for them: semi-synthetic. The demo's networks, trained further.
 $(REAL)/semisynthetic.h5: $(VENV)/runtime
 	@mkdir -p $(REAL)
-	$(RUN) -m datasets.semisynthetic $@ --spectra $(DATA)/sdss_spectra.h5
+	$(RUN) -m datasets.mock.semisynthetic $@ --spectra $(DATA)/sdss_spectra.h5
 
 $(REAL)/contrastive.done: $(REAL)/semisynthetic.h5 $(DEMO)/contrastive.done
 	$(RUN) train_contrastive.py --config params/demo_contrastive.yml --config params/real_contrastive.yml \

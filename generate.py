@@ -24,16 +24,18 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from datasets.cutouts import CutoutError, CutoutFormat, CutoutReader
-from utils import known
-from utils.bulk import BulkRun
-from utils.checkpoints import TrainedGenerator, load_generator
-from utils.colours import RANKINGS
-from utils.config import SamplingConfig
-from utils.generation import Pipeline, make_sampler, sampling_of
-from utils.redshift_table import RedshiftTable
-from utils.runs import RunError, code_version, file_digest, pick_device
-from utils.spectrum_files import Provenance
+from datasets.cutouts.reader import CutoutError, CutoutFormat, CutoutReader
+from datasets.errors import UserError
+from utils.core.checkpoints import TrainedGenerator, load_generator
+from utils.core.config import SamplingConfig
+from utils.core.device import pick_device
+from utils.core.provenance import code_version, file_digest
+from utils.generation import conditions as known
+from utils.generation.batch_run import BulkRun
+from utils.generation.fits_output import Provenance
+from utils.generation.pipeline import Pipeline, make_sampler, sampling_of
+from utils.generation.ranking import RANKINGS
+from utils.generation.redshift_catalogue import RedshiftTable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         return generate(options)
-    except (RunError, CutoutError) as error:
+    except (UserError, CutoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -132,7 +134,7 @@ def generate(options: argparse.Namespace) -> int:
         0, or 1 if files were rejected and `--allow-rejects` is not given.
 
     Raises:
-        RunError, CutoutError: nothing was generated; the message says what to do.
+        UserError, CutoutError: nothing was generated; the message says what to do.
     """
     device = pick_device(options.device)
     stages = [load_generator(path) for path in options.checkpoint]
@@ -153,9 +155,9 @@ def generate(options: argparse.Namespace) -> int:
     reader = CutoutReader(options.cutouts, cutout_format(pipeline.last, options))
     kept = options.keep or sampling.candidates
     if not 1 <= kept <= sampling.candidates:
-        raise RunError(f"--keep {kept} of {sampling.candidates} candidates: keep 1 to all of them")
+        raise UserError(f"--keep {kept} of {sampling.candidates} candidates: keep 1 to all of them")
     if not 1 <= (sampling.mean_of_best or sampling.candidates) <= sampling.candidates:
-        raise RunError(
+        raise UserError(
             f"the mean of the best {sampling.mean_of_best} of {sampling.candidates} candidates: "
             "give another --mean-of-best, or more --candidates"
         )
@@ -196,19 +198,19 @@ def redshift_table(options: argparse.Namespace) -> RedshiftTable | None:
     """The table that gives the redshifts, if the command line names one.
 
     Raises:
-        RunError: options that contradict each other, or a table that cannot be used.
+        UserError: options that contradict each other, or a table that cannot be used.
     """
     if not options.catalogue and not options.redshift_column:
         return None
     if not options.catalogue:
-        raise RunError(
+        raise UserError(
             "--redshift-column: name its table with --catalogue; redshifts that the cutouts "
             "themselves give are taken with --redshift given"
         )
     if not options.redshift_column:
-        raise RunError("--catalogue: name its column of redshifts with --redshift-column")
+        raise UserError("--catalogue: name its column of redshifts with --redshift-column")
     if options.redshift not in ("drawn", "given"):
-        raise RunError(
+        raise UserError(
             f"--redshift {options.redshift} and --catalogue contradict each other: leave one out"
         )
     return RedshiftTable(options.catalogue, options.redshift_column)

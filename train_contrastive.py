@@ -16,21 +16,14 @@ import sys
 
 from ignite.utils import manual_seed
 
-from utils.checkpoints import describe
-from utils.command_line import Flags, parse
-from utils.config import ContrastiveConfig, to_dict
-from utils.contrastive_stage import ContrastiveTask
-from utils.launch import (
-    describe_plan,
-    device_of,
-    launch,
-    open_survey,
-    start,
-    start_from,
-    training_split,
-)
-from utils.networks import build_contrastive, build_images
-from utils.runs import SurveyDescription
+from datasets.survey_description import SurveyDescription
+from utils.core.checkpoints import describe
+from utils.core.command_line import Flags, parse
+from utils.core.config import ContrastiveConfig, to_dict
+from utils.core.model_factory import build_contrastive, build_images
+from utils.training.contrastive_task import ContrastiveTask
+from utils.training.distributed import device_of, launch
+from utils.training.setup import describe_plan, open_survey, start, start_from, training_split
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,23 +17,22 @@ import sys
 
 from ignite.utils import manual_seed
 
-from utils.checkpoints import describe, load_contrastive
-from utils.command_line import Flags, parse
-from utils.config import GenerativeConfig, to_dict
-from utils.generative_stage import GenerativeTask
-from utils.known import training_ranges
-from utils.launch import (
+from datasets.survey_description import SurveyDescription
+from utils.core.checkpoints import describe, load_contrastive
+from utils.core.command_line import Flags, parse
+from utils.core.config import GenerativeConfig, to_dict
+from utils.core.model_factory import build_denoiser
+from utils.training.diffusion_task import GenerativeTask
+from utils.training.distributed import device_of, launch
+from utils.training.fit_prior import training_ranges
+from utils.training.setup import (
     check_towers,
     describe_plan,
-    device_of,
-    launch,
     open_survey,
     start,
     start_from,
     training_split,
 )
-from utils.networks import build_denoiser
-from utils.runs import SurveyDescription
 
 
 def main(argv: list[str] | None = None) -> int:

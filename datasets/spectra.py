@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from datasets.errors import UserError
+
 #: Bits of SDSS's ``and_mask`` that make a pixel unusable (bit mask SPPIXMASK of the SDSS data
 #: releases): rejected in extraction; sky level unknown; sky so bright (10 σ above the object)
 #: that its residuals dominate; contiguous region of bad sky residuals. Other grave conditions
@@ -29,9 +31,10 @@ MAX_BAD_FRACTION = 0.25  # of the pixels inside the grid; more is a reconstructi
 COVERAGE_TOLERANCE_ANGSTROM = 2.0  # one native SDSS pixel: data may end that far inside the grid
 SN_WINDOW_ANGSTROM = (5500.0, 7000.0)  # what a catalogue's S/N is the median of
 KERNEL_SIGMAS = 4.0  # half-width of the smoothing kernel, as astropy's Gaussian1DKernel has it
+SIGMA_PERCENTILES = (16, 84)
 
 
-class SpectrumError(ValueError):
+class SpectrumError(UserError):
     """A spectrum that cannot be used; the message says why."""
 
 
@@ -256,3 +259,14 @@ def _offset_and_scale(flux, wavelength, preparation: Preparation) -> tuple[float
     if not scale > 0:
         raise SpectrumError(f"{preparation.normalisation} over {first:g}-{last:g} Å is {scale:.3g}")
     return offset, scale
+
+
+def candidate_sigma(candidates: np.ndarray) -> np.ndarray:
+    """(..., pixels): half the 16th to 84th percentile range of candidates (..., drawn, pixels).
+
+    A single candidate has no spread: NaN.
+    """
+    if candidates.shape[-2] < 2:
+        return np.full_like(candidates[..., 0, :], np.nan)
+    low, high = np.percentile(candidates, SIGMA_PERCENTILES, axis=-2)
+    return ((high - low) / 2).astype(np.float32)

@@ -6,33 +6,13 @@ Items are dictionaries: "image" (bands, H, W) float32 as stored, "spectrum" (P,)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import h5py
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-if TYPE_CHECKING:
-    from .survey import Survey
+from datasets.survey import Survey
 
 IN_MEMORY_LIMIT_BYTES = 2e9  # a split smaller than this is held in memory
-LARGEST_SLAB = 512  # rows read in one piece
-LARGEST_GAP = 4  # rows between wanted ones that are read along rather than skipped
-
-
-def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-    """``dataset[rows]`` in any order, with repeats, by slabs: h5py wants rows sorted and unique."""
-    rows = np.asarray(rows, dtype=np.int64)
-    order = np.argsort(rows, kind="stable")
-    wanted = rows[order]
-    result = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
-    new_slab = (np.diff(wanted) > LARGEST_GAP) | (np.diff(wanted // LARGEST_SLAB) > 0)
-    starts = np.flatnonzero(new_slab) + 1
-    for part in np.split(np.arange(len(rows)), starts) if len(rows) else ():
-        first, last = wanted[part[0]], wanted[part[-1]]
-        result[order[part]] = dataset[first : last + 1][wanted[part] - first]
-    return result
 
 
 class SurveyDataset(Dataset):

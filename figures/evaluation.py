@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from datasets.survey import SurveyError
-from figures.judgement import draw_calibration, draw_errors
+from figures.errors import draw_calibration, draw_errors
+from figures.evaluation_files import GENERATED, Results
 from figures.planes import POPULATIONS, SPECTRAL, draw_colours, draw_planes, draw_redshift
 from figures.populations import draw_bimodality, draw_bpt, draw_mass_metallicity
-from figures.results import GENERATED, Results
 from figures.spectra import draw_ranked, draw_samples
-from utils.plotting import plot_training_curves, save_figure
+from utils.plotting.plots import plot_training_curves, save_figure
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,9 +16,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datasets.survey import Survey
-from utils.panels import Panel
-from utils.plotting import contact_sheets, save_figure
-from utils.spectrum_files import read_spectrum
+from utils.generation.fits_output import read_spectrum
+from utils.plotting.plots import contact_sheets, save_figure
+from utils.plotting.spectrum_panel import Panel
 
 
 def main(argv: list[str] | None = None) -> int:

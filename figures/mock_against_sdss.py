@@ -24,12 +24,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from datasets.mock.catalogue import QUIESCENT, STAR_FORMING
-from datasets.sdss import read_spectra_collection
+from datasets.sdss.spec_files import read_spectra_collection
 from datasets.survey import Survey
-from utils.spectroscopy.classify import kauffmann_2003, kewley_2001
+from utils.spectroscopy.bpt import kauffmann_2003, kewley_2001
 from utils.spectroscopy.continuum import fit_continuum
-from utils.spectroscopy.indices import measure_indices
-from utils.spectroscopy.lines import fit_lines
+from utils.spectroscopy.emission_lines import fit_lines
+from utils.spectroscopy.lick_indices import measure_indices
 
 BLUE, GREEN, RED = (4050.0, 4500.0), (5400.0, 5850.0), (6750.0, 7200.0)
 REST_ANGSTROM = np.arange(3830.0, 7300.0, 2.0)

@@ -18,13 +18,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from datasets.cutout_conversion import CutoutFormat
-from datasets.cutout_formats import CutoutError, read_picture
-from datasets.sdss import SpectrumFileError, read_spec_file
+from datasets.cutouts.conversion import CutoutFormat
+from datasets.cutouts.formats import CutoutError, read_picture
+from datasets.sdss.spec_files import SpectrumFileError, read_spec_file
 from datasets.spectra import SpectrumError, prepare_spectrum
 from datasets.survey import Survey, SurveyError
-from utils.bulk import file_stem
-from utils.panels import (
+from utils.generation.batch_run import file_stem
+from utils.generation.fits_output import read_spectrum
+from utils.plotting.plots import save_figure
+from utils.plotting.spectrum_panel import (
     MARKS,
     NORMALISED_LABEL,
     PAGE_WIDTH_INCHES,
@@ -36,8 +38,6 @@ from utils.panels import (
     mark_lines,
     styled,
 )
-from utils.plotting import save_figure
-from utils.spectrum_files import read_spectrum
 
 COLUMNS = 2
 SHORT_MARKS = {

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from figures.results import (
+from figures.evaluation_files import (
     CLIMATOLOGY,
     GENERATED,
     PHOTOMETRY,
@@ -16,9 +16,9 @@ from figures.results import (
     running,
     style_of,
 )
+from utils.evaluation.derived_quantities import QUANTITIES, estimates, true_values
 from utils.evaluation.markdown import number
-from utils.evaluation.quantities import QUANTITIES, estimates, true_values
-from utils.panels import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.spectrum_panel import COLOURS, PAGE_WIDTH_INCHES, styled
 
 SPECTRAL = (
     "Dn4000", "rest_colour", "HdeltaA", "Hbeta", "Mgb", "iron",

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.results import (
+from figures.evaluation_files import (
     CLIMATOLOGY,
     COLUMN_WIDTH_INCHES,
     GENERATED,
@@ -16,9 +16,14 @@ from figures.results import (
     density,
     style_of,
 )
-from utils.evaluation.relations import OLD_DN4000, RETIRED_EW_ANGSTROM, active, gas_metallicity
-from utils.panels import COLOURS, PAGE_WIDTH_INCHES, styled
-from utils.spectroscopy.classify import kauffmann_2003, kewley_2001
+from utils.evaluation.population_statistics import (
+    OLD_DN4000,
+    RETIRED_EW_ANGSTROM,
+    active,
+    gas_metallicity,
+)
+from utils.plotting.spectrum_panel import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.spectroscopy.bpt import kauffmann_2003, kewley_2001
 
 BPT_LIMITS = (-1.7, 0.6, -1.4, 1.3)
 COLOUR_LIMITS = (-0.1, 1.4, -0.7, 2.4)

@@ -6,8 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.results import Galaxy, Results
-from utils.panels import (
+from datasets.line_list import LINES
+from datasets.spectra import candidate_sigma
+from figures.evaluation_files import Galaxy, Results
+from utils.plotting.spectrum_panel import (
     COLOURS,
     MARKS,
     NORMALISED_LABEL,
@@ -21,8 +23,6 @@ from utils.panels import (
     mark_lines,
     styled,
 )
-from utils.spectroscopy.lines import LINES
-from utils.spectrum_files import candidate_sigma
 
 #: Rest-frame vacuum Å: break and Hδ, Hβ and [O III], Mg b and Fe, Hα and [N II] and [S II].
 WINDOWS_ANGSTROM = ((3900.0, 4180.0), (4800.0, 5060.0), (5120.0, 5400.0), (6500.0, 6770.0))

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.expectation import Expectation, Expected
+from models.spectrum_prior import Expectation, Expected
 
 OFFSET = 0.008  # s of the cosine schedule (Nichol & Dhariwal 2021, arXiv 2102.09672, eq. 17)
 LARGEST_BETA = 0.999

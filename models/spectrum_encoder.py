@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from models.residual import ResidualBlock
+from models.blocks import ResidualBlock
 
 SQUEEZED = 32  # channels that are left before flattening, so that the last layer stays small
 

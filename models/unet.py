@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.attention import TransformerBlock
-from models.residual import ResidualBlock
+from models.blocks import ResidualBlock
 
 
 def bounded_frequencies(count: int, steps: int) -> Tensor:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 import train_contrastive
 import train_generative
 from tests.support import make_tiny_survey, tiny
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # one process per core: threads of several would wait for each other
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from datasets.survey import Survey
 from tests.support import make_tiny_survey, tiny
 from utils import evaluate
 from utils.export_cutouts import export
-from utils.spectrum_files import read_spectrum
+from utils.generation.fits_output import read_spectrum
 
 FILE = Path(__file__).parent / "golden" / "traces.json"
 STEPS = 20

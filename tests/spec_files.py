@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from datasets.sdss import spec_object_parts
+from datasets.sdss.spec_files import spec_object_parts
 
 
 def write_spec_file(

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from datasets.spectra import METHOD_GRID, Preparation
-from datasets.survey import SurveyWriter
+from datasets.survey_writer import SurveyWriter
 
 BANDS = ("u", "g", "r", "i", "z")
 TINY_GALAXIES = 96
-REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+REAL_DATA = ROOT.parent / "shared" / "data"
 
 needs_real_data = pytest.mark.skipif(
     not REAL_DATA.is_dir(), reason="the real survey files are not beside this checkout"

@@ -6,13 +6,14 @@ import pytest
 import generate
 import train_contrastive
 import train_generative
+from datasets.errors import UserError
 from datasets.survey import Survey
 from tests.support import tiny
-from utils.checkpoints import load_generator
+from utils.core.checkpoints import load_generator
+from utils.core.device import pick_device
 from utils.export_cutouts import export
-from utils.generation import Pipeline
-from utils.runs import RunError, pick_device
-from utils.spectrum_files import read_spectrum
+from utils.generation.fits_output import read_spectrum
+from utils.generation.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,9 @@ def test_low_resolution_alone_is_every_eighth_pixel(stages):
 
 def test_stages_in_the_wrong_order_are_refused(stages):
     low, fine = (load_generator(stages[name]) for name in ("low", "super"))
-    with pytest.raises(RunError, match="super \\+ low"):
+    with pytest.raises(UserError, match="super \\+ low"):
         Pipeline([fine, low], pick_device("cpu"))
-    with pytest.raises(RunError, match="give one of"):
+    with pytest.raises(UserError, match="give one of"):
         Pipeline([fine], pick_device("cpu"))
 
 

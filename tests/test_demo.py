@@ -3,15 +3,13 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
 from datasets.survey import Survey
-
-ROOT = Path(__file__).parents[1]
+from tests.support import ROOT
 
 
 def share_inside(candidates, truth):

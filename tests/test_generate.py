@@ -15,9 +15,9 @@ import generate
 import train_generative
 from datasets.survey import Survey
 from tests.support import tiny
-from utils.checkpoints import load_generator
+from utils.core.checkpoints import load_generator
 from utils.export_cutouts import export
-from utils.spectrum_files import read_spectrum
+from utils.generation.fits_output import read_spectrum
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_one_bad_cutout_is_reported_and_stops_nothing(cutouts, tiny_generator, t
 def test_a_stopped_run_goes_on_where_it_was(
     generated, cutouts, tiny_generator, tmp_path, monkeypatch
 ):
-    from utils import bulk
+    from utils.generation import batch_run as bulk
 
     written = []
     write = bulk.write_spectrum

@@ -25,8 +25,13 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from datasets.catalogue import CatalogueError, read_catalogue
-from datasets.sdss import LEGACY_RUN2D, SpectrumFileError, read_spec_file, spec_object_parts
+from datasets.sdss.spec_files import (
+    LEGACY_RUN2D,
+    SpectrumFileError,
+    read_spec_file,
+    spec_object_parts,
+)
+from datasets.tables import CatalogueError, read_catalogue
 
 ATTEMPTS = 4
 FIRST_WAIT_S = 1.0  # doubled after every failed attempt

@@ -5,9 +5,9 @@
     python -m utils.evaluate … --regression runs/regression/best.pt --ssp data/mastar
     python -m figures.evaluation evaluation
 
-Candidates are drawn for every galaxy and judged together with the baselines of `utils.baselines`,
-each as candidates for the same galaxies. Everything slow is kept in the output folder: an
-interrupted evaluation goes on where it was, and judging again is cheap.
+Candidates are drawn for every galaxy and judged together with the baselines of
+`utils.evaluation.baselines`, each as candidates for the same galaxies. Everything slow is kept in
+the output folder: an interrupted evaluation goes on where it was, and judging again is cheap.
 
     evaluation.json   every figure;  table.md  for people;  details.md  all of it for people
     candidates.h5     the spectra drawn;  measured.h5  what was measured on them
@@ -21,13 +21,14 @@ import os
 import sys
 from pathlib import Path
 
+from datasets.atomic_files import write_text
+from datasets.errors import UserError
 from datasets.survey import SurveyError
-from utils.colours import RANKINGS
-from utils.evaluation.judging import Evaluation
-from utils.evaluation.tables import details, summary
-from utils.known import REDSHIFT, SNR, wish
-from utils.runs import RunError
-from utils.spectroscopy.ssp import SspError
+from utils.evaluation.evaluator import Evaluation
+from utils.evaluation.report import details, summary
+from utils.generation.conditions import REDSHIFT, SNR, wish
+from utils.generation.ranking import RANKINGS
+from utils.spectroscopy.ssp_library import SspError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,13 +36,13 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         figures = Evaluation(options).run()
-    except (RunError, SurveyError, SspError, FileNotFoundError) as error:
+    except (UserError, SurveyError, SspError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     folder = Path(options.output)
     table = summary(figures)
-    write_atomically(folder / "table.md", table)
-    write_atomically(folder / "details.md", details(figures))
+    write_text(folder / "table.md", table)
+    write_text(folder / "details.md", details(figures))
     print(table)
     return 0
 
@@ -87,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         "mock survey without noise (%(default)s)",
     )  # fmt: skip
     judging.add_argument(
-        "--regression", help="checkpoint of `python -m utils.regression`, judged as a baseline"
+        "--regression",
+        help="checkpoint of `python -m utils.train_regression`, judged as a baseline",
     )
     judging.add_argument(
         "--ssp", help="folder of stellar populations: adds σ★, age, metallicity and E(B−V), slowly"
@@ -102,13 +104,6 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=os.cpu_count(), help="threads that measure (%(default)s)"
     )
     return parser
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a killed run leaves the old one or the new one."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from datasets.cutout_fits import write_cutout
+from datasets.cutouts.fits_files import write_cutout
 from datasets.survey import Survey, SurveyError
 
 

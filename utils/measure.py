@@ -26,6 +26,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from datasets.survey import Survey
+from utils.generation.fits_output import FLUX_UNIT
+from utils.generation.input_files import (
+    READ_ERRORS,
+    SpectrumBlock,
+    find_files,
+    join_blocks,
+    read_blocks,
+)
 from utils.spectroscopy import (
     SspLibrary,
     Templates,
@@ -34,16 +42,8 @@ from utils.spectroscopy import (
     measure_candidates,
     read_library,
 )
-from utils.spectroscopy.catalogue import DEFAULT_REDSHIFT_RANGE
+from utils.spectroscopy.measurements import DEFAULT_REDSHIFT_RANGE
 from utils.spectroscopy.ppxf_engine import load_ppxf
-from utils.spectrum_files import FLUX_UNIT
-from utils.spectrum_sources import (
-    READ_ERRORS,
-    SpectrumBlock,
-    find_files,
-    join_blocks,
-    read_blocks,
-)
 
 TEMPLATE_SPECTRA = 5000
 

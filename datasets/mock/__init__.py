@@ -17,7 +17,3 @@ of the stars), ``a_v`` (mag), ``log_age_yr`` (light-weighted, a proxy), ``sigma_
 ``total_nanomaggies`` and ``fibre_nanomaggies`` (u g r i z, without noise and neighbours);
 ``bulge_total``, ``radius_arcsec``, ``cos_inclination``, ``position_angle``, ``young_share``.
 """
-
-from datasets.mock.build import make_mock
-
-__all__ = ["make_mock"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from datasets.errors import UserError
 from datasets.mock.build import make_mock
 
 
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
             overwrite=given.overwrite,
             colour=given.pictures,
         )
-    except (FileExistsError, ValueError) as error:
+    except (UserError, FileExistsError, ValueError) as error:
         parser.error(str(error))
     return 0
 

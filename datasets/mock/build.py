@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.cutout_formats import PICTURE_BANDS, PICTURE_UNIT
+from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
 from datasets.mock.images import PIXEL_ARCSEC
 from datasets.mock.simulate import BLOCK, simulate
 from datasets.photometry import SDSS_BANDS
@@ -45,7 +45,7 @@ def make_mock(
     Returns the path. Raises FileExistsError if it exists and ``overwrite`` is not set, ValueError
     for a count or seed out of range.
     """
-    from datasets.survey import SurveyWriter  # needs torch, the processes that simulate do not
+    from datasets.survey_writer import SurveyWriter
 
     if count < 1 or not 0 <= seed <= MAX_SEED:
         raise ValueError(f"count {count} must be at least 1, seed {seed} within 0 … {MAX_SEED}")

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.spectra import prepare_spectrum
 from datasets.survey import Survey
-from models.condition import FrozenCondition
+from datasets.survey_dataset import SurveyDataset
+from models.conditioning import FrozenCondition
 from models.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
 from models.generator import generate_candidates
 from models.image_encoder import ImageEncoder
@@ -145,7 +146,7 @@ def data() -> None:
     """Reading prepared spectra against preparing them each time."""
     with tempfile.TemporaryDirectory() as folder:
         survey = Survey(make_tiny_survey(Path(folder) / "tiny.h5"))
-        dataset = survey.dataset("train")
+        dataset = SurveyDataset(survey, survey.indices("train"))
         native = survey.grid.angstrom[::1]
         flux = survey.read("spectra", survey.indices("train"))[0]
         rows = list(range(32))

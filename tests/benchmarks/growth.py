@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from datasets.photometry import photometry
 from datasets.survey import Survey
-from utils.baselines import climatology, nearest, photometry
-from utils.metrics import crps, mean_squared_error
+from utils.evaluation.baselines import climatology, nearest
+from utils.evaluation.metrics import crps, mean_squared_error
 
 BATCH = 512
 GALAXIES, CANDIDATES = 128, 8

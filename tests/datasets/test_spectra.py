@@ -1,7 +1,5 @@
 """The preparation of spectra: golden output, closed forms, and what is refused."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,8 +15,9 @@ from datasets.spectra import (
     prepare_spectrum,
     signal_to_noise,
 )
+from tests.support import GOLDEN as GOLDEN_DIR
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "preprocessing.npz"
+GOLDEN = GOLDEN_DIR / "preprocessing.npz"
 LOGLAM = 3.58 + 1e-4 * np.arange(3850)
 WAVELENGTH = 10**LOGLAM
 

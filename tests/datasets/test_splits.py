@@ -1,16 +1,15 @@
 """Splits: independent of order and company, blind to repeats, of the right size."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import random_split
 
-from datasets.sdss import read_spectra_collection
+from datasets.sdss.spec_files import read_spectra_collection
 from datasets.splits import EXCLUDED, SPLITS, assign_splits, original_split
+from tests.support import REAL_DATA
 
-COLLECTION = Path(__file__).parents[2] / "../shared/data/sdss_spectra.h5"
+COLLECTION = REAL_DATA / "sdss_spectra.h5"
 ARCSEC = 1 / 3600
 
 

@@ -5,7 +5,6 @@ import pickle
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,10 +14,11 @@ from torch.utils.data import DataLoader
 
 from datasets.spectra import Preparation, WavelengthGrid
 from datasets.splits import EXCLUDED, SPLITS, assign_splits
-from datasets.survey import Survey, SurveyError, SurveyWriter
-from datasets.survey_dataset import read_rows
+from datasets.survey import Survey, SurveyError, read_rows
+from datasets.survey_dataset import SurveyDataset
+from datasets.survey_writer import SurveyWriter
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 GRID = WavelengthGrid(count=40)
 BANDS = ("g", "r", "i")
 COUNT = 60
@@ -145,7 +145,7 @@ def test_the_same_galaxies_give_the_same_file(survey_path, tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_data_set_and_loader(survey_path, in_memory, workers):
     survey, expected = Survey(survey_path), galaxies()
-    dataset = survey.dataset("train", in_memory)
+    dataset = SurveyDataset(survey, survey.indices("train"), in_memory)
     item = dataset[3]
     assert item["index"] == survey.indices("train")[3]
     seen = []
@@ -159,7 +159,8 @@ def test_data_set_and_loader(survey_path, in_memory, workers):
 
 
 def test_pickled_data_sets_read_the_file_and_stay_small(survey_path):
-    dataset = Survey(survey_path).dataset("test", in_memory=True)
+    survey = Survey(survey_path)
+    dataset = SurveyDataset(survey, survey.indices("test"), in_memory=True)
     packed = pickle.dumps(dataset)
     assert len(packed) < 20_000
     torch.testing.assert_close(pickle.loads(packed)[1]["image"], dataset[1]["image"])
@@ -186,7 +187,7 @@ def test_an_error_leaves_no_file(tmp_path):
     with pytest.raises(RuntimeError), writer(tmp_path / "a.h5") as file:
         file.append(**galaxies())
         raise RuntimeError
-    with pytest.raises(ValueError, match="no galaxy"), writer(tmp_path / "a.h5"):
+    with pytest.raises(SurveyError, match="no galaxy"), writer(tmp_path / "a.h5"):
         pass
     assert not list(tmp_path.iterdir())
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.mock import make_mock
-from datasets.sdss import spec_object_identifier
+from datasets.mock.build import make_mock
+from datasets.sdss.spec_files import spec_object_identifier
 from datasets.spectra import METHOD_GRID
 from datasets.survey import Survey
 from figures import pairs
 from tests.spec_files import write_spec_file
-from utils.spectrum_files import GeneratedSpectrum, Provenance, write_spectrum
+from utils.generation.fits_output import GeneratedSpectrum, Provenance, write_spectrum
 
 LOGLAM = 3.58 + 1e-4 * np.arange(3600)
 PROVENANCE = Provenance(1, 4, "dpm, 4 steps", ("best.pt 0",), "0", "median", 2.0)

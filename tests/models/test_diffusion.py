@@ -1,13 +1,11 @@
 """Schedules against their definition and stored ones, conversions, loss, grid alignment."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from models.condition import JointCondition
+from models.conditioning import JointCondition
 from models.diffusion import (
     Denoiser,
     DenoisingLoss,
@@ -15,11 +13,12 @@ from models.diffusion import (
     upsample_aligned,
     upsample_original,
 )
-from models.expectation import Expected
 from models.image_encoder import ImageEncoder
+from models.spectrum_prior import Expected
 from models.unet import SpectrumUNet
+from tests.support import GOLDEN
 
-STORED = np.load(Path(__file__).parents[1] / "golden" / "schedules.npz")
+STORED = np.load(GOLDEN / "schedules.npz")
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.condition import FrozenCondition
+from models.conditioning import FrozenCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser, NoiseSchedule
 from models.generator import RowNoise, generate_candidates, guided, row_seed, score_candidates

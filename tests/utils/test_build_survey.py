@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from datasets.sdss import read_spec_file, spec_object_identifier
+from datasets.sdss.spec_files import read_spec_file, spec_object_identifier
 from datasets.spectra import Preparation, prepare_spectrum
 from datasets.survey import Survey
 from tests.spec_files import write_spec_file

@@ -7,21 +7,22 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from datasets.cutout_conversion import CutoutFormat
-from datasets.cutouts import CutoutReader
-from utils.cut_frames import (
+from datasets.cutouts.conversion import CutoutFormat
+from datasets.cutouts.reader import CutoutReader
+from datasets.sdss.frames import (
     BANDS,
     Frame,
     FrameError,
     Position,
     cut_out,
     group_fields,
-    main,
     read_positions,
 )
-from utils.generated_catalogue import write_catalogue
+from tests.support import REAL_DATA
+from utils.cut_frames import main
+from utils.generation.catalogue_output import write_catalogue
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+DATA = REAL_DATA
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason="real survey data not at hand")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.sdss import read_spec_file, spec_object_identifier
+from datasets.sdss.spec_files import read_spec_file, spec_object_identifier
 from tests.spec_files import write_spec_file
 from utils import download_sdss
 from utils.download_sdss import main, relative_path

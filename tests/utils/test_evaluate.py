@@ -8,12 +8,14 @@ import pytest
 
 from datasets.survey import Survey
 from figures import evaluation as figures
-from figures.judgement import draw_errors
+from figures.errors import draw_errors
+from figures.evaluation_files import Results
 from figures.populations import draw_mass_metallicity
-from figures.results import Results
-from utils import evaluate, regression
-from utils.evaluation import drawing, measuring
-from utils.evaluation.methods import CONSTANT, GENERATED, REGRESSION
+from utils import evaluate
+from utils import train_regression as regression
+from utils.evaluation import candidates as drawing
+from utils.evaluation import measurement_cache as measuring
+from utils.evaluation.candidate_sources import CONSTANT, GENERATED, REGRESSION
 
 GALAXIES = 12
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from datasets.spectra import METHOD_GRID
+from datasets.spectra import METHOD_GRID, candidate_sigma
 from datasets.survey import Survey
 from tests.support import REAL_DATA, needs_real_data
+from utils.generation.fits_output import GeneratedSpectrum, Provenance, write_spectrum
 from utils.measure import main
-from utils.spectroscopy.frames import REST_GRID
-from utils.spectroscopy.templates import Templates
-from utils.spectrum_files import GeneratedSpectrum, Provenance, candidate_sigma, write_spectrum
+from utils.spectroscopy.galaxy_templates import Templates
+from utils.spectroscopy.wavelength import REST_GRID
 
 EMPTY_PLATES = ("spec-1947", "spec-2341", "spec-2342")
 """Fibres without signal, zwarning 5."""

@@ -6,8 +6,8 @@ import numpy as np
 
 from datasets.mock.catalogue import TYPES
 from datasets.survey import Survey
-from utils.evaluation.quantities import Columns
-from utils.evaluation.relations import RETIRED_EW_ANGSTROM
+from utils.evaluation.derived_quantities import Columns
+from utils.evaluation.population_statistics import RETIRED_EW_ANGSTROM
 
 PARTS = 3  # of equal size, for S/N and redshift
 MIN_GALAXIES = 5

@@ -24,16 +24,16 @@ from typing import Any
 
 import yaml
 
-from datasets.catalogue import CatalogueError
+from datasets.errors import UserError
+from datasets.sdss.sources import SourceError
+from datasets.sdss.survey_builder import PREPARATIONS
 from datasets.survey import SurveyError
-from utils.build_survey import PREPARATIONS
-from utils.config import to_dict
+from datasets.tables import CatalogueError
+from utils.core.config import to_dict
 from utils.original.convert import ImageStatistics, bands_of, convert
 from utils.original.files import read_original
 from utils.original.layout import import_folder
 from utils.original.params import remarks, translate
-from utils.runs import RunError
-from utils.survey_sources import SourceError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         options.run(options)
-    except (RunError, SourceError, CatalogueError, SurveyError, ValueError, OSError) as error:
+    except (UserError, SourceError, CatalogueError, SurveyError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -92,9 +92,9 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         params = yaml.safe_load(Path(path).read_text())
     except yaml.YAMLError as error:
-        raise RunError(f"{path} is not a YAML file: {error}") from error
+        raise UserError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(params, dict):
-        raise RunError(f"{path} is no parameter file of the original")
+        raise UserError(f"{path} is no parameter file of the original")
     return params
 
 

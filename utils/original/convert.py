@@ -18,14 +18,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from datasets.cutout_formats import PICTURE_BANDS, PICTURE_UNIT
-from datasets.deepdip import BANDS, PIXEL_SCALE_ARCSEC
-from datasets.images import IMAGENET_MEAN, IMAGENET_SIGMA, ImageTransform
+from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
+from datasets.errors import UserError
+from datasets.image_transform import IMAGENET_MEAN, IMAGENET_SIGMA, ImageTransform
+from datasets.sdss.deepdip import BANDS, PIXEL_SCALE_ARCSEC
 from datasets.spectra import METHOD_GRID, Preparation
+from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
-from datasets.transforms import SpectrumTransform
-from utils.checkpoints import describe
-from utils.config import ContrastiveConfig, GenerativeConfig, to_dict
+from datasets.survey_description import SurveyDescription
+from utils.core.checkpoints import describe
+from utils.core.config import ContrastiveConfig, GenerativeConfig, to_dict
 from utils.original.files import OriginalState
 from utils.original.networks import (
     build_contrastive,
@@ -40,7 +42,6 @@ from utils.original.params import (
     generative_config,
     is_generative,
 )
-from utils.runs import RunError, SurveyDescription
 
 CONTRASTIVE_FILE, GENERATIVE_FILE, REPORT_FILE = "contrastive.pt", "generative.pt", "report.txt"
 PICTURE_SCALE_ARCSEC = 0.4  # per pixel, of the colour pictures of the 2022 paper
@@ -64,24 +65,24 @@ class ImageStatistics:
         """What is given, else a survey file's, else ImageNet's for colour pictures.
 
         Raises:
-            RunError: nothing is given for images of five bands, or not one value per band.
+            UserError: nothing is given for images of five bands, or not one value per band.
             FileNotFoundError, SurveyError: the survey file cannot be read.
         """
         if survey is not None:
             file = Survey(survey)
             if file.bands != bands:
-                raise RunError(f"{survey} has the bands {file.bands}, the network {bands}")
+                raise UserError(f"{survey} has the bands {file.bands}, the network {bands}")
             return cls(file.image_mean.tolist(), file.image_sigma.tolist())
         if mean is None and sigma is None and bands == PICTURE_BANDS:
             return cls(IMAGENET_MEAN, IMAGENET_SIGMA)
         if mean is None or sigma is None:
-            raise RunError(
+            raise UserError(
                 "the original stores no image statistics: give the mean and the standard deviation "
                 f"of its training images in {', '.join(bands)} with --image-mean and "
                 "--image-sigma, or a survey file of these images with --survey"
             )
         if len(mean) != len(bands) or len(sigma) != len(bands):
-            raise RunError(f"--image-mean and --image-sigma take {len(bands)} values each")
+            raise UserError(f"--image-mean and --image-sigma take {len(bands)} values each")
         return cls(mean, sigma)
 
 
@@ -109,7 +110,7 @@ def convert(
         The report in short: a line per file, and what of it was not used.
 
     Raises:
-        RunError: the states do not make a generator, or a file exists.
+        UserError: the states do not make a generator, or a file exists.
         ValueError: a tensor is missing, left over or misshapen (all are named), or a parameter is
             missing.
     """
@@ -117,7 +118,7 @@ def convert(
     of_unet, of_towers = _params_of(params, unet is not None)
     existing = [n for n in (CONTRASTIVE_FILE, GENERATIVE_FILE) if (folder / n).exists()]
     if existing:
-        raise RunError(f"{folder} holds {existing[0]} already: name another --output")
+        raise UserError(f"{folder} holds {existing[0]} already: name another --output")
     network = build_contrastive(of_towers)
     load_original(network, towers.weights)
     about = _describe(contrastive_config(of_towers), bands_of(of_towers), statistics)
@@ -144,7 +145,7 @@ def _towers_and_unet(states: Sequence[OriginalState]) -> tuple[OriginalState, Or
     towers = [state for state in states if state.contrastive]
     unets = [state for state in states if not state.contrastive]
     if len(towers) != 1 or len(unets) > 1:
-        raise RunError(
+        raise UserError(
             f"{len(towers)} contrastive and {len(unets)} generative checkpoints: give one "
             "contrastive checkpoint, and with it the generative one whose candidates it ranks"
         )
@@ -156,9 +157,9 @@ def _params_of(params: Sequence[Params], with_unet: bool) -> tuple[Params | None
     of_unet = next((one for one in params if is_generative(one)), None)
     of_towers = next((one for one in params if not is_generative(one)), of_unet)
     if with_unet and of_unet is None:
-        raise RunError("the generative checkpoint needs the original's params_generative.yml too")
+        raise UserError("the generative checkpoint needs the original's params_generative.yml too")
     if of_unet is not None and of_unet["dataset_file"] != of_towers["dataset_file"]:
-        raise RunError(
+        raise UserError(
             f"the parameters are of two data sets, {of_unet['dataset_file']} and "
             f"{of_towers['dataset_file']}: ranking needs the towers of the same resolution"
         )

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.runs import RunError
+from datasets.errors import UserError
 
 _RECONSTRUCT = np.ndarray(0).__reduce__()[0]  # how NumPy begins to unpickle an array
 #: All that an int64 array's pickle names; the function lives at another address since NumPy 2.
@@ -56,22 +56,22 @@ def read_original(path: str | Path) -> OriginalState:
     """The weights of an original checkpoint: the averaged ones where there are any.
 
     Raises:
-        RunError: there is no such file, it holds more than tensors, primitives and int64 arrays,
+        UserError: there is no such file, it holds more than tensors, primitives and int64 arrays,
             or it holds no weights.
     """
     path = Path(path)
     if not path.is_file():
-        raise RunError(f"{path}: no such checkpoint")
+        raise UserError(f"{path}: no such checkpoint")
     try:
         with torch.serialization.safe_globals(ARRAY_GLOBALS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise RunError(f"{path}: not opened: {_reason(error)}") from error
+        raise UserError(f"{path}: not opened: {_reason(error)}") from error
     sections = _sections(content)
     chosen = next((name for name in ("average_model", "model", "") if name in sections), None)
     weights = sections.pop(chosen) if chosen is not None else {}
     if not weights or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise RunError(
+        raise UserError(
             f"{path}: neither a state dict nor a checkpoint of the original, which has `model`"
         )
     return OriginalState(

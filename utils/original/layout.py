@@ -26,15 +26,17 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from datasets.catalogue import CatalogueError, read_catalogue
-from datasets.cutout_formats import PICTURE_BANDS, PICTURE_UNIT
-from datasets.deepdip import BANDS, PIXEL_SCALE_ARCSEC
-from datasets.sdss import spec_object_parts
+from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
+from datasets.errors import UserError
+from datasets.sdss.deepdip import BANDS, PIXEL_SCALE_ARCSEC
+from datasets.sdss.sources import SourceError
+from datasets.sdss.spec_files import spec_object_parts
+from datasets.sdss.survey_builder import BLOCK_GALAXIES, PREPARATIONS, Refusal, write_refusals
 from datasets.spectra import NATIVE_GRID, PreparedSpectrum, SpectrumError, prepare_spectrum
-from datasets.survey import Survey, SurveyWriter
-from utils.build_survey import BLOCK_GALAXIES, PREPARATIONS, Refusal, write_refusals
+from datasets.survey import Survey
+from datasets.survey_writer import SurveyWriter
+from datasets.tables import CatalogueError, read_catalogue
 from utils.original.convert import PICTURE_SCALE_ARCSEC
-from utils.survey_sources import SourceError
 
 FOLDERS = ("images", "spectra", "indices")
 FIRST_MJD = 51500  # of the survey; smaller ones are digits lost
@@ -95,7 +97,7 @@ class OriginalFolder:
         path = self.folder / kind / f"{name}.npy"
         try:
             return np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (UserError, OSError, ValueError) as error:
             raise SourceError(f"{path} is no array of plain numbers: save it again") from error
 
     def image(self, name: str) -> np.ndarray:
@@ -118,7 +120,7 @@ def read_loglam(path: Path) -> np.ndarray:
             with content as archive:
                 content = archive[archive.files[0]]
         return np.atleast_2d(content)[0].astype(np.float64)
-    except (OSError, ValueError, IndexError) as error:
+    except (UserError, OSError, ValueError, IndexError) as error:
         raise SourceError(
             f"{path} is no array of plain numbers, and pickled objects are never opened. If you "
             f"trust it, save it anew with {RESAVE}; or leave --loglam out: the published code cuts "

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from datasets.transforms import SpectrumTransform
+from datasets.spectrum_transform import SpectrumTransform
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser
-from utils import networks
-from utils.networks import assemble_denoiser, joint_condition
+from utils.core import model_factory as networks
+from utils.core.model_factory import assemble_denoiser, joint_condition
 from utils.original.params import band_count, contrastive_config, generative_config
 
 SUBSAMPLING = 8  # the original's low resolution is every 8th pixel

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from utils.config import (
+from utils.core.config import (
     ContrastiveConfig,
     DataConfig,
     DiffusionConfig,

@@ -5,10 +5,10 @@ wavelengths in vacuum and Å, flux density F_λ as an array of N spectra with n 
 unit or None.
 """
 
-from utils.spectroscopy.catalogue import column_units, measure, measure_candidates
+from utils.spectroscopy.galaxy_templates import Templates
+from utils.spectroscopy.measurements import column_units, measure, measure_candidates
 from utils.spectroscopy.redshift import RedshiftFit, fit_redshift
-from utils.spectroscopy.ssp import SspLibrary, read_library
-from utils.spectroscopy.templates import Templates
+from utils.spectroscopy.ssp_library import SspLibrary, read_library
 
 __all__ = [
     "RedshiftFit",

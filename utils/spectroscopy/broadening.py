@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from utils.spectroscopy.continuum import line_free
-from utils.spectroscopy.frames import (
+from utils.spectroscopy.ssp_library import SspLibrary
+from utils.spectroscopy.wavelength import (
     REST_GRID,
     LogGrid,
     fill_bad_pixels,
@@ -19,7 +20,6 @@ from utils.spectroscopy.frames import (
     resample,
     weights_on_grid,
 )
-from utils.spectroscopy.ssp import SspLibrary
 
 FIT_RANGE_ANGSTROM = (3650.0, 7000.0)
 LEVELS_KM_S = np.arange(0.0, 631.0, 30.0)

@@ -1,12 +1,13 @@
 """The stellar continuum under the emission lines, Balmer absorption included.
 
 Model: C(λ) = Σ_k [p_k(λ) S_k(λ) + a_k S_k″(λ)] + p_0(λ), with stellar patterns S_k (an old and a
-young population, `utils.spectroscopy.templates`) and polynomials p of low degree, linear least
-squares with weights 1/σ² on the pixels without emission lines. The curvature terms change the width
-of the features to first order: σ★ and resolution need not agree. The Balmer absorption under a line
-follows from its wings and from the other features of the patterns. What the model misses on large
-scales, a running mean of the residuals over `SMOOTHING_PIXELS`, is added (as Tremonti et al. 2004,
-ApJ 613, 898, do with a median). Pixels beyond `CLIP` σ are dropped and the fit repeated.
+young population, `utils.spectroscopy.galaxy_templates`) and polynomials p of low degree, linear
+least squares with weights 1/σ² on the pixels without emission lines. The curvature terms change
+the width of the features to first order: σ★ and resolution need not agree. The Balmer absorption
+under a line follows from its wings and from the other features of the patterns. What the model
+misses on large scales, a running mean of the residuals over `SMOOTHING_PIXELS`, is added (as
+Tremonti et al. 2004, ApJ 613, 898, do with a median). Pixels beyond `CLIP` σ are dropped and the
+fit repeated.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from numpy.polynomial import legendre
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from utils.spectroscopy.frames import (
+from utils.spectroscopy.galaxy_templates import kcorrect_stars
+from utils.spectroscopy.wavelength import (
     REST_GRID,
     SPEED_OF_LIGHT_KM_S,
     LogGrid,
@@ -26,7 +28,6 @@ from utils.spectroscopy.frames import (
     resample,
     weights_on_grid,
 )
-from utils.spectroscopy.templates import kcorrect_stars
 
 CONTINUUM_GRID = REST_GRID.window(3500.0, 7000.0)
 _OFFSET = REST_GRID.part(3500.0, 7000.0).start

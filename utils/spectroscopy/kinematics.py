@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy
-from utils.spectroscopy.frames import REST_GRID, SPEED_OF_LIGHT_KM_S
+from utils.spectroscopy.wavelength import REST_GRID, SPEED_OF_LIGHT_KM_S
 
 POLYNOMIAL_DEGREE = 8
 SIGMA_STAR_KM_S = np.arange(15.0, 451.0, 15.0)

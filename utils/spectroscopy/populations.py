@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
-from utils.spectroscopy.attenuation import transmission
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy, Observation
-from utils.spectroscopy.frames import SPEED_OF_LIGHT_KM_S, sdss_line_spread_km_s
+from utils.spectroscopy.dust import transmission
 from utils.spectroscopy.kinematics import fit_kinematics, noise_scale, non_negative_fit
 from utils.spectroscopy.ppxf_engine import MAXIMUM_EBV, fit_with_ppxf, load_ppxf
-from utils.spectroscopy.ssp import SspLibrary
+from utils.spectroscopy.ssp_library import SspLibrary
+from utils.spectroscopy.wavelength import SPEED_OF_LIGHT_KM_S, sdss_line_spread_km_s
 
 MINIMUM_PIXELS = 500
 START_KM_S = 150.0

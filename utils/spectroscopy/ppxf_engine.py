@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.spectroscopy.attenuation import transmission
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy
+from utils.spectroscopy.dust import transmission
 from utils.spectroscopy.kinematics import POLYNOMIAL_DEGREE
 
 MAXIMUM_EBV = 1.0

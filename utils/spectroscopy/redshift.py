@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import uniform_filter1d
 
-from utils.spectroscopy.frames import (
+from utils.spectroscopy.galaxy_templates import Templates
+from utils.spectroscopy.wavelength import (
     REST_GRID,
     LogGrid,
     fill_bad_pixels,
@@ -30,7 +31,6 @@ from utils.spectroscopy.frames import (
     resample,
     weights_on_grid,
 )
-from utils.spectroscopy.templates import Templates
 
 CONTINUUM_PIXELS = 301
 SEPARATION_KM_S = 1000.0

@@ -10,6 +10,7 @@ import yaml
 from astropy.io import fits
 
 import generate
+from datasets.errors import UserError
 from datasets.spectra import Preparation
 from datasets.survey import Survey
 from models.contrastive import best_first
@@ -24,12 +25,11 @@ from tests.original_files import (
     original_buffers,
     write_checkpoint,
 )
-from utils.checkpoints import load_contrastive, load_generator
+from utils.core.checkpoints import load_contrastive, load_generator
 from utils.export_cutouts import export
 from utils.original import restore
 from utils.original.__main__ import main
 from utils.original.files import read_original
-from utils.runs import RunError
 
 STATISTICS = ["--image-mean", 0, 0.1, 0.2, 0.3, 0.4, "--image-sigma", 1, 2, 3, 4, 5]
 
@@ -201,10 +201,10 @@ def test_pickled_code_never_runs(tmp_path):
         [{"engine": HeldState({"a": bad})}, {"scheduler": HeldState({"a": array})}]
     ):
         path = write_checkpoint(tmp_path / str(number), state, **more)
-        with pytest.raises(RunError, match="it holds a"):
+        with pytest.raises(UserError, match="it holds a"):
             read_original(path)
     torch.save(bad, tmp_path / "bare.pt")
-    with pytest.raises(RunError, match=r"it holds a posix\.mkdir"):
+    with pytest.raises(UserError, match=r"it holds a posix\.mkdir"):
         read_original(tmp_path / "bare.pt")
     assert not target.exists()
     torch.load(tmp_path / "bare.pt", weights_only=False)  # control: it would have
@@ -222,15 +222,15 @@ def test_pickled_code_never_runs(tmp_path):
 )
 def test_other_files_are_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "other.pt")
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(UserError, match=message):
         read_original(tmp_path / "other.pt")
 
 
 def test_missing_and_damaged_files_are_refused(tmp_path):
-    with pytest.raises(RunError, match="no such checkpoint"):
+    with pytest.raises(UserError, match="no such checkpoint"):
         read_original(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("text")
-    with pytest.raises(RunError, match="damaged, or no PyTorch file"):
+    with pytest.raises(UserError, match="damaged, or no PyTorch file"):
         read_original(tmp_path / "text.pt")
 
 

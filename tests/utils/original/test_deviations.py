@@ -1,16 +1,15 @@
 """The page of deviations: every switch it names exists and takes the value it gives."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.support import ROOT
 from utils import build_survey
-from utils.config import ContrastiveConfig, GenerativeConfig, from_dict, to_dict
+from utils.core.config import ContrastiveConfig, GenerativeConfig, from_dict, to_dict
 from utils.original.__main__ import main as original
 
-ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "deviations.md"
 COMMANDS = {"build_survey": build_survey.main, "utils.original": original}
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.utils.data import random_split
 
-from datasets.sdss import spec_object_identifier
+from datasets.sdss.sources import SourceError
+from datasets.sdss.spec_files import spec_object_identifier
 from datasets.spectra import NATIVE_GRID, Preparation, prepare_spectrum
 from datasets.survey import Survey
 from utils.original.__main__ import main
 from utils.original.layout import looks_exact, match, read_loglam
-from utils.survey_sources import SourceError
 
 COUNT = 12
 WAVELENGTH = NATIVE_GRID.angstrom

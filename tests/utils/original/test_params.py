@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from utils.command_line import parse
-from utils.config import ContrastiveConfig, GenerativeConfig
+from utils.core.command_line import parse
+from utils.core.config import ContrastiveConfig, GenerativeConfig
 from utils.original.__main__ import main
 from utils.original.params import remarks, translate
 

@@ -1,7 +1,6 @@
 """The published set-ups as parameter files: they build the published networks."""
 
 import csv
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,18 +11,21 @@ import yaml
 import generate
 import train_contrastive
 import train_generative
+from datasets.errors import UserError
+from datasets.sdss.survey_builder import PREPARATIONS
 from datasets.spectra import METHOD_GRID, NATIVE_GRID
-from datasets.survey import Survey, SurveyWriter
-from datasets.transforms import SpectrumTransform
+from datasets.spectrum_transform import SpectrumTransform
+from datasets.survey import Survey
+from datasets.survey_description import SurveyDescription
+from datasets.survey_writer import SurveyWriter
 from tests.original_files import count
-from utils.build_survey import PREPARATIONS
-from utils.config import ContrastiveConfig, GenerativeConfig, from_dict
-from utils.launch import check_towers
-from utils.networks import build_contrastive, build_denoiser
-from utils.runs import RunError, SurveyDescription
-from utils.spectrum_files import read_spectrum
+from tests.support import ROOT
+from utils.core.config import ContrastiveConfig, GenerativeConfig, from_dict
+from utils.core.model_factory import build_contrastive, build_denoiser
+from utils.generation.fits_output import read_spectrum
+from utils.training.setup import check_towers
 
-PARAMS = Path(__file__).parents[3] / "params"
+PARAMS = ROOT / "params"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_other_preparations_are_refused_in_compatible_mode(tmp_path):
         if preparation == "original":
             check_towers(towers, survey, config)
         else:
-            with pytest.raises(RunError, match="build it again with --preparation original"):
+            with pytest.raises(UserError, match="build it again with --preparation original"):
                 check_towers(towers, survey, config)
             config.compatibility = "none"
             check_towers(towers, survey, config)

@@ -9,12 +9,12 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import nnls
 
 from tests.support import REAL_DATA, needs_real_data
-from utils.spectroscopy.attenuation import calzetti_2000, transmission
 from utils.spectroscopy.broadening import BroadenedLibrary
-from utils.spectroscopy.frames import REST_GRID, SPEED_OF_LIGHT_KM_S, vacuum_to_air
+from utils.spectroscopy.dust import calzetti_2000, transmission
 from utils.spectroscopy.kinematics import non_negative_fit
 from utils.spectroscopy.populations import POPULATION_UNITS, fit_populations
-from utils.spectroscopy.ssp import SspError, SspLibrary, read_library
+from utils.spectroscopy.ssp_library import SspError, SspLibrary, read_library
+from utils.spectroscopy.wavelength import REST_GRID, SPEED_OF_LIGHT_KM_S, vacuum_to_air
 
 SDSS = 10.0 ** (3.5801 + 1e-4 * np.arange(3851))
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from utils.spectroscopy.frames import REST_GRID
+from utils.spectroscopy.galaxy_templates import Templates
 from utils.spectroscopy.redshift import fit_redshift
-from utils.spectroscopy.templates import Templates
+from utils.spectroscopy.wavelength import REST_GRID
 
 WAVELENGTH = np.arange(4000.0, 8500.0)
 TEMPLATES = Templates.default()

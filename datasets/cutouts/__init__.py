@@ -1,0 +1,1 @@
+"""Cutouts of galaxies, in the formats that surveys serve."""

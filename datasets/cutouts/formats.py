@@ -1,0 +1,224 @@
+"""What a file of cutouts holds, before any interpretation: arrays and pictures.
+
+Every reader yields :class:`RawCutout`, one at a time: ``.npy``, ``.npz`` and HDF5 with one cutout
+(two or three axes) or many (four axes, the first counts them), JPEG and PNG; FITS is read by
+:mod:`datasets.cutouts.fits_files`. Sizes are checked before pixels are read, nothing is unpickled,
+and whatever a file says about itself (bands, unit, pixel scale, position, identifier) is passed on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from datasets.errors import UserError
+
+MAX_SIDE_PIXELS = 10_000
+MAX_BANDS = 64
+MAX_COLUMN_BYTES = 1 << 28  # of anything beside the images of an ``.npz``
+PICTURE_BANDS = ("R", "G", "B")
+PICTURE_UNIT = "intensity"  # 0 … 1, as a JPEG has it; not photometric
+
+IMAGE_KEYS = ("images", "image", "cube", "cutouts", "cutout", "data", "arr_0")
+FIELDS = {  # the names, in lower case, under which files give what a cutout carries
+    "ra": ("ra", "ra_obj", "raj2000"),
+    "dec": ("dec", "dec_obj", "dej2000"),
+    "identifier": ("identifier", "objid", "specobjid", "bestobjid"),
+    "redshift": ("redshift", "z"),
+}
+
+
+class CutoutError(UserError):
+    """A file that is no usable cutout; the message is the reason, with the remedy."""
+
+
+@dataclass(frozen=True)
+class RawCutout:
+    """One cutout as its file has it; what the file does not say is None, NaN or 0."""
+
+    planes: np.ndarray | Sequence[np.ndarray]  # a 2-D or 3-D array, or one 2-D array per band
+    bands: tuple[str, ...] | None = None
+    pixel_scale_arcsec: float | None = None
+    unit: str | None = None
+    ra: float = math.nan
+    dec: float = math.nan
+    identifier: int = 0
+    redshift: float = math.nan
+    index: int | None = None  # in a file of many
+
+
+def check_shape(shape: Sequence[int]) -> None:
+    """Refuse sizes that no cutout has, before memory is spent on them."""
+    if not 2 <= len(shape) <= 4:
+        raise CutoutError(f"a cutout has 2 or 3 axes, a file of many has 4; found {len(shape)}")
+    image = tuple(shape[-3:])
+    if max(image) > MAX_SIDE_PIXELS or (len(image) == 3 and min(image) > MAX_BANDS):
+        raise CutoutError(
+            f"image of {' × '.join(map(str, image))}; at most {MAX_BANDS} bands of "
+            f"{MAX_SIDE_PIXELS} px a side are read"
+        )
+
+
+def stated_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Position, identifier (an exact integer) and redshift among ``values`` (keys lower case)."""
+    found = {"ra": math.nan, "dec": math.nan, "identifier": 0, "redshift": math.nan}
+    for field, default in found.items():
+        for name in FIELDS[field]:
+            try:
+                found[field] = type(default)(values[name])
+            except (KeyError, ValueError, TypeError):
+                continue  # absent, or text such as "12:30:49"
+            break
+    return found
+
+
+def split_bands(text: str) -> tuple[str, ...]:
+    """Band names in "u,g,r,i,z", "u g r i z" or "ugriz"."""
+    words = text.replace(",", " ").split()
+    return tuple(words if len(words) > 1 else text.strip())
+
+
+def read_npy(path: Path) -> Iterator[RawCutout]:
+    yield from _array_cutouts(np.load(path, mmap_mode="r", allow_pickle=False), {})
+
+
+def read_npz(path: Path) -> Iterator[RawCutout]:
+    """Images under one of ``IMAGE_KEYS``, read one by one; arrays as long describe them."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        key = _image_key({name: _npy_shape(archive, m) for name, m in members.items()})
+        beside = {}
+        for name, member in members.items():
+            if name != key and archive.getinfo(member).file_size <= MAX_COLUMN_BYTES:
+                with archive.open(member) as file:
+                    beside[name] = np.lib.format.read_array(file, allow_pickle=False)
+        with archive.open(members[key]) as file:
+            yield from _array_cutouts(_StreamedArray(file), beside)
+
+
+def read_hdf5(path: Path) -> Iterator[RawCutout]:
+    """As ``.npz``, with attributes; also survey files, which have a group and JSON settings."""
+    with h5py.File(path, "r") as file:
+        arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        key = _image_key({name: item.shape for name, item in arrays.items()})
+        beside = {**file.attrs, **arrays.pop(key).attrs, **arrays}
+        beside.update(json.loads(file.attrs.get("settings", "{}")))
+        if isinstance(file.get("catalogue"), h5py.Group):
+            beside.update(file["catalogue"])
+        yield from _array_cutouts(file[key], beside)
+
+
+def read_picture(path: Path) -> Iterator[RawCutout]:
+    """A JPEG or PNG as bands R, G, B with values 0 … 1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
+        picture = Image.open(path, formats=("JPEG", "PNG"))
+    with picture:
+        check_shape((3, *picture.size))
+        if picture.mode not in ("RGB", "RGBA", "P"):
+            raise CutoutError(f"a picture of mode {picture.mode}; a colour picture is needed")
+        values = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+    yield RawCutout(values.transpose(2, 0, 1), PICTURE_BANDS, unit=PICTURE_UNIT)
+
+
+def count_cutouts(path: Path) -> int:
+    """How many cutouts :func:`read_npy`, :func:`read_npz` or :func:`read_hdf5` will yield."""
+    if path.suffix.lower() == ".npy":
+        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    elif path.suffix.lower() == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            shapes = {m.removesuffix(".npy"): _npy_shape(archive, m) for m in archive.namelist()}
+            shape = shapes[_image_key(shapes)]
+    else:
+        with h5py.File(path, "r") as file:
+            shapes = {name: i.shape for name, i in file.items() if isinstance(i, h5py.Dataset)}
+            shape = shapes[_image_key(shapes)]
+    return shape[0] if len(shape) == 4 else 1
+
+
+def _image_key(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    images = [name for name, shape in shapes.items() if len(shape) >= 2]
+    named = [name for name in IMAGE_KEYS if name in images]
+    if not named and len(images) != 1:
+        raise CutoutError(f"no array named {', '.join(IMAGE_KEYS)}; it holds {', '.join(shapes)}")
+    return (named or images)[0]
+
+
+def _array_cutouts(images: Any, beside: Mapping[str, Any]) -> Iterator[RawCutout]:
+    """Cutouts of an array-like of two to four axes, described by the arrays beside it."""
+    check_shape(images.shape)
+    columns = {name.lower(): value for name, value in beside.items()}
+    for value in list(columns.values()):
+        for field in getattr(value, "dtype", np.dtype(int)).names or ():  # a table in one array
+            columns[field.lower()] = value[field]
+    bands = columns.get("bands")
+    scale = columns.get("pixel_scale_arcsec", columns.get("pixel_scale"))
+    unit = next((columns[k] for k in ("image_unit", "unit", "bunit") if k in columns), None)
+    about = {
+        "bands": None if bands is None else _band_names(bands),
+        "pixel_scale_arcsec": None if scale is None else float(scale),
+        "unit": None if unit is None else _text(unit),
+    }
+    if len(images.shape) < 4:
+        scalars = {n: np.reshape(v, -1)[0] for n, v in columns.items() if np.size(v) == 1}
+        yield RawCutout(np.asarray(images[()]), **about, **stated_fields(scalars))
+        return
+    count = images.shape[0]
+    known = {name for names in FIELDS.values() for name in names} & columns.keys()
+    lists = {n: np.asarray(columns[n]) for n in known if np.shape(columns[n]) == (count,)}
+    for index in range(count):
+        row = stated_fields({name: values[index] for name, values in lists.items()})
+        yield RawCutout(np.asarray(images[index]), **about, **row, index=index)
+
+
+def _band_names(value: Any) -> tuple[str, ...]:
+    if np.ndim(value) == 0:
+        return split_bands(_text(value))
+    return tuple(_text(name) for name in np.asarray(value))
+
+
+def _text(value: Any) -> str:
+    value = value[()] if isinstance(value, np.ndarray | h5py.Dataset) else value
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(file)
+    read: Callable = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    return read(file)
+
+
+def _npy_shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
+    with archive.open(member) as file:
+        return _npy_header(file)[0]
+
+
+class _StreamedArray:
+    """An ``.npy`` inside an archive whose items are read one after the other, in order."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.shape, fortran, self._dtype = _npy_header(file)
+        if fortran or self._dtype.hasobject:
+            raise CutoutError("images must be numbers in C order: save np.ascontiguousarray(cube)")
+
+    def __getitem__(self, index: int | tuple) -> np.ndarray:
+        shape = self.shape if index == () else self.shape[1:]
+        size = math.prod(shape) * self._dtype.itemsize
+        data = self._file.read(size)
+        if len(data) != size:
+            raise CutoutError("the file ends early: truncated")
+        return np.frombuffer(data, self._dtype).reshape(shape)

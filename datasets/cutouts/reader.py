@@ -1,0 +1,229 @@
+"""Cutouts of galaxies from files of any usual kind, one after the other.
+
+What is read: a folder, a glob, a list of files, or one file of many cutouts (the formats:
+:mod:`datasets.cutouts.formats`, :mod:`datasets.cutouts.fits_files`). Every cutout is made into the
+image that the network takes (:mod:`datasets.cutouts.conversion`). Whatever is wrong with a file
+makes it a :class:`Rejected` with the reason; nothing stops the run, and nothing is held in memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import math
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from datasets.cutouts.conversion import CutoutFormat
+from datasets.cutouts.fits_files import read_band_files, read_fits
+from datasets.cutouts.formats import (
+    CutoutError,
+    RawCutout,
+    count_cutouts,
+    read_hdf5,
+    read_npy,
+    read_npz,
+    read_picture,
+)
+from datasets.errors import UserError
+
+READERS: dict[str, Callable[[Path], Iterator[RawCutout]]] = {
+    ".fits": read_fits, ".fit": read_fits, ".fits.gz": read_fits, ".fits.fz": read_fits,
+    ".fits.bz2": read_fits, ".npy": read_npy, ".npz": read_npz, ".h5": read_hdf5,
+    ".hdf5": read_hdf5, ".jpg": read_picture, ".jpeg": read_picture, ".png": read_picture,
+}  # fmt: skip
+FITS_SUFFIXES = tuple(suffix for suffix, reader in READERS.items() if reader is read_fits)
+COUNTABLE = (read_npy, read_npz, read_hdf5)
+COMPANIONS = (".csv", ".txt", ".md", ".json", ".yml", ".yaml", ".log")  # passed over in folders
+COMMON_BANDS = "ugrizyJHK"  # recognised in file names even if the network does not take them
+BAND_SUFFIX = re.compile(r"(?P<name>.+)[-_.](?P<band>[A-Za-z]+)")
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A cutout as the network takes it.
+
+    Attributes:
+        name: unique in a run and the same in every run: the file's stem, or ``stem#index`` in a
+            file of many.
+        image: (bands, size, size) float32, nanomaggies per pixel, or intensity 0 … 1 of pictures.
+        ra, dec: degrees; redshift; NaN where unknown.
+        identifier: exact, 64-bit; 0 where unknown.
+        assumptions: what had to be assumed because the file does not say it.
+    """
+
+    name: str
+    image: np.ndarray
+    path: Path
+    ra: float = math.nan
+    dec: float = math.nan
+    identifier: int = 0
+    redshift: float = math.nan
+    assumptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file, or ``file#index``, that is no usable cutout, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One file, or the files of one band each that make up one cutout."""
+
+    name: str
+    paths: tuple[Path, ...]
+    bands: tuple[str, ...] | None = None  # of the paths, where each holds one
+
+    @property
+    def reader(self) -> Callable[[Path], Iterator[RawCutout]] | None:
+        return READERS.get(_suffix(self.paths[0]))
+
+    def read(self) -> Iterator[RawCutout]:
+        """The cutouts of the file or files, as they are; CutoutError for an unknown format."""
+        if self.bands:
+            yield read_band_files(dict(zip(self.bands, self.paths, strict=True)))
+        elif self.reader is None:
+            raise CutoutError(f"unknown format; known are {', '.join(READERS)}")
+        else:
+            yield from self.reader(self.paths[0])
+
+    def __len__(self) -> int:
+        return count_cutouts(self.paths[0]) if self.reader in COUNTABLE else 1
+
+
+class CutoutReader:
+    """Iterates over the cutouts of ``sources`` as :class:`Cutout` or :class:`Rejected`.
+
+    Args:
+        sources: a folder (without its subfolders), a file, a glob, a text file with one path per
+            line, or a list of these.
+        target: what the network takes, and what the user states about the files.
+    Raises:
+        CutoutError: if the sources hold no files at all.
+    """
+
+    def __init__(self, sources: str | Path | Iterable[str | Path], target: CutoutFormat) -> None:
+        listed = [sources] if isinstance(sources, str | Path) else list(sources)
+        paths = dict.fromkeys(path for source in listed for path in _expand(Path(source)))
+        if not paths:
+            raise CutoutError(
+                f"no cutouts in {', '.join(map(str, listed))}: give a folder, a glob or files "
+                f"ending in {', '.join(READERS)}"
+            )
+        self.target = target
+        self._sources = _group(list(paths), {*target.bands, *(target.input_bands or ())})
+
+    def __len__(self) -> int:
+        """How many cutouts the files announce; every FITS and every damaged file counts as one."""
+        total = 0
+        for source in self._sources:
+            try:
+                total += len(source)
+            except Exception:  # any damage to any format; reading it will tell
+                total += 1
+        return total
+
+    def __iter__(self) -> Iterator[Cutout | Rejected]:
+        for source in self._sources:
+            try:
+                for raw in source.read():
+                    yield self._convert(source, raw)
+            except Exception as error:  # libraries raise anything on damage; the run goes on
+                yield Rejected(str(source.paths[0]), _reason(error))
+
+    def _convert(self, source: _Source, raw: RawCutout) -> Cutout | Rejected:
+        number = "" if raw.index is None else f"#{raw.index}"
+        path = source.paths[0]
+        try:
+            image, assumptions = self.target.convert(raw)
+        except (UserError, ValueError, TypeError) as error:
+            return Rejected(f"{path}{number}", _reason(error))
+        return Cutout(
+            f"{source.name}{number}", image, path, raw.ra, raw.dec, raw.identifier, raw.redshift,
+            tuple(assumptions),
+        )  # fmt: skip
+
+
+def write_rejects(path: str | Path, rejects: Iterable[Rejected]) -> None:
+    """Write the refused files and the reasons as a CSV table with the columns file, reason."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("file", "reason"))
+        table.writerows((reject.path, reject.reason) for reject in rejects)
+    os.replace(temporary, path)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, CutoutError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    text = " ".join(str(error).split())[:200]
+    return f"unreadable or truncated ({type(error).__name__}: {text})"
+
+
+def _suffix(path: Path) -> str:
+    """The longest known suffix of the path, or its last one."""
+    name = path.name.lower()
+    known = [suffix for suffix in READERS if name.endswith(suffix)]
+    return max(known, key=len, default=path.suffix.lower())
+
+
+def _stem(path: Path) -> str:
+    return path.name[: len(path.name) - len(_suffix(path))]
+
+
+def _expand(source: Path) -> list[Path]:
+    if source.is_dir():
+        files = (path for path in source.iterdir() if path.is_file() and path.name[0] != ".")
+        return sorted(path for path in files if path.suffix.lower() not in COMPANIONS)
+    if source.suffix == ".txt" and source.is_file():
+        lines = source.read_text(encoding="utf-8").split("\n")
+        return [source.parent / line.strip() for line in lines if line.strip()]
+    if glob.has_magic(str(source)) and not source.exists():
+        return sorted(Path(match) for match in glob.glob(str(source), recursive=True))
+    return [source]
+
+
+def _group(paths: Sequence[Path], bands: Iterable[str]) -> list[_Source]:
+    """One source per cutout file; FITS files ``name-u``, ``name-g`` … of one folder together."""
+    known = {band.lower() for band in (*bands, *COMMON_BANDS)}
+    groups: dict[tuple, dict[str, Path]] = defaultdict(dict)
+    for path in paths:
+        match = BAND_SUFFIX.fullmatch(_stem(path)) if _suffix(path) in FITS_SUFFIXES else None
+        band = match["band"] if match and match["band"].lower() in known else ""
+        groups[(path.parent, match["name"]) if band else (path,)][band] = path
+    sources = []
+    for key, files in groups.items():
+        if len(files) > 1:
+            sources.append(_Source(key[1], tuple(files.values()), tuple(files)))
+        else:
+            (path,) = files.values()
+            sources.append(_Source(_stem(path), (path,)))
+    return _uniquely_named(sources)
+
+
+def _uniquely_named(sources: Sequence[_Source]) -> list[_Source]:
+    """The second of two sources of one name, in the order of their paths, is ``name~2``."""
+    taken: set[str] = set()
+    names = {}
+    for source in sorted(sources, key=lambda source: source.paths):
+        name, number = source.name, 1
+        while name in taken:
+            number += 1
+            name = f"{source.name}~{number}"
+        taken.add(name)
+        names[source.paths] = name
+    return [replace(source, name=names[source.paths]) for source in sources]

@@ -1,0 +1,249 @@
+"""Rendered images for real SDSS spectra: a semi-synthetic survey.
+
+    python -m datasets.mock.semisynthetic OUT.h5 --spectra sdss_spectra.h5
+
+The spectra, redshifts and colours are real; the images are not. Each is drawn by the mock survey's
+renderer with a bulge share, size, arms and lumps that suit the galaxy's morphological class, colour
+and redshift, and its band fluxes are scaled so that, inside the 3" fibre aperture,
+
+    Σ_c s_cb F_cb = (what SDSS imaging measured there: ``calibflux``) ,
+
+with s_cb the share of component c inside the aperture in band b. So a model can learn spectra from
+real colours, but nothing true about shapes. Galaxies without coverage of the method's grid or
+without measured fluxes are skipped and listed in ``OUT.skipped.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from datasets.mock import images
+from datasets.mock.catalogue import arcsec_per_kpc, distance_modulus
+from datasets.photometry import SDSS_BANDS
+from datasets.sdss.spec_files import SpectraCollection, SpectrumFileError, read_spectra_collection
+from datasets.spectra import (
+    METHOD_GRID,
+    Preparation,
+    PreparedSpectrum,
+    SpectrumError,
+    prepare_spectrum,
+    signal_to_noise,
+)
+from datasets.survey_writer import SurveyWriter
+
+BLOCK = 32
+ELLIPTICAL, SPIRAL, IRREGULAR = range(3)
+MORPHOLOGY = {"E": ELLIPTICAL, "Sp": SPIRAL, "Ir": IRREGULAR}
+# Photometry is doubted when a colour lies outside what galaxies have (u-g, g-r, r-i, i-z), or when
+# g-r or r-i differ by more than this from the spectrum's own: blends, cosmic rays, failed pixels.
+COLOUR_RANGE = np.array([(-0.2, 2.8), (-0.3, 1.6), (-0.4, 0.9), (-0.5, 0.9)])
+COLOUR_TOLERANCE = 0.3
+RED_G_R = 0.75  # galaxies of unknown morphology that are redder count as elliptical
+# Flux of a young relative to an old population of equal r flux, u g r i z.
+YOUNG_COLOUR = np.array([2.4, 1.5, 1.0, 0.88, 0.80])
+COPIED = ("ra", "dec", "z", "zwarning", "plate", "mjd", "fiber", "subclass", "morph")
+PROVENANCE = {
+    "kind": "semi-synthetic survey",
+    "description": "real SDSS spectra; ugriz images rendered, not observed: their fibre-aperture "
+    "fluxes are SDSS's calibflux, their shapes are drawn at random to suit class and colour",
+}
+
+
+def make_semisynthetic(
+    path: str | Path, spectra: str | Path, seed: int = 1, overwrite: bool = False
+) -> list[dict]:
+    """Write the survey file ``path`` from the spectra collection ``spectra``.
+
+    Arguments: ``spectra`` an HDF5 file as ``read_spectra_collection`` takes it, with columns
+    ``calibflux`` and ``spectroflux`` (N, 5) nanomaggies, and ``morph``; ``seed`` ≥ 0 of the shapes
+    and the noise.
+    Returns what was skipped: rows with specobjid, row and reason, also in ``PATH.skipped.csv``.
+    Raises FileExistsError if ``path`` exists and ``overwrite`` is not set, SpectrumFileError for
+    a file of another kind.
+    """
+    collection = read_spectra_collection(spectra)
+    missing = {"calibflux", "spectroflux", "morph"} - collection.catalogue.keys()
+    if missing:
+        raise SpectrumFileError(f"{spectra} has no column {sorted(missing)}: no colours to render")
+    provenance = {**PROVENANCE, "spectra": Path(spectra).name, "seed": seed}
+    skipped = []
+    with SurveyWriter(
+        path,
+        SDSS_BANDS,
+        images.PIXEL_ARCSEC,
+        METHOD_GRID,
+        Preparation(),
+        provenance=provenance,
+        overwrite=overwrite,
+    ) as writer:
+        for first in range(0, len(collection), BLOCK):
+            rows, prepared = _usable(collection, range(first, first + BLOCK), skipped)
+            if rows:
+                writer.append(**_galaxies(collection, np.array(rows), prepared, seed))
+    _list_skipped(Path(f"{path}.skipped.csv"), skipped)
+    return skipped
+
+
+def _usable(
+    collection: SpectraCollection, rows: range, skipped: list[dict]
+) -> tuple[list[int], list[PreparedSpectrum]]:
+    """Rows that can be used and their spectra; the others join ``skipped``."""
+    used, prepared = [], []
+    for row in rows[: len(collection) - rows.start]:
+        try:
+            prepared.append(_prepare(collection, row))
+            used.append(row)
+        except SpectrumError as error:
+            identifier = int(collection.catalogue["specobjid"][row])
+            skipped.append({"row": row, "specobjid": identifier, "reason": str(error)})
+    return used, prepared
+
+
+def _prepare(collection: SpectraCollection, row: int) -> PreparedSpectrum:
+    catalogue = collection.catalogue
+    if catalogue["cls"][row] != "GALAXY":
+        raise SpectrumError(f"class {catalogue['cls'][row]}, not a galaxy")
+    if not catalogue["specobjid"][row]:
+        raise SpectrumError("no specObjID: nothing identifies it")
+    flux = catalogue["calibflux"][row]
+    if not (np.isfinite(flux).all() and (flux > 0).all()):
+        raise SpectrumError("calibflux is not known in all bands")
+    colour = _colours(flux)
+    own = catalogue["spectroflux"][row, 1:4]
+    wrong = (colour < COLOUR_RANGE[:, 0]) | (colour > COLOUR_RANGE[:, 1])
+    if wrong.any() or (own <= 0).any():
+        raise SpectrumError("calibflux has colours that no galaxy has")
+    if np.abs(colour[1:3] - _colours(own)).max() > COLOUR_TOLERANCE:
+        raise SpectrumError("calibflux disagrees with the colours of the spectrum")
+    return prepare_spectrum(
+        collection.wavelength_angstrom, collection.flux[row], collection.ivar[row]
+    )
+
+
+def _colours(flux: np.ndarray) -> np.ndarray:
+    """Differences of magnitude between neighbouring bands of fluxes (n,)."""
+    return 2.5 * np.diff(np.log10(flux))
+
+
+def _galaxies(
+    collection: SpectraCollection, rows: np.ndarray, prepared: list[PreparedSpectrum], seed: int
+) -> dict:
+    """The arguments of ``SurveyWriter.append`` for some rows of the collection."""
+    identifier = collection.catalogue["specobjid"][rows].astype(np.uint64)
+    fibre = collection.catalogue["calibflux"][rows].astype(np.float64)
+    streams = [np.random.default_rng([seed, int(i)]) for i in identifier]
+    shape = _appearance(fibre, collection.catalogue["z"][rows], _kinds(collection, rows), streams)
+    catalogue = {name: collection.catalogue[name][rows] for name in COPIED}
+    wavelength = collection.wavelength_angstrom
+    snr = [signal_to_noise(wavelength, collection.flux[r], collection.ivar[r]) for r in rows]
+    magnitude = 22.5 - 2.5 * np.log10(fibre)
+    return {
+        "images": render(shape, fibre, streams),
+        "spectra": np.stack([p.flux for p in prepared]),
+        "normalisation": np.array([p.normalisation for p in prepared]),
+        "interpolated": np.stack([p.interpolated for p in prepared]),
+        "catalogue": {
+            "identifier": identifier,
+            "class": collection.catalogue["cls"][rows],
+            **catalogue,
+            "sn": np.array(snr),
+            **{f"fibermag_{band}": magnitude[:, i] for i, band in enumerate(SDSS_BANDS)},
+        },
+    }
+
+
+def _kinds(collection: SpectraCollection, rows: np.ndarray) -> np.ndarray:
+    """ELLIPTICAL, SPIRAL or IRREGULAR, from the colour where nobody has looked."""
+    flux = collection.catalogue["calibflux"][rows]
+    red = 2.5 * np.log10(flux[:, 2] / flux[:, 1]) > RED_G_R
+    guess = np.where(red, ELLIPTICAL, SPIRAL)
+    names = collection.catalogue["morph"][rows]
+    known = [MORPHOLOGY.get(name, other) for name, other in zip(names, guess, strict=True)]
+    return np.array(known)
+
+
+def _appearance(
+    fibre: np.ndarray, z: np.ndarray, kind: np.ndarray, streams: list[np.random.Generator]
+) -> dict[str, np.ndarray]:
+    """A shape for each galaxy, as ``images.scene`` wants it, with ``young`` and ``seeing``."""
+    u = np.array([stream.random(8) for stream in streams]).T
+    normal = np.array([stream.standard_normal(5) for stream in streams]).T
+    g_r = 2.5 * np.log10(fibre[:, 2] / fibre[:, 1])
+    young = np.clip((0.95 - g_r) / 0.5, 0.0, 1.0)
+    bulge = np.choose(kind, [0.78 + 0.1 * normal[0], 0.40 - 0.35 * young + 0.1 * normal[0], 0.03])
+    # Size from luminosity; the fibre misses about a magnitude of a nearby galaxy.
+    absolute = 22.5 - 2.5 * np.log10(fibre[:, 2]) - 1.0 - distance_modulus(z)
+    log_kpc = np.choose(kind, [0.45, 0.65, 0.55]) - 0.11 * (absolute + 21.0) + 0.12 * normal[1]
+    radius = 10**log_kpc * arcsec_per_kpc(z)
+    return {
+        "young": np.where(kind == ELLIPTICAL, 0.0, young),
+        "radius_arcsec": np.clip(radius, 1.2, 9.0),  # what a cutout can show
+        "bulge_total": np.clip(bulge, 0.0, 1.0),
+        "bulge_axis_ratio": np.clip(0.82 + 0.1 * normal[2], 0.5, 1.0),
+        "cos_inclination": np.where(kind == ELLIPTICAL, 0.5 + 0.5 * u[0], u[0]),
+        "position_angle": np.pi * u[1],
+        "arm_strength": np.where(kind == SPIRAL, 0.3 + 0.6 * u[2], 0.0),
+        "arm_count": np.choose((4 * u[3]).astype(int), [2, 2, 3, 4]),
+        "arm_pitch": np.radians(12 + 18 * u[4]) * np.where(u[5] < 0.5, -1, 1),
+        "lumpiness": np.choose(kind, [0.0, 0.35, 0.7]) * np.exp(0.3 * normal[3]),
+        "seeing": np.exp(0.07 * normal[4]),
+        "x0": u[6] - 1.0,
+        "y0": u[7] - 1.0,
+    }
+
+
+def render(
+    shape: dict[str, np.ndarray], fibre: np.ndarray, streams: list[np.random.Generator]
+) -> np.ndarray:
+    """Images (n, 5, 64, 64) whose light inside the fibre aperture is ``fibre`` (n, 5) nanomaggies.
+
+    ``shape`` as ``_appearance`` gives it; noise and neighbours come on top.
+    """
+    maps = images.scene(shape, streams)
+    psf = images.seeing(shape["seeing"])
+    shares = images.fibre_shares(maps, psf, shape["x0"], shape["y0"])
+    bulge, young = shape["bulge_total"], 0.7 * shape["young"]
+    red = np.stack([bulge, (1 - bulge) * (1 - young)], axis=1)[..., None]
+    blue = ((1 - bulge) * young)[:, None, None] * YOUNG_COLOUR
+    nucleus = np.zeros_like(blue)
+    mixture = np.concatenate([red * np.ones_like(YOUNG_COLOUR), blue, nucleus], axis=1)
+    fluxes = mixture * (fibre / (mixture * shares).sum(axis=1))[:, None]
+    return images.add_noise(images.render(maps, fluxes, psf, images.neighbours(streams)), streams)
+
+
+def _list_skipped(path: Path, skipped: list[dict]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["row", "specobjid", "reason"])
+        table.writeheader()
+        table.writerows(skipped)
+    os.replace(partial, path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; 0 on success, 2 for an argument that cannot be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.mock.semisynthetic",
+        description="Write a survey of real SDSS spectra with rendered ugriz images.",
+    )
+    parser.add_argument("path", metavar="OUT.h5", help="survey file to write")
+    parser.add_argument("--spectra", required=True, help="HDF5 collection of SDSS spectra")
+    parser.add_argument("--seed", type=int, default=1, help="of shapes and noise (default: 1)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    given = parser.parse_args(argv)
+    try:
+        skipped = make_semisynthetic(given.path, given.spectra, given.seed, given.overwrite)
+    except (FileExistsError, SpectrumFileError) as error:
+        parser.error(str(error))
+    print(f"{given.path}: {len(skipped)} spectra skipped, see {given.path}.skipped.csv")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""SDSS's own files: spectra, frames, the DeepDIP cube, the archive."""

@@ -1,0 +1,222 @@
+"""From prepared spectra to what networks see, and back.
+
+A network of resolution *low*, *super*, *full* or *direct* sees x = (T(f) − μ)/σ, with f the
+prepared linear flux (P = 4500 px), T a flux transform, and μ, σ of the training spectra:
+
+    low     every eighth pixel          (1, 563)   pixel k is pixel 8k of the grid: aligned
+    super   all pixels                  (1, 4500)
+    full    all, as interleaved phases  (8, 563)   phase k holds the pixels k, k + 8, k + 16, …
+    direct  all pixels                  (1, P)     as *super*, but in one stage: nothing is given
+
+Shapes: ... any leading dimensions, P pixels of the grid, C channels, L their length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.spectra import METHOD_GRID, WavelengthGrid
+
+PHASES = 8  # pixels of the full grid per low-resolution pixel
+RESOLUTIONS = ("low", "super", "full", "direct")
+CHUNK_ROWS = 1024  # spectra held in float64 at a time while fitting
+
+#: Prepared flux below this (2 % of the continuum) is noise about a level that no logarithm can
+#: hold: it is raised to the floor, so that non-positive pixels stay finite.
+LOG_FLOOR = 0.02
+#: b of T(f) = asinh(f / 2b) + ln b: the logarithm for f ≫ b, linear through zero (the idea of
+#: Lupton, Gunn & Szalay 1999).
+ASINH_SOFTENING = 0.1
+
+#: name → (forward, inverse); "log_positive" is the published one, for spectra positive everywhere.
+FLUX_TRANSFORMS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "log": (lambda flux: flux.clamp(min=LOG_FLOOR).log(), torch.exp),
+    "log_positive": (torch.log, torch.exp),
+    "asinh": (
+        lambda flux: torch.asinh(flux / (2 * ASINH_SOFTENING)) + math.log(ASINH_SOFTENING),
+        lambda value: 2 * ASINH_SOFTENING * torch.sinh(value - math.log(ASINH_SOFTENING)),
+    ),
+    "none": (lambda flux: flux, lambda value: value),
+}
+
+
+def to_phases(x: Tensor, phases: int = PHASES) -> Tensor:
+    """(..., P) → (..., phases, ceil(P / phases)); the last pixel is repeated to fill up."""
+    missing = -x.shape[-1] % phases
+    x = torch.cat([x, x[..., -1:].expand(*x.shape[:-1], missing)], dim=-1)
+    return x.unflatten(-1, (-1, phases)).transpose(-1, -2)
+
+
+def from_phases(x: Tensor, count: int) -> Tensor:
+    """(..., phases, L) → (..., count): exactly undoes ``to_phases`` of ``count`` pixels."""
+    return x.transpose(-1, -2).flatten(-2)[..., :count]
+
+
+class SpectrumTransform:
+    """T, μ, σ and the arrangement of pixels as one invertible function.
+
+    resolution: one of ``RESOLUTIONS`` (top of this module).
+    flux: name in ``FLUX_TRANSFORMS``.
+    mean, sigma: of T(f); scalars, or per pixel of the output grid; σ > 0.
+    grid: of the prepared spectra that ``encode`` takes.
+    """
+
+    def __init__(
+        self,
+        resolution: str,
+        flux: str = "log",
+        mean: Tensor | float = 0.0,
+        sigma: Tensor | float = 1.0,
+        grid: WavelengthGrid = METHOD_GRID,
+    ) -> None:
+        if resolution not in RESOLUTIONS:
+            raise ValueError(f"resolution is one of {RESOLUTIONS}, not {resolution!r}")
+        if flux not in FLUX_TRANSFORMS:
+            raise ValueError(f"flux transform is one of {tuple(FLUX_TRANSFORMS)}, not {flux!r}")
+        self.resolution = resolution
+        self.flux = flux
+        self.grid = grid
+        self.mean = torch.as_tensor(mean, dtype=torch.float32)
+        self.sigma = torch.as_tensor(sigma, dtype=torch.float32)
+        if not bool((self.sigma > 0).all()):
+            raise ValueError("sigma must be positive: a pixel that never varies cannot be scaled")
+
+    @classmethod
+    def fit(
+        cls,
+        spectra: np.ndarray | Iterable[np.ndarray],
+        resolution: str,
+        flux: str = "log",
+        standardise: str = "global",
+        grid: WavelengthGrid = METHOD_GRID,
+    ) -> SpectrumTransform:
+        """μ and σ of training spectra, accumulated in float64.
+
+        Arguments: ``spectra`` (N, P) linear prepared flux, an array (or HDF5 data set) or an
+        iterable of such chunks; ``standardise`` "global" (one μ and σ), "pixel" or "none".
+        Raises ValueError when T(f) is not finite or a σ is zero.
+        """
+        if standardise not in ("global", "pixel", "none"):
+            raise ValueError(f"standardise: global, pixel or none, not {standardise!r}")
+        plain = cls(resolution, flux, grid=grid)
+        if standardise == "none":
+            return plain
+        if hasattr(spectra, "shape"):
+            array = spectra
+            spectra = (array[i : i + CHUNK_ROWS] for i in range(0, len(array), CHUNK_ROWS))
+        selected = (plain._select(torch.as_tensor(s)) for s in spectra)
+        mean, variance = _moments(selected)
+        if not np.isfinite(mean.sum().item()):
+            raise ValueError(f"the transform {flux!r} of these spectra is not finite; use 'log'")
+        if standardise == "global":
+            grand = mean.mean()
+            variance = (variance + (mean - grand) ** 2).mean()
+            mean = grand
+        return cls(resolution, flux, mean.float(), variance.sqrt().float(), grid)
+
+    @property
+    def output_grid(self) -> WavelengthGrid:
+        """The grid of what ``decode`` returns."""
+        return self.grid.every(PHASES) if self.resolution == "low" else self.grid
+
+    @property
+    def channels(self) -> int:
+        return PHASES if self.resolution == "full" else 1
+
+    @property
+    def length(self) -> int:
+        every_pixel = self.resolution in ("super", "direct")
+        return self.grid.count if every_pixel else self.grid.every(PHASES).count
+
+    def encode(self, flux: Tensor) -> Tensor:
+        """Linear flux (..., P) → standardised (..., C, L), float32.
+
+        At resolution low, spectra on the output grid (..., 563) are taken as well.
+        """
+        if self.resolution == "low":
+            return self.encode_low(flux)
+        return self.arrange(self.standardised(flux))
+
+    def standardised(self, flux: Tensor) -> Tensor:
+        """(T(f) − μ)/σ of linear flux (..., P), in order of wavelength, float32."""
+        return (self._select(flux) - self.mean) / self.sigma
+
+    def encode_low(self, flux: Tensor) -> Tensor:
+        """Every eighth pixel, standardised: (..., P) or (..., 563) → (..., 1, 563), float32.
+
+        What the super-resolution network is given beside the noisy spectrum.
+        """
+        if flux.shape[-1] == self.grid.count:
+            flux = flux[..., ::PHASES]
+        low = self.grid.every(PHASES).count
+        mean, sigma = (
+            value if value.ndim == 0 or len(value) == low else value[::PHASES]
+            for value in (self.mean, self.sigma)
+        )
+        return ((self._transform(flux, low) - mean) / sigma).unsqueeze(-2)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Standardised (..., C, L) → linear flux (..., output_grid.count)."""
+        return FLUX_TRANSFORMS[self.flux][1](self.in_order(x) * self.sigma + self.mean)
+
+    def arrange(self, values: Tensor) -> Tensor:
+        """Values per pixel of the output grid (..., output_grid.count) → (..., C, L)."""
+        return to_phases(values) if self.resolution == "full" else values.unsqueeze(-2)
+
+    def in_order(self, x: Tensor) -> Tensor:
+        """(..., C, L) → (..., output_grid.count), in order of wavelength: undoes ``arrange``."""
+        full = self.resolution == "full"
+        return from_phases(x, self.grid.count) if full else x.squeeze(-2)
+
+    def _select(self, flux: Tensor) -> Tensor:
+        """T(f) of the pixels that this resolution has, (..., output_grid.count)."""
+        values = self._transform(flux)
+        return values[..., ::PHASES] if self.resolution == "low" else values
+
+    def _transform(self, flux: Tensor, count: int | None = None) -> Tensor:
+        count = self.grid.count if count is None else count
+        if flux.shape[-1] != count:
+            raise ValueError(f"spectra have {flux.shape[-1]} pixels, the grid {count}")
+        return FLUX_TRANSFORMS[self.flux][0](flux.float())
+
+    def to(self, device: torch.device | str) -> SpectrumTransform:
+        """The same transform with μ and σ on ``device``."""
+        mean, sigma = self.mean.to(device), self.sigma.to(device)
+        return SpectrumTransform(self.resolution, self.flux, mean, sigma, self.grid)
+
+    def to_dict(self) -> dict:
+        """Primitives and tensors: safe for ``torch.load(weights_only=True)``."""
+        return {
+            "resolution": self.resolution,
+            "flux": self.flux,
+            "mean": self.mean.cpu(),
+            "sigma": self.sigma.cpu(),
+            "grid": self.grid.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, state: dict) -> SpectrumTransform:
+        return cls(**{**state, "grid": WavelengthGrid.from_dict(state["grid"])})
+
+
+def _moments(chunks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Per-pixel mean and variance in float64, of chunks (n, P) merged pairwise.
+
+    Chan, Golub & LeVeque 1983: with δ = μ_b − μ_a, M = M_a + M_b + δ² n_a n_b / n.
+    """
+    count, mean, squares = 0, torch.zeros(1).double(), torch.zeros(1).double()
+    for chunk in chunks:
+        chunk = chunk.double()
+        rows, total = len(chunk), count + len(chunk)
+        delta = chunk.mean(0) - mean
+        squares = squares + chunk.var(0, unbiased=False) * rows + delta**2 * count * rows / total
+        mean = mean + delta * rows / total
+        count = total
+    if count == 0:
+        raise ValueError("no spectra to fit")
+    return mean, squares / count

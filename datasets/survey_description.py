@@ -1,0 +1,67 @@
+"""What a network has to know of the survey it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.spectra import Preparation, WavelengthGrid
+from datasets.survey import Survey
+
+
+@dataclass(frozen=True)
+class SurveyDescription:
+    """What a network has to know of the survey it was trained on.
+
+    Args:
+        bands: Names of the image bands, in order.
+        pixel_scale_arcsec: Pixel scale of the images.
+        image_size: Pixels per side of the images.
+        image_unit: Unit of the images per pixel, e.g. `nanomaggy`.
+        grid: Wavelengths of the prepared spectra.
+        preparation: How the spectra were prepared.
+        name: Where the survey came from, for people.
+    """
+
+    bands: tuple[str, ...]
+    pixel_scale_arcsec: float
+    image_size: int
+    image_unit: str
+    grid: WavelengthGrid
+    preparation: Preparation
+    name: str
+
+    @classmethod
+    def of(cls, survey: Survey) -> SurveyDescription:
+        """The description of an open survey file."""
+        return cls(
+            tuple(survey.bands),
+            survey.pixel_scale_arcsec,
+            survey.image_size,
+            survey.image_unit,
+            survey.grid,
+            survey.preparation,
+            Path(survey.path).name,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Primitives only, for a checkpoint."""
+        return {
+            **self.__dict__,
+            "bands": list(self.bands),
+            "grid": self.grid.to_dict(),
+            "preparation": self.preparation.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SurveyDescription:
+        """The inverse of `to_dict`."""
+        return cls(
+            **{
+                **values,
+                "bands": tuple(values["bands"]),
+                "grid": WavelengthGrid.from_dict(values["grid"]),
+                "preparation": Preparation.from_dict(values["preparation"]),
+            }
+        )

@@ -1,0 +1,169 @@
+"""Writing a survey file: see `datasets.survey` for what it holds."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from datasets.image_transform import image_statistics
+from datasets.spectra import Preparation, WavelengthGrid
+from datasets.splits import SPLITS, assign_splits, original_split
+from datasets.survey import SCHEMA, SCHEMA_VERSION, SurveyError
+
+
+class SurveyWriter:
+    """Writes a survey file in pieces; used as a context manager.
+
+    The file appears under its name only when the ``with`` block ends without an exception.
+
+    bands: names in the order of the image axis; pixel_scale_arcsec: per pixel, > 0;
+    provenance: JSON-able facts about the origin; seed, fractions: see ``splits``; split_rule:
+    "sky", or "original" for the published split, which goes by the order of the galaxies and needs
+    no coordinates: those that are not known may be NaN.
+    Raises ValueError for another rule, FileExistsError if ``path`` exists without ``overwrite``.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        bands: tuple[str, ...],
+        pixel_scale_arcsec: float,
+        grid: WavelengthGrid,
+        preparation: Preparation,
+        *,
+        image_unit: str = "nanomaggy",
+        provenance: dict | None = None,
+        seed: int = 1,
+        fractions: tuple[float, float] = (0.05, 0.10),
+        split_rule: str = "sky",
+        overwrite: bool = False,
+    ) -> None:
+        if split_rule not in ("sky", "original"):
+            raise ValueError(f"split_rule is 'sky' or 'original', not {split_rule!r}")
+        self.path = Path(path)
+        if self.path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists: choose another name or remove it first")
+        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._bands, self._grid = tuple(bands), grid
+        self._split_rule = split_rule
+        self._positive: list[np.ndarray] = []  # (n,) bool of each piece
+        self._rows = 0
+        self._settings = {
+            "bands": list(bands),
+            "pixel_scale_arcsec": float(pixel_scale_arcsec),
+            "image_unit": image_unit,
+            "grid": grid.to_dict(),
+            "preparation": preparation.to_dict(),
+            "provenance": provenance or {},
+            "seed": seed,
+            "fractions": list(fractions),
+            "split_rule": split_rule,
+        }
+
+    def __enter__(self) -> SurveyWriter:
+        self._file = h5py.File(self._partial, "w")
+        self._file.attrs.update(
+            schema=SCHEMA, schema_version=SCHEMA_VERSION, settings=json.dumps(self._settings)
+        )
+        self._file["wavelength_angstrom"] = self._grid.angstrom
+        return self
+
+    def __exit__(self, exception_type, exception, traceback) -> None:
+        try:
+            if exception_type is None:
+                self._finish()
+        finally:
+            self._file.close()
+            self._partial.unlink(missing_ok=True)
+
+    def append(
+        self,
+        images: np.ndarray,
+        spectra: np.ndarray,
+        catalogue: dict[str, np.ndarray],
+        normalisation: np.ndarray,
+        interpolated: np.ndarray | None = None,
+        truth: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        """Add n galaxies.
+
+        images (n, bands, H, W); spectra (n, P) prepared; catalogue name → (n,), with
+        "identifier" (int64 or uint64), "ra" and "dec" (float64 degrees); normalisation (n,);
+        interpolated (n, P) bool, none if not given; truth name → (n, …).
+        Every call needs the same names. Raises ValueError for anything else and for non-finite
+        images or spectra.
+        """
+        images, spectra = np.asarray(images, np.float32), np.asarray(spectra, np.float32)
+        if interpolated is None:
+            interpolated = np.zeros(spectra.shape, dtype=bool)
+        self._check(images, spectra, catalogue)
+        columns = {
+            "images": images,
+            "spectra": spectra,
+            "interpolated": np.asarray(interpolated, dtype=bool),
+            "normalisation": np.asarray(normalisation, dtype=np.float64),
+            **{f"catalogue/{name}": np.asarray(value) for name, value in catalogue.items()},
+            **{f"truth/{name}": np.asarray(value) for name, value in (truth or {}).items()},
+        }
+        if self._rows == 0:
+            self._columns = {name: self._create(name, value) for name, value in columns.items()}
+        if columns.keys() != self._columns.keys():
+            raise ValueError(f"columns differ: {sorted(columns.keys() ^ self._columns.keys())}")
+        total = self._rows + len(images)
+        for name, value in columns.items():
+            if len(value) != len(images):
+                raise ValueError(f"{name} has {len(value)} rows, images have {len(images)}")
+            self._columns[name].resize(total, axis=0)
+            self._columns[name][self._rows : total] = value
+        self._rows = total
+        self._positive.append((spectra > 0).all(axis=1))
+
+    def _check(self, images, spectra, catalogue) -> None:
+        if images.ndim != 4 or images.shape[1] != len(self._bands):
+            raise ValueError(f"images {images.shape} are not (n, {len(self._bands)}, H, W)")
+        if spectra.shape != (len(images), self._grid.count):
+            raise ValueError(f"spectra {spectra.shape} are not (n, {self._grid.count})")
+        if not (np.isfinite(images).all() and np.isfinite(spectra).all()):
+            raise ValueError("images and spectra must be finite")
+        for name, kinds in {"identifier": "iu", "ra": "f", "dec": "f"}.items():
+            values = np.asarray(catalogue.get(name))
+            if values.dtype.kind not in kinds or values.dtype.itemsize != 8:
+                raise ValueError(f"catalogue[{name!r}] is {values.dtype}: it must have 64 bits")
+            if self._split_rule == "sky" and not np.isfinite(values).all():
+                raise ValueError(f"catalogue[{name!r}] must be finite")
+
+    def _create(self, name: str, value: np.ndarray) -> h5py.Dataset:
+        large = name in ("images", "spectra", "interpolated")  # one galaxy per chunk
+        return self._file.create_dataset(
+            name,
+            shape=(0, *value.shape[1:]),
+            maxshape=(None, *value.shape[1:]),
+            dtype=h5py.string_dtype() if value.dtype.kind in "US" else value.dtype,
+            chunks=(1, *value.shape[1:]) if large else True,
+            compression="lzf" if name == "interpolated" else None,
+        )
+
+    def _finish(self) -> None:
+        if self._rows == 0:
+            raise SurveyError(f"{self.path}: no galaxy was appended, nothing is written")
+        try:
+            split = self._split()
+            mean, sigma = image_statistics(self._file["images"], split == SPLITS["train"])
+        except ValueError as error:
+            raise SurveyError(f"{self.path}: {error}") from error
+        self._file["catalogue/split"] = split
+        self._file["statistics/image_mean"], self._file["statistics/image_sigma"] = mean, sigma
+        self._file.close()
+        with open(self._partial, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(self._partial, self.path)
+
+    def _split(self) -> np.ndarray:
+        if self._split_rule == "original":
+            return original_split(np.concatenate(self._positive))
+        keys = (self._file[f"catalogue/{name}"][:] for name in ("identifier", "ra", "dec"))
+        return assign_splits(*keys, self._settings["seed"], self._settings["fractions"])

@@ -1,0 +1,153 @@
+"""Rendered images for real spectra: real colours inside the fibre, honest provenance."""
+
+from __future__ import annotations
+
+import csv
+
+import h5py
+import numpy as np
+import pytest
+
+from datasets.mock import images, semisynthetic
+from datasets.sdss.spec_files import SpectrumFileError
+from datasets.survey import Survey
+from tests.support import REAL_DATA, needs_real_data
+
+FIBRE = np.array([[20.0, 90.0, 200.0, 290.0, 370.0], [15.0, 40.0, 60.0, 70.0, 75.0]])
+LOGLAM = 3.58 + 1e-4 * np.arange(3500)
+
+
+def _collection(path, count=40, **changes):
+    """A collection of flat spectra with the colours of FIBRE."""
+    text = {"cls": "GALAXY", "subclass": "STARFORMING", "morph": "Sp"}
+    flux = FIBRE[np.arange(count) % 2]
+    columns = {
+        "loglam": LOGLAM,
+        "flux": np.full((count, LOGLAM.size), 9.0, np.float32),
+        "ivar": np.ones((count, LOGLAM.size), np.float32),
+        "calibflux": flux.astype(np.float32),
+        "spectroflux": flux.astype(np.float32),
+        "specobjid": (np.arange(count) + 1).astype(np.uint64) << np.uint64(50),
+        "ra": np.linspace(100, 200, count),
+        "dec": np.zeros(count),
+        "z": np.full(count, 0.04),
+        "zwarning": np.zeros(count, np.int32),
+        "plate": np.full(count, 266, np.int32),
+        "mjd": np.full(count, 51630, np.int32),
+        "fiber": np.arange(count, dtype=np.int32),
+        **{name: np.full(count, value, "S24") for name, value in text.items()},
+    }
+    for name, (row, value) in changes.items():
+        columns[name][row] = value
+    with h5py.File(path, "w") as file:
+        for name, values in columns.items():
+            file[name] = values
+    return path
+
+
+def _shape(count: int) -> tuple[dict, list[np.random.Generator]]:
+    streams = [np.random.default_rng([4, i]) for i in range(count)]
+    kind = np.arange(count) % 3
+    fibre = FIBRE[np.arange(count) % 2]
+    return semisynthetic._appearance(fibre, np.full(count, 0.03), kind, streams), streams
+
+
+def test_fibre_aperture_holds_the_measured_fluxes(monkeypatch):
+    """Noiseless cutouts without neighbours, summed over the 3 arcsec aperture, band by band."""
+    nobody = np.empty(0, int), np.zeros((0, 1, 1), np.complex64), np.zeros((0, 5))
+    monkeypatch.setattr(images, "add_noise", lambda cutouts, streams: cutouts)
+    monkeypatch.setattr(
+        images, "neighbours",
+        lambda streams: (nobody[0], np.zeros((0, 80, 41), np.complex64), nobody[2]),
+    )  # fmt: skip
+    shape, streams = _shape(12)
+    fibre = FIBRE[np.arange(12) % 2]
+    cutouts = semisynthetic.render(shape, fibre, streams)
+    fine = (np.arange(64 * 10) + 0.5) / 10 - 0.5 - 32
+    for cutout, x0, y0, flux in zip(cutouts, shape["x0"], shape["y0"], fibre, strict=True):
+        inside = np.hypot(fine - x0, fine[:, None] - y0) < images.FIBRE_RADIUS
+        weight = inside.reshape(64, 10, 64, 10).mean((1, 3))
+        np.testing.assert_allclose((cutout * weight).sum((1, 2)), flux, rtol=0.015)
+
+
+def test_young_discs_are_bluer_outside_than_inside():
+    shape, streams = _shape(12)
+    spiral = np.arange(12) % 3 == semisynthetic.SPIRAL
+    cutouts = semisynthetic.render(shape, np.tile(FIBRE[1], (12, 1)), streams)
+    pixel = np.arange(64) - 31.5
+    radius = np.hypot(pixel, pixel[:, None])
+    inner, outer = (
+        (cutouts * part).sum((2, 3))[:, [1, 3]]
+        for part in (radius < 3, (radius > 5) & (radius < 15))
+    )
+    g_i = [2.5 * np.log10(flux[:, 1] / flux[:, 0]) for flux in (inner, outer)]
+    assert np.mean(g_i[0][spiral] - g_i[1][spiral]) > 0.05
+
+
+def test_survey_of_a_collection(tmp_path):
+    source = _collection(
+        tmp_path / "spectra.h5",
+        calibflux=(3, np.array([20, -1, 200, 290, 370])),
+        spectroflux=(5, np.array([20, 90, 500, 290, 370])),
+        cls=(7, b"QSO"),
+        specobjid=(9, 0),
+        ivar=((11, slice(2500, None)), 0),
+    )
+    path = tmp_path / "semi.h5"
+    skipped = semisynthetic.make_semisynthetic(path, source, seed=2)
+    assert [one["row"] for one in skipped] == [3, 5, 7, 9, 11]
+    with open(f"{path}.skipped.csv", encoding="utf-8") as file:
+        assert [int(row["row"]) for row in csv.DictReader(file)] == [3, 5, 7, 9, 11]
+    survey = Survey(path)
+    assert len(survey) == 35
+    assert survey.catalogue["identifier"].dtype == np.uint64
+    assert survey.catalogue["identifier"][0] == 1 << 50
+    assert survey.provenance["kind"].startswith("semi-synthetic")
+    assert "not observed" in survey.provenance["description"]
+    assert set(survey.catalogue["morph"]) == {"Sp"}
+    np.testing.assert_array_equal(survey.catalogue["sn"], 9.0)  # from flux and ivar
+    with pytest.raises(FileExistsError):
+        semisynthetic.make_semisynthetic(path, source)
+
+
+def test_a_galaxy_does_not_depend_on_the_others(tmp_path):
+    source = _collection(tmp_path / "all.h5")
+    fewer = _collection(tmp_path / "fewer.h5", cls=(0, b"STAR"))
+    for name, spectra in (("one", source), ("two", fewer)):
+        semisynthetic.make_semisynthetic(tmp_path / f"{name}.h5", spectra)
+    one, two = (Survey(tmp_path / f"{name}.h5") for name in ("one", "two"))
+    np.testing.assert_allclose(
+        one.read("images", np.arange(1, 31)), two.read("images", np.arange(30)), atol=1e-4
+    )
+
+
+def test_command_names_what_is_missing(tmp_path, capsys):
+    source = _collection(tmp_path / "spectra.h5")
+    with h5py.File(source, "a") as file:
+        del file["calibflux"]
+    with pytest.raises(SpectrumFileError, match="calibflux"):
+        semisynthetic.make_semisynthetic(tmp_path / "out.h5", source)
+    with pytest.raises(SystemExit) as stop:
+        semisynthetic.main([str(tmp_path / "out.h5"), "--spectra", str(source)])
+    assert stop.value.code == 2
+    assert "calibflux" in capsys.readouterr().err
+    assert not (tmp_path / "out.h5").exists()
+
+
+@needs_real_data
+def test_real_colours_are_those_of_real_galaxies(tmp_path):
+    """Of 96 real galaxies: aperture colours of the noisy cutouts against calibflux."""
+    source = REAL_DATA / "sdss_spectra.h5"
+    with h5py.File(source) as file, h5py.File(tmp_path / "part.h5", "w") as part:
+        for name, values in file.items():
+            part[name] = values[:] if name == "loglam" else values[:96]
+    path = tmp_path / "semi.h5"
+    semisynthetic.make_semisynthetic(path, tmp_path / "part.h5")
+    survey = Survey(path)
+    pixel = np.arange(64) - 31.5
+    aperture = np.hypot(pixel, pixel[:, None]) < images.FIBRE_RADIUS
+    flux = (survey.read("images", np.arange(len(survey))) * aperture).sum((2, 3))
+    measured = 2.5 * np.log10(flux[:, 2] / flux[:, 1])
+    expected = survey.catalogue["fibermag_g"] - survey.catalogue["fibermag_r"]
+    assert np.median(np.abs(measured - expected)) < 0.02
+    assert np.corrcoef(measured, expected)[0, 1] > 0.97

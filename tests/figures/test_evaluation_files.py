@@ -1,0 +1,35 @@
+"""The pieces the evaluation's figures share."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from figures.evaluation_files import METHOD_STYLE, density, running, style_of
+
+
+def test_running_percentiles_follow_the_relation():
+    generator = np.random.default_rng(0)
+    x = generator.uniform(0, 10, 8000)
+    middle, (low, median, high) = running(x, 2 * x + generator.normal(0, 1, 8000), bins=20)
+    np.testing.assert_allclose(middle, np.arange(20) / 2 + 0.25, atol=0.1)
+    np.testing.assert_allclose(median, 2 * middle, atol=0.4)
+    assert np.all(low < median) and np.all(median < high)
+
+
+def test_running_takes_fewer_points_than_bins():
+    middle, bands = running(np.array([3.0, 1.0]), np.array([30.0, 10.0]), bins=8)
+    np.testing.assert_array_equal(middle, [1, 3])
+    np.testing.assert_array_equal(bands, [[10, 30]] * 3)
+
+
+def test_density_counts_what_is_inside_and_known():
+    axes = Figure().subplots()
+    x = np.array([0.5, 0.5, np.nan, 7.0])
+    density(axes, x, np.full(4, 0.5), (0, 1, 0, 1))
+    counts = axes.collections[0].get_array()
+    assert counts.sum() == 2
+    assert axes.get_xlim() == (0, 1)
+
+
+def test_methods_look_different():
+    looks = [(style_of(m)["color"], style_of(m)["ls"]) for m in METHOD_STYLE]
+    assert len(set(looks)) == len(METHOD_STYLE)

@@ -1,0 +1,67 @@
+"""The report on a folder of survey data: what is counted, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.sdss.spec_files import spec_object_identifier
+from tests.spec_files import write_spec_file
+from tests.support import REAL_DATA, needs_real_data
+from utils.check_files import main, read_folder
+
+LOGLAM = 3.58 + 1e-4 * np.arange(3600)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "spectra").mkdir()
+    for fiber, part in enumerate((LOGLAM, LOGLAM[:2000])):
+        identifier = spec_object_identifier(266, 51630, fiber, "26")
+        path = tmp_path / "spectra" / f"spec-0266-51630-000{fiber}.fits"
+        write_spec_file(path, identifier, part, np.ones(part.size))
+    generator = np.random.default_rng(1)
+    cutouts = generator.normal(size=(3, 5, 64, 64)).astype(np.float32)
+    cutouts[1, 2] = 0
+    np.savez(tmp_path / "cutouts.npz", cube=cutouts)
+    Image.fromarray(generator.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "one.png")
+    (tmp_path / "README.md").write_text("not data")
+    return tmp_path
+
+
+def test_usable_and_refused_are_counted_by_place_and_kind(folder):
+    tallies, damaged = read_folder(folder)
+    assert not damaged
+    counted = {key: (tally.usable, tally.reasons.total()) for key, tally in tallies.items()}
+    assert counted == {
+        ("spectra", "spectrum"): (1, 1),
+        ("cutouts.npz", "ugriz cutout"): (2, 1),
+        ("one.png", "colour picture"): (1, 0),
+    }
+    (reason,) = tallies["spectra", "spectrum"].reasons
+    assert "good pixels span" in reason and not any(c.isdigit() for c in reason)
+
+
+def test_unreadable_files_are_named_and_set_the_status(folder, capsys):
+    assert main([str(folder)]) == 0
+    (folder / "spectra" / "spec-0001-50000-0001.fits").write_text("nothing")
+    (folder / "frame-r-000001-1-0001.fits").write_text("nothing")
+    assert main([str(folder)]) == 1
+    captured = capsys.readouterr()
+    assert "spec-0001-50000-0001.fits" in captured.err and "frame-r" in captured.err
+    assert "good pixels span" in captured.out
+    assert main([str(folder / "nowhere")]) == 2
+
+
+@needs_real_data
+@pytest.mark.slow
+def test_all_real_files_are_read():
+    tallies, damaged = read_folder(REAL_DATA)
+    assert not damaged
+    counted = {key: (tally.usable, tally.reasons.total()) for key, tally in tallies.items()}
+    assert counted["spec_files", "spectrum"] == counted["pairs", "colour picture"] == (12, 0)
+    assert sum(counted["sdss_spectra.h5", "spectrum"]) == 1386
+    assert counted["cutouts_field_5112.npz", "ugriz cutout"] == (40, 0)
+    assert counted["frames", "SDSS frame"] == (5, 0)
+    assert counted["ssp", "stellar population"] == (54, 0)

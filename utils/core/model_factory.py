@@ -1,0 +1,171 @@
+"""Networks from configurations, with fresh weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datasets.cutouts.formats import PICTURE_BANDS
+from datasets.errors import UserError
+from datasets.image_transform import IMAGENET_MEAN, IMAGENET_SIGMA, ImageTransform
+from datasets.spectrum_transform import SpectrumTransform
+from datasets.survey import Survey
+from models.conditioning import FrozenCondition, JointCondition
+from models.contrastive import ContrastiveModel
+from models.diffusion import Denoiser, NoiseSchedule
+from models.image_encoder import ImageEncoder
+from models.property_heads import feature_count
+from models.spectral_basis import Templates, rest_grid
+from models.spectrum_encoder import SpectrumEncoder
+from models.spectrum_prior import REDSHIFT, Expectation
+from models.unet import SpectrumUNet
+from utils.core.config import DiffusionConfig, GenerativeConfig, TowersConfig
+
+Ranges = dict[str, tuple[float, float]]  # lowest and highest of the training galaxies, by name
+
+
+def build_images(config: TowersConfig, survey: Survey) -> ImageTransform:
+    """The transform in front of the image tower.
+
+    Raises:
+        UserError: ImageNet's statistics are asked for, and the images are no colour pictures.
+    """
+    if config.image_statistics == "survey":
+        return ImageTransform(config.stretch, survey.image_mean, survey.image_sigma)
+    if survey.bands != PICTURE_BANDS:
+        raise UserError(
+            f"towers.image_statistics: imagenet is for pictures in R, G, B; {survey.path} has "
+            f"{', '.join(survey.bands)}: use survey"
+        )
+    return ImageTransform(config.stretch, IMAGENET_MEAN, IMAGENET_SIGMA)
+
+
+def build_contrastive(
+    config: TowersConfig, bands: int, channels: int, length: int
+) -> ContrastiveModel:
+    """Both towers with fresh weights, or ImageNet's in the image tower.
+
+    Args:
+        config: Sizes.
+        bands: Bands of the images.
+        channels, length: Shape of a spectrum as the tower sees it.
+    """
+    image_encoder = ImageEncoder(
+        config.image_depth, bands, embedding=config.embedding, width=config.image_width
+    )
+    if config.imagenet_weights is not None:
+        image_encoder.load_imagenet(read_weights(config.imagenet_weights))
+    spectrum_encoder = SpectrumEncoder(
+        channels,
+        length,
+        config.embedding,
+        config.spectrum_channels,
+        config.spectrum_multipliers,
+        config.spectrum_pooling,
+    )
+    # channels last: 1.3 times faster on a CPU with the same numbers
+    image_encoder.to(memory_format=torch.channels_last)
+    return ContrastiveModel(image_encoder, spectrum_encoder)
+
+
+def build_denoiser(
+    config: GenerativeConfig,
+    contrastive: ContrastiveModel,
+    transform: SpectrumTransform,
+    known: Ranges | None = None,
+) -> Denoiser:
+    """The conditional denoiser with fresh weights, around a trained image tower.
+
+    Args:
+        config: Sizes and schedule.
+        contrastive: The trained pair of towers.
+        transform: Gives channels, length and resolution of the spectra.
+        known: What is known beside the image, with its ranges, from `utils.generation.conditions`.
+    """
+    expectation = None
+    if known:
+        expectation = empty_expectation(transform, known, feature_count(contrastive.image_encoder))
+    condition = _condition(config.diffusion, contrastive)
+    return assemble_denoiser(config, condition, transform, expectation)
+
+
+def assemble_denoiser(
+    config: GenerativeConfig,
+    condition: FrozenCondition | JointCondition,
+    transform: SpectrumTransform,
+    expectation: Expectation | None = None,
+) -> Denoiser:
+    """The denoiser with fresh weights around a condition; arguments as in `build_denoiser`."""
+    size, original = config.diffusion, config.compatibility == "original"
+    given = (1 if transform.resolution == "super" else 0) + (
+        expectation.channels if expectation else 0
+    )
+    unet = SpectrumUNet(
+        transform.channels + given,
+        transform.channels,
+        size.channels,
+        size.multipliers,
+        size.attention_levels,
+        condition.width,
+        time_width=size.time_width,
+        time_embedding="original" if original else "bounded",
+        steps=size.steps,
+        checkpointing=size.checkpoint_gradients,
+        modulated=size.modulated and not original,
+        properties=expectation.properties if expectation else 0,
+    )
+    return Denoiser(
+        condition,
+        unet,
+        NoiseSchedule(size.schedule, size.steps, "original" if original else "product"),
+        size.prediction,
+        alignment="original" if original else "aligned",
+        expectation=expectation,
+    )
+
+
+def _condition(
+    config: DiffusionConfig, contrastive: ContrastiveModel
+) -> FrozenCondition | JointCondition:
+    if config.condition == "frozen":
+        return FrozenCondition(contrastive.image_encoder, config.condition_width)
+    return joint_condition(config, contrastive.image_encoder.bands)
+
+
+def joint_condition(config: DiffusionConfig, bands: int) -> JointCondition:
+    """An encoder of images of `bands` bands that is trained with the U-Net."""
+    encoder = ImageEncoder(config.condition_depth, bands, embedding=None)
+    if config.imagenet_weights is not None:
+        encoder.load_imagenet(read_weights(config.imagenet_weights))
+    return JointCondition(encoder)
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """A state dict from a local file, without running anything it may contain.
+
+    Raises:
+        UserError: there is no such file, or it holds more than tensors.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such weights file") from error
+    except Exception as error:
+        raise UserError(f"{path}: not a plain state dict ({type(error).__name__})") from error
+
+
+TEMPLATES = 25  # the mean and E = 24 principal components
+
+
+def empty_expectation(transform: SpectrumTransform, known: Ranges, features: int) -> Expectation:
+    """An expectation for what `known` names, to be filled by `fill_expectation` or a checkpoint."""
+    templates = None
+    if REDSHIFT in known:
+        log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
+        start, length = rest_grid(log_wavelength, *known[REDSHIFT])
+        arranged = transform.arrange(log_wavelength)
+        empty = torch.zeros(TEMPLATES, length)
+        templates = Templates(arranged, start, empty)
+    return Expectation((transform.channels, transform.length), templates, features)

@@ -1,0 +1,46 @@
+"""Which code and which files a result comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from pathlib import Path
+
+import ignite
+import numpy as np
+import torch
+
+VERSION = "0.1.0"
+
+
+def versions() -> dict[str, str]:
+    """Versions of this code and of what its results depend on."""
+    return {
+        "code": code_version(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "ignite": ignite.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def code_version() -> str:
+    """The version of this code, with the commit where it is a git checkout."""
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        commit = ""
+    return f"{VERSION}+{commit}" if commit else VERSION
+
+
+def file_digest(path: str | Path) -> str:
+    """First 16 hexadecimal digits of a file's SHA-256, to name a checkpoint in its products."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,120 @@
+"""Candidates judged pixel by pixel, block by block of galaxies: memory does not grow with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from utils.evaluation.calibration import (
+    LEVELS,
+    SpreadError,
+    coverage,
+    expected_coverage,
+    rank_shares,
+    tarp_distance,
+    tarp_intervals,
+)
+from utils.evaluation.candidate_sources import Method, Spectra
+from utils.evaluation.metrics import judge, pixel_noise
+
+BLOCK = 32  # galaxies
+COARSE_ANGSTROM = 100.0  # pixels of TARP's spectra: noise alone would fill 4500 dimensions
+REFERENCES = 8
+NOISE_LAG_ANGSTROM = 4.0
+WINDOWS_ANGSTROM = {
+    "4000–5000 Å": (4000.0, 5000.0),
+    "5000–6000 Å": (5000.0, 6000.0),
+    "6000–7000 Å": (6000.0, 7000.0),
+    "7000–8500 Å": (7000.0, 8500.0),
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the spectra of one method are worth.
+
+    Args:
+        errors: (N,) each, as `metrics.judge` names them, and `coverage_50`, … of the
+            pixels and `noise_ratio`, the noise of the candidates over that of the truth, where
+            candidates differ.
+        ranks: (N, windows, P + 1) PIT histograms of each galaxy's pixels.
+        tarp: (N, R, 2) PIT intervals.
+        spread: spread–error relation.
+    """
+
+    errors: dict[str, np.ndarray]
+    ranks: np.ndarray
+    tarp: np.ndarray
+    spread: SpreadError
+
+    def calibration(self) -> dict:
+        """Histograms and curves over all galaxies, for JSON."""
+        curve = expected_coverage(self.tarp, self.ranks.shape[-1])
+        return {
+            "pit": dict(zip(WINDOWS_ANGSTROM, self.ranks.mean(axis=0).tolist(), strict=True)),
+            "tarp": curve.tolist(),
+            "tarp_distance": tarp_distance(curve),
+            "spread_error": self.spread.curve() | {"ratio": self.spread.ratio()},
+        }
+
+
+def judge_method(
+    method: Method,
+    rows: np.ndarray,
+    spectra: Spectra,
+    wavelength_angstrom: np.ndarray,
+    training_rows: np.ndarray,
+    seed: int,
+) -> Judged:
+    """Judge the candidates of one method.
+
+    Args:
+        method: the candidates of N galaxies.
+        rows: (N,) of the survey.
+        spectra: reads the spectra (b, n) of some rows.
+        wavelength_angstrom: (n,).
+        training_rows: (M,), from which TARP's reference points are drawn.
+        seed: of that.
+    """
+    windows = [
+        (wavelength_angstrom >= low) & (wavelength_angstrom < high)
+        for low, high in WINDOWS_ANGSTROM.values()
+    ]
+    step = float(np.median(np.diff(wavelength_angstrom)))
+    lag = max(1, round(NOISE_LAG_ANGSTROM / step))
+    generator = np.random.default_rng(seed)
+    spread, blocks = SpreadError(), []
+    starts = range(0, len(rows), BLOCK)
+    for start in tqdm(starts, desc=f"judging {method.name}", disable=None, leave=False):
+        part = slice(start, start + BLOCK)
+        candidates, truth = method.candidates(part), spectra(rows[part])
+        spread.add(candidates, truth)
+        ranks = [rank_shares(candidates[..., used], truth[:, used]) for used in windows]
+        drawn = generator.choice(training_rows, (len(truth), REFERENCES))
+        points = spectra(drawn.ravel()).reshape(*drawn.shape, -1)
+        tarp = tarp_intervals(
+            *(coarse(wavelength_angstrom, x) for x in (candidates, truth, points))
+        )
+        errors = judge(candidates, truth, method.ranked)
+        if method.spread:
+            noise = np.median(pixel_noise(candidates, lag), axis=1)
+            known = pixel_noise(truth, lag)
+            endless = np.full_like(noise, np.inf)  # where the truth has no noise at all
+            errors["noise_ratio"] = np.divide(noise, known, out=endless, where=known > 0)
+        blocks.append((errors, np.stack(ranks, axis=1), tarp))
+    errors = {name: np.concatenate([block[0][name] for block in blocks]) for name in blocks[0][0]}
+    ranks, tarp = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))
+    size = np.array([used.sum() for used in windows])
+    shares = np.einsum("gwr,w->gr", ranks, size / size.sum())
+    if method.spread:
+        errors |= {f"coverage_{100 * level:.0f}": coverage(shares, level) for level in LEVELS}
+    return Judged(errors, ranks, tarp, spread)
+
+
+def coarse(wavelength_angstrom: np.ndarray, flux: np.ndarray) -> np.ndarray:
+    """Means of flux (..., n) over bins of `COARSE_ANGSTROM`: (..., bins) float64."""
+    place = ((wavelength_angstrom - wavelength_angstrom[0]) // COARSE_ANGSTROM).astype(int)
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    return np.add.reduceat(flux, starts, axis=-1, dtype=np.float64) / np.bincount(place)

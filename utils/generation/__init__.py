@@ -1,0 +1,1 @@
+"""From cutouts to ranked candidate spectra, and the files that hold them."""

@@ -1,0 +1,255 @@
+"""Generation in bulk: from a folder of cutouts to a folder of spectra.
+
+    OUTPUT/spectra/NAME.fits      a spectrum and its candidates (`utils.generation.fits_output`)
+    OUTPUT/pictures/NAME.png      the same to look at
+    OUTPUT/contact_sheet_001.png  many galaxies a page
+    OUTPUT/catalogue.fits         a row per galaxy
+    OUTPUT/rejected.csv           the files that were refused, and why
+    OUTPUT/generate.json          the settings: a run goes on only with the same
+
+Nothing is held but one batch of galaxies, and every file appears whole: a run that is stopped goes
+on where it was, and its catalogue is made of all files there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from datasets.cutouts.reader import Cutout, CutoutReader, Rejected, write_rejects
+from datasets.errors import UserError
+from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours, scale_to_photometry
+from models.samplers import Sampler
+from utils.generation.catalogue_output import write_generated_catalogue
+from utils.generation.conditions import REDSHIFT, SNR, given_values, untrained
+from utils.generation.fits_output import (
+    GeneratedSpectrum,
+    Provenance,
+    read_spectrum,
+    write_spectrum,
+)
+from utils.generation.pipeline import Pipeline
+from utils.generation.redshift_catalogue import RedshiftTable
+from utils.plotting.plots import contact_sheets, plot_generated, save_figure
+from utils.plotting.spectrum_panel import Panel
+
+SHEET_GALAXIES = 16  # on one page of the contact sheet
+
+
+@dataclass
+class BulkRun:
+    """One run over many cutouts.
+
+    Args:
+        folder: Where everything goes.
+        pipeline: The trained networks.
+        sampler: How to sample.
+        provenance: What every file says about how it was made.
+        kept: Candidates that are written, of the `provenance.drawn` drawn.
+        batch: Galaxies at once.
+        pictures: Draw a picture per galaxy and contact sheets.
+        wishes: Redshift and S/N, by name: `drawn` from the image, left `free`, `given` with the
+            cutouts (drawn where it is not), or a number for all.
+        measured: Measure the spectra for the catalogue.
+        redshifts: The table that gives the redshifts, instead of what the cutouts say of them.
+    """
+
+    folder: Path
+    pipeline: Pipeline
+    sampler: Sampler
+    provenance: Provenance
+    kept: int
+    batch: int = 8
+    pictures: bool = True
+    wishes: dict[str, str] = field(default_factory=dict)
+    measured: bool = True
+    redshifts: RedshiftTable | None = None
+    rejects: list[Rejected] = field(default_factory=list)
+    assumed: Counter = field(default_factory=Counter)
+
+    def open(self, settings: dict, resume: bool) -> None:
+        """Make the folder, or go on in one that was made with the same settings.
+
+        Raises:
+            UserError: the folder holds a run and `resume` is not set, or one with other settings.
+        """
+        record = self.folder / "generate.json"
+        if record.exists():
+            if not resume:
+                raise UserError(
+                    f"{self.folder} already holds generated spectra: add --resume to go on, or "
+                    "name another --output"
+                )
+            before = json.loads(record.read_text())
+            changed = [key for key in settings if settings[key] != before.get(key)]
+            if changed:
+                raise UserError(
+                    f"{record}: the run began with another {', '.join(changed)}; give the same, "
+                    "or name another --output"
+                )
+        for name in ("spectra", "pictures") if self.pictures else ("spectra",):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(settings, indent=2) + "\n")
+
+    def run(self, reader: CutoutReader) -> None:
+        """Generate for every cutout that has no spectrum yet."""
+        waiting: list[Cutout] = []
+        with tqdm(total=len(reader), desc="generating", unit="galaxy", disable=None) as bar:
+            for item in self._new(reader, bar):
+                waiting.append(item)
+                if len(waiting) == self.batch:
+                    self._generate(waiting, bar)
+                    waiting = []
+            if waiting:
+                self._generate(waiting, bar)
+        write_rejects(self.folder / "rejected.csv", self.rejects)
+
+    def _new(self, reader: CutoutReader, bar: tqdm) -> Iterator[Cutout]:
+        for item in reader:
+            if isinstance(item, Cutout):
+                if self._done(item):
+                    bar.update()
+                    continue
+                item = self._with_redshift(item)
+            if isinstance(item, Rejected):
+                self.rejects.append(item)
+                bar.update()
+            else:
+                self.assumed.update(item.assumptions)
+                yield item
+
+    def _done(self, cutout: Cutout) -> bool:
+        return self.spectrum_path(cutout.name).exists()
+
+    def _with_redshift(self, cutout: Cutout) -> Cutout | Rejected:
+        """The cutout with its redshift where redshifts are given; refused if out of range."""
+        if self.wishes.get(REDSHIFT) != "given":
+            return cutout
+        source = "the cutout"
+        if self.redshifts:
+            source = self.redshifts.path.name
+            cutout = replace(cutout, redshift=self.redshifts.redshift(cutout))
+        if np.isnan(cutout.redshift):
+            missing = f"no redshift in {source}: drawn from the image"
+            return replace(cutout, assumptions=(*cutout.assumptions, missing))
+        reason = untrained(self.pipeline.stages[0], cutout.redshift)
+        if reason:
+            reason = f"{cutout.name}: redshift {cutout.redshift:g} in {source}: {reason}"
+            return Rejected(str(cutout.path), reason)
+        return cutout
+
+    def spectrum_path(self, name: str) -> Path:
+        """Where the spectrum of the galaxy called `name` is."""
+        return self.folder / "spectra" / f"{file_stem(name)}.fits"
+
+    def _generate(self, cutouts: Sequence[Cutout], bar: tqdm) -> None:
+        images = np.stack([cutout.image for cutout in cutouts])
+        colours = image_colours(images, self.pipeline.last.contrastive.survey)
+        drawn = self.pipeline.generate(
+            torch.from_numpy(images),
+            [cutout.name for cutout in cutouts],
+            count=self.provenance.drawn,
+            seed=self.provenance.seed,
+            sampler=self.sampler,
+            given=self._given(cutouts),
+        )
+        for number, cutout in enumerate(cutouts):
+            flux, order = drawn.flux[number], drawn.order[number]
+            spectrum = GeneratedSpectrum.from_draws(
+                flux,
+                drawn.scores[number],
+                order,
+                self.kept,
+                name=cutout.name,
+                wavelength_angstrom=drawn.wavelength_angstrom,
+                scale=self._scale(cutout.image, flux[order[0]]),
+                provenance=self.provenance,
+                source=str(cutout.path.name),
+                ra=cutout.ra,
+                dec=cutout.dec,
+                identifier=cutout.identifier,
+                redshift=cutout.redshift,
+                redshifts=drawn.redshift[number],
+                snrs=drawn.snr[number],
+                redshift_pdf=drawn.redshift_pdf_of(number),
+                image_colours=tuple(float(colour) for colour in colours[number]),
+            )
+            write_spectrum(self.spectrum_path(cutout.name), spectrum)
+            if self.pictures:
+                self._draw(cutout, spectrum)
+            bar.update()
+
+    def _given(self, cutouts: Sequence[Cutout]) -> dict[str, torch.Tensor]:
+        """What `Pipeline.generate` is to take for given."""
+        nothing = [np.nan] * len(cutouts)
+        values = {REDSHIFT: [cutout.redshift for cutout in cutouts], SNR: nothing}
+        return given_values(self.wishes, values)
+
+    def _scale(self, image: np.ndarray, flux: np.ndarray) -> float | None:
+        """1e-17 erg/s/cm²/Å per normalised unit, from the image's own photometry."""
+        survey = self.pipeline.last.contrastive.survey
+        if survey.image_unit != NANOMAGGY:
+            return None
+        measured = aperture_nanomaggies(image, survey.pixel_scale_arcsec)
+        by_band = dict(zip(survey.bands, measured, strict=True))
+        return scale_to_photometry(self.pipeline.wavelength_angstrom, flux, by_band)
+
+    def _draw(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> None:
+        figure = plot_generated(self.panel(cutout, spectrum))
+        save_figure(figure, self.folder / "pictures" / f"{file_stem(cutout.name)}.png")
+
+    def panel(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> Panel:
+        """What is drawn of one galaxy."""
+        survey = self.pipeline.last.contrastive.survey
+        return Panel(
+            image=cutout.image,
+            bands=survey.bands,
+            wavelength_angstrom=spectrum.wavelength_angstrom,
+            candidates=spectrum.candidates,
+            mean=spectrum.mean,
+            sigma=spectrum.sigma,
+            redshift=spectrum.redshift if np.isfinite(spectrum.redshift) else None,
+            scale=spectrum.scale,
+            title=spectrum.name,
+            pixel_scale_arcsec=survey.pixel_scale_arcsec,
+        )
+
+    def summarise(self, reader: CutoutReader) -> int:
+        """Write the catalogue and the contact sheets; returns the number of spectra."""
+        paths = sorted((self.folder / "spectra").glob("*.fits"))
+        if paths:
+            write_generated_catalogue(self.folder / "catalogue.fits", paths, self.measured)
+        if self.pictures:
+            self._contact_sheets(reader)
+        return len(paths)
+
+    def _contact_sheets(self, reader: CutoutReader) -> None:
+        page: list[Panel] = []
+        number = 0
+        for item in tqdm(reader, desc="contact sheets", unit="galaxy", disable=None):
+            if isinstance(item, Rejected) or not self._done(item):
+                continue
+            spectrum = read_spectrum(self.spectrum_path(item.name))
+            page.append(replace(self.panel(item, spectrum), scale=None))
+            if len(page) == SHEET_GALAXIES:
+                number += 1
+                self._contact_sheet(page, number)
+                page = []
+        if page:
+            self._contact_sheet(page, number + 1)
+
+    def _contact_sheet(self, page: Sequence[Panel], number: int) -> None:
+        (figure,) = contact_sheets(page, rows=SHEET_GALAXIES // 2)
+        save_figure(figure, self.folder / f"contact_sheet_{number:03d}.png")
+
+
+def file_stem(name: str) -> str:
+    """A galaxy's name as a file name; `#`, which TOPCAT takes for an extension, becomes `-`."""
+    return name.replace("#", "-")

@@ -1,0 +1,125 @@
+"""The catalogue of generated spectra: one row per galaxy, what is known, and what was measured.
+
+Measured columns (`utils.spectroscopy`) are medians over the candidates of a galaxy, with their
+scatter as uncertainty. `delta_gr` and `delta_ri` are the colours of the best candidate minus those
+of the cutout (`utils.generation.ranking`); `colour_flag` is set where either exceeds
+`COLOUR_LIMIT_MAG`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy import units
+from astropy.io import fits
+from astropy.table import Table
+from tqdm import tqdm
+
+from datasets.photometry import COLOUR_NAMES, synthetic_colours
+from utils.generation.fits_output import (
+    FLUX_UNIT,
+    GeneratedSpectrum,
+    ascii_text,
+    read_spectrum,
+    write_hdus,
+)
+from utils.spectroscopy import column_units, measure_candidates
+
+CATALOGUE_UNITS = {
+    "ra": "deg",
+    "dec": "deg",
+    "flux_scale": FLUX_UNIT,
+    **dict.fromkeys(COLOUR_NAMES, "mag"),
+}
+COLOUR_LIMIT_MAG = 0.1
+BLOCK = 16  # galaxies measured at once
+
+
+def write_generated_catalogue(path: Path, spectra: Sequence[Path], measured: bool) -> None:
+    """Write the catalogue of spectrum files that `generate.py` wrote with one network.
+
+    Args:
+        path: of the catalogue.
+        spectra: the files, at least one.
+        measured: add what can be measured on the spectra.
+    """
+    blocks = []
+    starts = range(0, len(spectra), BLOCK)
+    for start in tqdm(starts, desc="catalogue", unit="block", disable=None):
+        files = spectra[start : start + BLOCK]
+        block = [read_spectrum(file) for file in files]
+        rows = [catalogue_row(s, file) for s, file in zip(block, files, strict=True)]
+        columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        blocks.append(columns | (measured_columns(block) if measured else {}))
+    columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    write_catalogue(path, columns, column_units(FLUX_UNIT) if measured else {})
+
+
+def catalogue_row(spectrum: GeneratedSpectrum, path: Path) -> dict:
+    """What the catalogue says of one spectrum without measuring it."""
+    synthetic = synthetic_colours(spectrum.wavelength_angstrom, spectrum.best)
+    colours = synthetic - np.array(spectrum.image_colours)
+    return {
+        "name": spectrum.name,
+        "identifier": spectrum.identifier,
+        "ra": spectrum.ra,
+        "dec": spectrum.dec,
+        "redshift": spectrum.redshift,
+        "file": f"spectra/{path.name}",
+        "source": spectrum.source,
+        "drawn": spectrum.provenance.drawn,
+        "kept": len(spectrum.candidates),
+        "best_candidate": int(spectrum.numbers[0]),
+        "best_score": float(spectrum.scores[0]),
+        "median_sigma": float(np.median(spectrum.sigma)),
+        "flux_scale": np.nan if spectrum.scale is None else spectrum.scale,
+        **dict(zip(COLOUR_NAMES, colours, strict=True)),
+        "colour_flag": bool(np.any(np.abs(colours) > COLOUR_LIMIT_MAG)),
+    }
+
+
+def measured_columns(spectra: Sequence[GeneratedSpectrum]) -> dict[str, np.ndarray]:
+    """The columns of `utils.spectroscopy.measure_candidates` for the candidates that were kept.
+
+    Fluxes of lines are in physical units, NaN where the absolute scale is not known.
+    """
+    wavelength = spectra[0].wavelength_angstrom
+    flux = np.stack([spectrum.candidates for spectrum in spectra])
+    columns = measure_candidates(wavelength, flux, workers=os.cpu_count() or 1)
+    scale = np.array([np.nan if s.scale is None else s.scale for s in spectra])
+    return {
+        name: values * scale if name.endswith(("_flux", "_flux_err")) else values
+        for name, values in columns.items()
+    }
+
+
+def write_catalogue(
+    path: str | Path,
+    columns: Mapping[str, Sequence | np.ndarray],
+    column_unit: Mapping[str, str] | None = None,
+) -> None:
+    """Write one row per galaxy as a FITS table, atomically.
+
+    Integers become 64-bit (``K``), so that identifiers stay exact; floats keep their precision;
+    columns get the units of ``CATALOGUE_UNITS`` and of ``column_unit``.
+    """
+    known = CATALOGUE_UNITS | dict(column_unit or {})
+    table = Table()
+    for name, values in columns.items():
+        table[name] = _catalogue_column(np.asarray(values))
+        if known.get(name):
+            table[name].unit = units.Unit(known[name])
+    hdu = fits.table_to_hdu(table)
+    hdu.name = "CATALOGUE"
+    write_hdus(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
+
+
+def _catalogue_column(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind in "UO":
+        return np.array([ascii_text(str(value)) for value in values], dtype=np.str_)
+    if values.dtype.kind in "iu" and values.max(initial=0) <= np.iinfo(np.int64).max:
+        return values.astype(np.int64)
+    return values

@@ -1,0 +1,290 @@
+"""Generated spectra as FITS files that astronomers' programs open, and catalogues of them.
+
+``specutils.Spectrum.read(path)`` opens a spectrum file without arguments, with uncertainties;
+``astropy.table.Table.read``, TOPCAT and the like show its table. The extensions:
+
+=============  ==================================================================================
+``SPECTRUM``   table: wavelength (vacuum Å, observed frame), flux of the best candidate and its
+               uncertainty, and the best, σ and mean as the network gives them (normalised, 1)
+``CANDIDATES``  image (kept, pixels) float32, normalised, best first
+``SCORES``     table: number of each kept candidate in the order of drawing, contrastive score,
+               redshift and S/N per pixel that it was drawn for (NaN where left free)
+``REDSHIFT_PDF``  table: p(z | image), where the network gives one: z_low, z_high, probability
+=============  ==================================================================================
+
+With P candidates f_p drawn, the uncertainty is half the distance of the 16th and 84th percentile of
+f_p at each wavelength: how far the image leaves the spectrum open, including its redshift; pixels
+are strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the image's photometry gives the
+absolute scale s (:mod:`utils.photometry`): flux = s f. Without photometry it stays normalised;
+specutils takes a flux without unit from an image only, so that the file then begins with one, and
+its uncertainty in ``STD``. Equal input gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from datasets.spectra import candidate_sigma
+
+FLUX_UNIT = "10**-17 erg Angstrom-1 s-1 cm-2"  # FITS standard; specutils 2.4 reads the factor too
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How spectra were made. Each field is a keyword of the file's header.
+
+    Args:
+        seed: of the generator of the noise.
+        drawn: number of candidates drawn.
+        sampler: e.g. "dpm, 20 steps".
+        checkpoints: name and digest of each network's file.
+        code_version: of this project.
+        normalisation: what the normalised flux was divided by, e.g. "median of 5500-7000 Angstrom".
+        smoothing_sigma_angstrom: of the Gaussian that the training spectra were smoothed with.
+        averaged: how many candidates, best first, the mean is of; None for all.
+    """
+
+    seed: int
+    drawn: int
+    sampler: str
+    checkpoints: tuple[str, ...]
+    code_version: str
+    normalisation: str
+    smoothing_sigma_angstrom: float
+    averaged: int | None = None
+
+
+@dataclass(frozen=True)
+class GeneratedSpectrum:
+    """The candidates that were kept for one galaxy, and what all that were drawn say together.
+
+    Args:
+        name: of the galaxy, unique in its run.
+        wavelength_angstrom: (pixels,) float64, vacuum, observed frame.
+        candidates: (kept, pixels) float32, normalised, best first.
+        numbers: (kept,) int, their numbers in the order of drawing.
+        scores: (kept,) float32, contrastive similarity to the image, −1 … 1.
+        mean: (pixels,) float32 of the `provenance.averaged` best candidates, normalised.
+        sigma: (pixels,) float32 of all candidates drawn, normalised.
+        scale: 1e-17 erg/s/cm²/Å per normalised unit; None if unknown.
+        source: the file of the cutout.
+        ra, dec: degrees; redshift as given with the cutout; NaN if unknown.
+        identifier: 64-bit; 0 if unknown.
+        redshifts, snrs: (kept,) float32 that the candidates were drawn for, NaN where left free.
+        redshift_pdf: edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
+        image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
+    """
+
+    name: str
+    wavelength_angstrom: np.ndarray
+    candidates: np.ndarray
+    numbers: np.ndarray
+    scores: np.ndarray
+    mean: np.ndarray
+    sigma: np.ndarray
+    provenance: Provenance
+    scale: float | None = None
+    source: str = ""
+    ra: float = math.nan
+    dec: float = math.nan
+    identifier: int = 0
+    redshift: float = math.nan
+    redshifts: np.ndarray | None = None
+    snrs: np.ndarray | None = None
+    redshift_pdf: tuple[np.ndarray, np.ndarray] | None = None
+    image_colours: tuple[float, float] = (math.nan, math.nan)
+
+    @classmethod
+    def from_draws(
+        cls,
+        draws: np.ndarray,
+        scores: np.ndarray,
+        order: np.ndarray,
+        kept: int,
+        *,
+        redshifts: np.ndarray,
+        snrs: np.ndarray,
+        provenance: Provenance,
+        **about: Any,
+    ) -> GeneratedSpectrum:
+        """The ``kept`` best of all candidates drawn.
+
+        Args:
+            draws: (drawn, pixels), normalised; order: numbers, best first; the others (drawn,).
+            provenance, about: the other fields.
+        """
+        numbers = order[:kept]
+        mean = draws[order[: provenance.averaged]].mean(0)
+        return cls(
+            candidates=draws[numbers], numbers=numbers, scores=scores[numbers],
+            mean=mean, sigma=candidate_sigma(draws), provenance=provenance,
+            redshifts=redshifts[numbers], snrs=snrs[numbers], **about,
+        )  # fmt: skip
+
+    @property
+    def best(self) -> np.ndarray:
+        """(pixels,) normalised flux of the candidate with the highest score."""
+        return self.candidates[0]
+
+
+def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
+    """Write one spectrum (module docstring), atomically."""
+    physical = spectrum.scale is not None
+    flux = (spectrum.best * (spectrum.scale or 1.0)).astype(np.float32)
+    sigma = (spectrum.sigma * (spectrum.scale or 1.0)).astype(np.float32)
+    unit = FLUX_UNIT if physical else None
+    columns = [
+        fits.Column("wavelength", "D", unit="Angstrom", array=spectrum.wavelength_angstrom),
+        fits.Column("flux", "E", unit=unit, array=flux),
+        fits.Column("uncertainty", "E", unit=unit, array=sigma),
+        fits.Column("normalised_flux", "E", array=spectrum.best),
+        fits.Column("normalised_sigma", "E", array=spectrum.sigma),
+        fits.Column("normalised_mean", "E", array=spectrum.mean),
+    ]
+    scores = [
+        fits.Column("candidate", "J", array=spectrum.numbers),
+        fits.Column("score", "E", array=spectrum.scores),
+    ]
+    told = (("redshift", spectrum.redshifts), ("snr", spectrum.snrs))
+    scores += [fits.Column(name, "E", array=v) for name, v in told if v is not None]
+    hdus = [
+        fits.BinTableHDU.from_columns(columns, name="SPECTRUM"),
+        fits.ImageHDU(np.asarray(spectrum.candidates, np.float32), name="CANDIDATES"),
+        fits.BinTableHDU.from_columns(scores, name="SCORES"),
+    ]
+    if spectrum.redshift_pdf is not None:
+        hdus.append(_redshift_table(*spectrum.redshift_pdf))
+    primary = fits.PrimaryHDU()
+    if not physical:
+        primary = fits.PrimaryHDU(flux, _wavelength_header(spectrum.wavelength_angstrom))
+        hdus.insert(0, fits.ImageHDU(sigma, name="STD"))
+    _describe(primary.header, spectrum)
+    write_hdus(fits.HDUList([primary, *hdus]), path)
+
+
+def _redshift_table(edges: np.ndarray, probability: np.ndarray) -> fits.BinTableHDU:
+    columns = {"z_low": edges[:-1], "z_high": edges[1:], "probability": probability}
+    return fits.BinTableHDU.from_columns(
+        [fits.Column(name, "E", array=values) for name, values in columns.items()],
+        name="REDSHIFT_PDF",
+    )
+
+
+def _wavelength_header(wavelength_angstrom: np.ndarray) -> fits.Header:
+    """World coordinates of a linear or a logarithmic grid of vacuum wavelengths."""
+    first, last = wavelength_angstrom[[0, -1]]
+    intervals = len(wavelength_angstrom) - 1
+    linear = np.allclose(np.diff(wavelength_angstrom), (last - first) / intervals, rtol=1e-6)
+    header = fits.Header()
+    header.update(
+        CTYPE1="WAVE" if linear else "WAVE-LOG", CUNIT1="Angstrom", CRPIX1=1.0, CRVAL1=first,
+        CDELT1=(last - first if linear else first * math.log(last / first)) / intervals,
+        BUNIT="",
+    )  # fmt: skip
+    return header
+
+
+_KEYWORDS = {  # field of Provenance: keyword and comment
+    "seed": ("SEED", "of the noise"),
+    "drawn": ("NDRAWN", "candidates drawn"),
+    "sampler": ("SAMPLER", ""),
+    "code_version": ("CODEVERS", ""),
+    "normalisation": ("NORM", "what normalised flux is divided by"),
+    "averaged": ("NMEAN", "best candidates in the mean; absent: all"),
+    "smoothing_sigma_angstrom": ("LSFSIGMA", "[Angstrom] smoothing on top of SDSS resolution"),
+}
+
+
+_COLOURS = {
+    "IMAGEGR": "[mag] of the cutout in the fibre",
+    "IMAGERI": "[mag] of the cutout in the fibre",
+}
+
+
+def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
+    cards: list[tuple] = [
+        ("OBJECT", spectrum.name),
+        ("OBSERVED", False, "generated from an image, not observed"),
+        ("FRAME", "observed", "wavelengths are not shifted to rest"),
+        ("VACUUM", True, "wavelengths in vacuum"),
+        ("SRCFILE", spectrum.source),
+        ("OBJID", spectrum.identifier, "0 = unknown"),
+        ("RA", spectrum.ra, "[deg]"),
+        ("DEC", spectrum.dec, "[deg]"),
+        ("REDSHIFT", spectrum.redshift, "as given with the cutout"),
+        ("FLXSCALE", spectrum.scale, "[1e-17 erg/s/cm2/A] per normalised unit"),
+        *((key, spectrum.image_colours[k], text) for k, (key, text) in enumerate(_COLOURS.items())),
+        ("LSFINST", "SDSS spectrographs, R = 1800-2200", "resolution before smoothing"),
+        *((key, getattr(spectrum.provenance, f), text) for f, (key, text) in _KEYWORDS.items()),
+        *((f"CKPT{k}", text) for k, text in enumerate(spectrum.provenance.checkpoints, start=1)),
+    ]
+    for key, value, *comment in cards:
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            continue  # FITS has no such value: unknown is absent
+        header[key] = (ascii_text(value) if isinstance(value, str) else value, *comment)
+
+
+def ascii_text(text: str) -> str:
+    """The text in the characters that FITS allows; others as escapes."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return printable.encode("ascii", "backslashreplace").decode()
+
+
+def read_spectrum(path: str | Path) -> GeneratedSpectrum:
+    """Read what :func:`write_spectrum` wrote.
+
+    Raises:
+        ValueError: for other files.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        if "SPECTRUM" not in hdus or "CANDIDATES" not in hdus:
+            raise ValueError(f"{path} is no generated spectrum: write it with generate.py")
+        header, table, scores = hdus[0].header, hdus["SPECTRUM"].data, hdus["SCORES"].data
+        provenance = {f: header.get(key) for f, (key, _) in _KEYWORDS.items()}
+        return GeneratedSpectrum(
+            name=header["OBJECT"],
+            wavelength_angstrom=_native(table["wavelength"]),
+            candidates=_native(hdus["CANDIDATES"].data),
+            numbers=_native(scores["candidate"]),
+            scores=_native(scores["score"]),
+            mean=_native(table["normalised_mean"]),
+            sigma=_native(table["normalised_sigma"]),
+            provenance=Provenance(**provenance, checkpoints=tuple(header["CKPT*"].values())),
+            scale=header.get("FLXSCALE"),
+            source=header["SRCFILE"],
+            ra=header.get("RA", math.nan),
+            dec=header.get("DEC", math.nan),
+            identifier=header["OBJID"],
+            redshift=header.get("REDSHIFT", math.nan),
+            redshifts=_native(scores["redshift"]) if "redshift" in scores.names else None,
+            snrs=_native(scores["snr"]) if "snr" in scores.names else None,
+            redshift_pdf=_read_redshift_pdf(hdus),
+            image_colours=tuple(header.get(key, math.nan) for key in _COLOURS),
+        )
+
+
+def _read_redshift_pdf(hdus: fits.HDUList) -> tuple[np.ndarray, np.ndarray] | None:
+    if "REDSHIFT_PDF" not in hdus:
+        return None
+    table = hdus["REDSHIFT_PDF"].data
+    edges = np.append(table["z_low"], table["z_high"][-1:])
+    return _native(edges), _native(table["probability"])
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    return np.array(array, dtype=array.dtype.newbyteorder("="))
+
+
+def write_hdus(hdus: fits.HDUList, path: str | Path) -> None:
+    """Write a FITS file atomically."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    hdus.writeto(temporary, overwrite=True, output_verify="exception")
+    os.replace(temporary, path)

@@ -1,0 +1,150 @@
+"""Redshifts of galaxies from a table of the user's: CSV, ECSV, FITS or VOTable.
+
+Rows belong to cutouts by name (columns `name`, `file`) or by an exact 64-bit identifier. Text of
+digits and integers stay integers: nothing passes through a float64, whose 53 bits hold too few.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Column, Table
+
+from datasets.cutouts.formats import FIELDS
+from datasets.cutouts.reader import Cutout
+from datasets.errors import UserError
+from datasets.tables import CatalogueError, exact_identifiers, read_text_columns
+
+FORMATS = {
+    ".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits", ".fits.gz": "fits",
+    ".vot": "votable", ".votable": "votable", ".xml": "votable",
+}  # fmt: skip
+NAMES = ("name", "file")
+
+
+class RedshiftTable:
+    """The redshifts of a table, to be looked up by cutout.
+
+    Args:
+        path: The file, with one of these columns (in any case): `name` or `file`, a cutout's name
+            or its file's, with or without suffix and folder; `identifier`, `objid`, `specobjid` or
+            `bestobjid`, integers or text of digits.
+        column: The one that holds the redshifts; what is empty or not finite is unknown.
+
+    Raises:
+        UserError: a file that is no such table, or that has two redshifts for one galaxy.
+    """
+
+    def __init__(self, path: str | Path, column: str):
+        self.path = Path(path)
+        columns = _read(self.path)
+        keys = [name for name in (*NAMES, *FIELDS["identifier"]) if name in columns]
+        if column.lower() not in columns:
+            raise UserError(
+                f"{path} has no column {column} of one value per row; it has {', '.join(columns)}"
+            )
+        if not keys:
+            raise UserError(
+                f"{path}: nothing tells which row belongs to which cutout; add a column name "
+                f"(of the cutout), file, or {', '.join(FIELDS['identifier'])}"
+            )
+        redshifts = _numbers(self.path, column, columns[column.lower()])
+        self._redshifts: dict[str | int, float] = {}
+        for name in keys:
+            for row, key in _keys(self.path, name, columns[name]):
+                self._add(name, key, float(redshifts[row]))
+
+    def _add(self, name: str, key: str | int, redshift: float) -> None:
+        if math.isfinite(redshift) and self._redshifts.setdefault(key, redshift) != redshift:
+            raise UserError(
+                f"{self.path}: {name} {key} has the redshifts {self._redshifts[key]:g} and "
+                f"{redshift:g}; leave one row of it"
+            )
+
+    def redshift(self, cutout: Cutout) -> float:
+        """The redshift of a cutout, by name rather than by identifier; NaN if there is none."""
+        keys: list[str | int] = [cutout.name]
+        if cutout.path.name.startswith(f"{cutout.name}."):  # not of a file of many
+            keys.append(cutout.path.name)
+        keys.append(cutout.identifier)
+        return next((self._redshifts[key] for key in keys if key in self._redshifts), math.nan)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Columns (N,) by lower-case name; text where the file is CSV.
+
+    Raises:
+        UserError: no readable table.
+    """
+    if path.name.lower().endswith(".csv"):
+        try:
+            return {name: np.array(v, dtype=str) for name, v in read_text_columns(path).items()}
+        except CatalogueError as error:
+            raise UserError(str(error)) from error
+    formats = [kind for suffix, kind in FORMATS.items() if path.name.lower().endswith(suffix)]
+    if not formats:
+        raise UserError(f"{path}: a table of unknown format; known are .csv, {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about units and the like, of columns not used
+            warnings.filterwarnings("error", message=".*truncated")
+            table = Table.read(path, format=formats[0])
+            table.convert_bytestring_to_unicode()
+            used = [name for name in table.colnames if isinstance(table[name], Column)]
+            columns = {name.lower(): _plain(table[name]) for name in used}
+    except Exception as error:  # libraries raise anything on damage
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is no readable table ({reason}): export it again") from error
+    if len(columns) < len(used):
+        raise UserError(f"{path}: columns whose names differ only in case: rename them")
+    return {name: values for name, values in columns.items() if values.ndim == 1}
+
+
+def _plain(column: Column) -> np.ndarray:
+    """Values as an array; what is missing is empty, 0 or NaN."""
+    if hasattr(column, "filled"):
+        column = column.filled({"f": np.nan, "i": 0, "u": 0}.get(column.dtype.kind, ""))
+    values = np.asarray(column)
+    return values.astype(str) if values.dtype.kind == "O" else values
+
+
+def _numbers(path: Path, column: str, values: np.ndarray) -> np.ndarray:
+    """(N,) float64; empty text is NaN."""
+    try:
+        if values.dtype.kind == "U":
+            return np.array([float(value.strip() or "nan") for value in values])
+        if values.dtype.kind in "fiu":
+            return values.astype(np.float64)
+        reason = str(values.dtype)
+    except ValueError as error:
+        reason = str(error)
+    raise UserError(f"{path}: column {column} holds no numbers ({reason}): name another")
+
+
+def _keys(path: Path, name: str, values: np.ndarray) -> Iterator[tuple[int, str | int]]:
+    """Rows and what their galaxies are called; rows without are left out."""
+    if name in NAMES:
+        texts = (str(value).strip().rsplit("/", 1)[-1] for value in values)
+        yield from ((row, text) for row, text in enumerate(texts) if text)
+        return
+    if values.dtype.kind == "U":
+        values = np.char.strip(values)
+        known = (values != "") & ~np.char.startswith(values, "-")
+    else:
+        known = values > 0  # 0 and negative numbers: none
+    try:
+        identifiers = exact_identifiers(values[known])
+    except (ValueError, OverflowError) as error:
+        raise UserError(
+            f"{path}: {name}: {error}; export the table again with identifiers as 64-bit integers "
+            "or text, or without this column"
+        ) from error
+    for row, identifier in zip(np.flatnonzero(known), identifiers, strict=True):
+        if identifier:
+            yield int(row), int(identifier)

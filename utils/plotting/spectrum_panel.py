@@ -1,0 +1,194 @@
+"""A galaxy beside its spectrum: the style of all figures, and what they are drawn from.
+
+Conventions: the composite of the cutout left, the spectrum right; the true spectrum, where there is
+one, black; the best candidate blue; the other kept candidates thin; the central 68 % of all
+candidates (mean ± σ) shaded. Colours are those of Okabe & Ito, which colour-blind readers tell
+apart.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+
+from datasets.image_transform import to_rgb
+from datasets.line_list import LINES
+
+COLOURS = {
+    "truth": "#000000", "generated": "#0072B2", "highlight": "#D55E00", "second": "#009E73",
+    "third": "#CC79A7", "fourth": "#E69F00", "quiet": "#777777",
+}  # fmt: skip
+STYLE = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8,
+    "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "legend.fontsize": 7, "legend.frameon": False, "axes.linewidth": 0.6, "lines.linewidth": 0.8,
+    "xtick.direction": "in", "ytick.direction": "in", "xtick.top": True, "ytick.right": True,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4, "xtick.minor.visible": True, "ytick.minor.visible": True,
+    "mathtext.default": "regular", "savefig.dpi": 200, "figure.dpi": 100,
+    "axes.prop_cycle": matplotlib.cycler(color=[
+        COLOURS[name] for name in ("generated", "highlight", "second", "third", "fourth", "truth")
+    ]),
+}  # fmt: skip
+PAGE_WIDTH_INCHES = 7.1  # two columns of ApJ
+WAVELENGTH_LABEL = "Observed wavelength (Å, vacuum)"
+NORMALISED_LABEL = "Flux (normalised)"
+PHYSICAL_LABEL = r"$f_\lambda$ (10$^{-17}$ erg s$^{-1}$ cm$^{-2}$ Å$^{-1}$)"
+SCALE_BAR_ARCSEC = 5.0
+
+MARK_WIDTH_ANGSTROM = 75.0  # that the name of a line takes on the axis
+
+#: Vacuum wavelengths in Å, rest frame, of what a reader looks for; blends at their middle.
+MARKS = {
+    "[O II]": float(np.mean(LINES["OII3727"])),
+    "Ca H+K": 0.5 * (3934.78 + 3969.59),
+    "4000 Å": 4001.0,
+    "Hβ": LINES["Hbeta"][0],
+    "[O III]": LINES["OIII5007"][0],
+    "Mg b": 5175.0,
+    "Na D": 5894.6,
+    "Hα + [N II]": LINES["Halpha"][0],
+    "[S II]": 0.5 * (LINES["SII6716"][0] + LINES["SII6731"][0]),
+}
+APART = 0.5  # of the continuum, that a candidate is shifted up to show the truth below it
+SHIFTED = "generated, shifted up"  # its label
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One galaxy to show.
+
+    Args:
+        title: short; its name, usually.
+        image: (bands, height, width), the cutout.
+        bands: names of its bands.
+        wavelength_angstrom: (pixels,), vacuum, observed frame.
+        candidates: (kept, pixels), normalised, best first.
+        mean, sigma: (pixels,) of all candidates drawn, normalised; nothing is shaded without.
+        truth: (pixels,) normalised, NaN where unknown, or None.
+        redshift: marks the lines if given.
+        scale: 1e-17 erg/s/cm²/Å per normalised unit, or None.
+        pixel_scale_arcsec: draws a scale bar if given.
+    """
+
+    title: str
+    image: np.ndarray
+    bands: Sequence[str]
+    wavelength_angstrom: np.ndarray
+    candidates: np.ndarray
+    mean: np.ndarray | None = None
+    sigma: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    redshift: float | None = None
+    scale: float | None = None
+    pixel_scale_arcsec: float | None = None
+
+
+def styled(plot: Callable[..., Any]) -> Callable[..., Any]:
+    """Run ``plot`` in the style of this module, whatever the caller's settings are."""
+
+    @functools.wraps(plot)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            return plot(*args, **kwargs)
+
+    return wrapper
+
+
+def draw_cutout(
+    axes: Axes, image: np.ndarray, bands: Sequence[str], pixel_scale_arcsec: float | None = None
+) -> None:
+    """The colour composite, with a scale bar if the scale is known."""
+    # FITS images start at the bottom, pictures at the top.
+    origin = "upper" if set("RGB") <= set(bands) else "lower"
+    axes.imshow(to_rgb(image, bands), origin=origin, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if pixel_scale_arcsec:
+        length = SCALE_BAR_ARCSEC / pixel_scale_arcsec / image.shape[-1]
+        start, label = 0.06, f"{SCALE_BAR_ARCSEC:g}″"
+        white = {"color": "white", "transform": axes.transAxes}
+        axes.plot([start, start + length], [0.07, 0.07], lw=1.2, **white)
+        axes.text(start + length / 2, 0.09, label, ha="center", va="bottom", **white)
+
+
+def draw_spectra(axes: Axes, panel: Panel, apart: bool = False) -> None:
+    """Candidates, their spread and the truth, and limits that lines fit into.
+
+    Where both are noisy, one hides the other and the spread: `apart` shifts the best candidate up
+    by `APART` of the true continuum, and leaves the truth on the spread of all candidates.
+    """
+    wavelength, scale = panel.wavelength_angstrom, panel.scale or 1.0
+    shown, label = [panel.candidates[0] * scale], "generated"
+    if apart and panel.truth is not None:
+        shown[0] = shown[0] + APART * scale * np.nanmedian(panel.truth)
+        label = SHIFTED
+    if panel.mean is not None and panel.sigma is not None:
+        low, high = (scale * (panel.mean + sign * panel.sigma) for sign in (-1, 1))
+        axes.fill_between(
+            wavelength, low, high, color=COLOURS["generated"], alpha=0.45, lw=0,
+            label="68 % of candidates",
+        )  # fmt: skip
+    for number, candidate in enumerate(panel.candidates[1:]):
+        axes.plot(
+            wavelength, candidate * scale, color=COLOURS["quiet"], lw=0.3, alpha=0.35,
+            label="other candidates" if number == 0 else None, zorder=1,
+        )  # fmt: skip
+    if panel.truth is not None:
+        shown.append(panel.truth * scale)
+        axes.plot(wavelength, shown[-1], color=COLOURS["truth"], lw=0.4, label="true")
+    axes.plot(wavelength, shown[0], color=COLOURS["generated"], lw=0.6, label=label)
+    axes.set_xlim(wavelength[0], wavelength[-1])
+    axes.set_ylim(*flux_limits(shown))
+
+
+def flux_limits(spectra: Sequence[np.ndarray]) -> tuple[float, float]:
+    """From 0, or below for noise, to the highest line, at most four times the continuum."""
+    values = np.concatenate([flux[np.isfinite(flux)] for flux in spectra])
+    if not values.size:
+        return 0.0, 1.0
+    continuum = np.quantile(values, 0.95)
+    top = min(values.max(), 4 * continuum) if continuum > 0 else values.max()
+    bottom = min(0.0, float(np.quantile(values, 0.001)))
+    return bottom, max(1.08 * float(top), bottom + 1e-6)
+
+
+def mark_lines(axes: Axes, panel: Panel, marks: Mapping[str, float] = MARKS) -> None:
+    """Name the strong lines at the panel's redshift, above the spectra."""
+    if panel.redshift is None or not np.isfinite(panel.redshift):
+        return
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top + 0.3 * (top - bottom))
+    first, last = axes.get_xlim()
+    previous = first
+    for name, rest in marks.items():
+        observed = rest * (1 + panel.redshift)
+        if not first + 1.7 * MARK_WIDTH_ANGSTROM < observed < last:
+            continue
+        axes.axvline(observed, color=COLOURS["quiet"], lw=0.5, ls=":", zorder=0)
+        crowded = observed - previous < 1.2 * MARK_WIDTH_ANGSTROM
+        axes.annotate(
+            name, (observed, 1), (1 if crowded else -1, -3), xycoords=("data", "axes fraction"),
+            textcoords="offset points", rotation=90, ha="left" if crowded else "right", va="top",
+            fontsize=6, color=COLOURS["quiet"],
+        )  # fmt: skip
+        previous = observed
+
+
+def legend_entries(all_axes: Sequence[Axes]) -> tuple[list, list[str]]:
+    """Handles and labels of several axes, each label once, the truth first."""
+    entries = {}
+    for axes in all_axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    order = ("true", "generated", SHIFTED, "68 % of candidates", "other candidates")
+    labels = [label for label in order if label in entries]
+    return [entries[label] for label in labels], labels

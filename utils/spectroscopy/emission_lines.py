@@ -1,0 +1,174 @@
+"""Fluxes and equivalent widths of the strong nebular lines.
+
+The spectrum minus its continuum is fitted, in the rest frame and in x = ln λ, with
+
+    M(λ) = Σ_l A_l / (√(2π) s λ) · exp(−(x − x_l − v/c)² / 2s²)
+
+so that A_l is the flux ∫ M dλ. All lines of a galaxy share the velocity v and the width s: weak
+ones are measured where the strong ones are, and blends (Hα + [N II]) come apart.
+Levenberg–Marquardt with weights 1/σ², all galaxies at once; wide Gaussian priors on v and ln s keep
+galaxies without lines at rest. Amplitudes are free to be negative, hence unbiased at low S/N.
+Errors follow from the curvature matrix and from the covariance of the continuum, which tells how
+much Balmer absorption there may be. Equivalent widths are in the rest frame, positive in
+emission, and refer to the mean of the fitted continuum beside the line, outside the stars' own
+absorption.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.line_list import LINES
+from utils.spectroscopy.continuum import CONTINUUM_GRID, ContinuumFit
+from utils.spectroscopy.wavelength import SPEED_OF_LIGHT_KM_S
+
+VELOCITY_PRIOR_KM_S = 150.0
+WIDTH_KM_S, WIDTH_PRIOR_DEX = 130.0, 0.2
+REACH_KM_S = 1800.0
+CORE_KM_S = 250.0
+SIDE_KM_S = (1000.0, 3000.0)
+"""The continuum level of an EW: outside the stars' own absorption line."""
+ITERATIONS = 10
+
+
+@dataclass(frozen=True)
+class LineFit:
+    """Per line name: flux (N,) in flux unit × observed Å, rest-frame EW in Å, and their errors.
+
+    velocity_km_s is relative to the redshift, width_km_s the observed Gaussian σ, both (N,).
+    """
+
+    flux: dict[str, NDArray[np.float64]]
+    flux_err: dict[str, NDArray[np.float64]]
+    ew: dict[str, NDArray[np.float64]]
+    ew_err: dict[str, NDArray[np.float64]]
+    velocity_km_s: NDArray[np.float64]
+    width_km_s: NDArray[np.float64]
+
+
+def _near(reach_km_s: float) -> NDArray[np.bool_]:
+    """(m, L) pixels of the grid within reach of each line."""
+    log_wavelength = np.log(CONTINUUM_GRID.angstrom)[:, None]
+    centres = np.array([np.mean(line) for line in LINES.values()])
+    return np.abs(log_wavelength - np.log(centres)) < reach_km_s / SPEED_OF_LIGHT_KM_S
+
+
+def fit_lines(spectra: ContinuumFit, redshift: NDArray) -> LineFit:
+    """Measure all `LINES`.
+
+    Args:
+        spectra: from `fit_continuum`.
+        redshift: (N,) the same as there; scales the fluxes to observed Å.
+
+    Returns:
+        LineFit; NaN for lines of which less than 60 % of ±`CORE_KM_S` is covered.
+    """
+    pixels = _near(REACH_KM_S).any(axis=1)
+    scale = np.abs(np.median(spectra.flux, axis=1))[:, None]
+    scale = np.where(scale > np.finfo(np.float32).tiny, scale, 1.0)  # of an empty spectrum: any
+    data = ((spectra.flux - spectra.continuum)[:, pixels]) / scale
+    weight = spectra.weight[:, pixels] * scale**2
+    model = _LineModel(CONTINUUM_GRID.angstrom[pixels])
+    parameters, covariance, response = model.fit(data, weight)
+    amplitude = parameters[:, :-2]
+    by_continuum = response @ spectra.basis[:, pixels].T  # (N, P, K)
+    covariance += (
+        by_continuum
+        @ (spectra.covariance / scale[..., None] ** 2)
+        @ np.swapaxes(by_continuum, 1, 2)
+    )
+    error = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))[:, :-2]
+    velocity, width = (
+        x * SPEED_OF_LIGHT_KM_S for x in (parameters[:, -2], np.exp(parameters[:, -1]))
+    )
+    core = _near(CORE_KM_S) / _near(CORE_KM_S).sum(axis=0)  # (m, L), means over the line
+    covered = (spectra.weight > 0) @ core
+    amplitude, error = (np.where(covered >= 0.6, x * scale, np.nan) for x in (amplitude, error))
+    side = _near(SIDE_KM_S[1]) & ~_near(SIDE_KM_S[0])
+    level = spectra.continuum @ (side / side.sum(axis=0))
+    level = np.where(level > 0, level, np.nan)
+    observed = (1.0 + redshift)[:, None]
+    columns = (amplitude * observed, error * observed, amplitude / level, error / level)
+    named = (dict(zip(LINES, column.T, strict=True)) for column in columns)
+    return LineFit(*named, velocity, width)
+
+
+class _LineModel:
+    """The model on fixed pixels (m,) and its Levenberg–Marquardt fit; parameters A_l, v/c, ln s."""
+
+    def __init__(self, wavelength_angstrom: NDArray) -> None:
+        self.wavelength = wavelength_angstrom
+        self.x = np.log(wavelength_angstrom)
+        self.count = len(LINES)
+        self.start = np.log(WIDTH_KM_S / SPEED_OF_LIGHT_KM_S)
+        self.prior = np.zeros(self.count + 2)
+        self.prior[-2] = (SPEED_OF_LIGHT_KM_S / VELOCITY_PRIOR_KM_S) ** 2
+        self.prior[-1] = 1.0 / (WIDTH_PRIOR_DEX * np.log(10.0)) ** 2
+        self.centre = np.append(np.zeros(self.count + 1), self.start)
+
+    def profiles(self, shift: NDArray, log_width: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        """Unit-flux profiles (N, L, m) and their derivatives with respect to v/c and ln s."""
+        shape = (len(shift), self.count, self.x.size)
+        value, by_shift, by_width = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        width = np.exp(log_width)[:, None]
+        for k, line in enumerate(LINES.values()):
+            for centre in line:
+                near = np.abs(self.x - np.log(centre)) < REACH_KM_S / SPEED_OF_LIGHT_KM_S
+                u = (self.x[near] - np.log(centre) - shift[:, None]) / width
+                norm = len(line) * np.sqrt(2.0 * np.pi) * width * self.wavelength[near]
+                profile = np.exp(-0.5 * u**2) / norm
+                value[:, k, near] += profile
+                by_shift[:, k, near] += profile * u / width
+                by_width[:, k, near] += profile * (u**2 - 1.0)
+        return value, by_shift, by_width
+
+    def linearise(
+        self, parameters: NDArray, data: NDArray, weight: NDArray
+    ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """χ² with priors (N,), curvature (N, P, P), downhill gradient (N, P) and w ∂M (N, P, m)."""
+        amplitude = parameters[:, :-2]
+        value, by_shift, by_width = self.profiles(parameters[:, -2], parameters[:, -1])
+        slopes = [np.einsum("nl,nlm->nm", amplitude, d)[:, None] for d in (by_shift, by_width)]
+        jacobian = np.concatenate([value, *slopes], axis=1)  # (N, P, m)
+        residual = data - np.einsum("nl,nlm->nm", amplitude, value)
+        offset = self.centre - parameters
+        chi2 = np.sum(weight * residual**2, axis=1) + np.sum(self.prior * offset**2, axis=1)
+        weighted = jacobian * weight[:, None]
+        curvature = weighted @ np.swapaxes(jacobian, 1, 2) + np.diag(self.prior)
+        gradient = (weighted @ residual[..., None])[..., 0] + self.prior * offset
+        return chi2, curvature, gradient, weighted
+
+    def fit(self, data: NDArray, weight: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        """Parameters (N, P), covariance (N, P, P), response to changes of the data (N, P, m)."""
+        parameters = np.tile(self.centre, (len(data), 1))
+        damping = np.full(len(data), 1e-3)
+        state = self.linearise(parameters, data, weight)[:3]
+        for _ in range(ITERATIONS):
+            trial = parameters + self._step(state, damping)
+            trial[:, -1] = np.clip(trial[:, -1], self.start - 1.0, self.start + 1.5)
+            trial_state = self.linearise(trial, data, weight)[:3]
+            better = trial_state[0] <= state[0]
+            parameters = np.where(better[:, None], trial, parameters)
+            state = tuple(
+                np.where(better.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+                for new, old in zip(trial_state, state, strict=True)
+            )
+            damping = np.where(better, damping * 0.1, damping * 10.0)
+        _, curvature, _, weighted = self.linearise(parameters, data, weight)
+        covariance = np.linalg.inv(self._regular(curvature))
+        return parameters, covariance, covariance @ weighted
+
+    @staticmethod
+    def _regular(curvature: NDArray) -> NDArray[np.float64]:
+        """Unit curvature for lines that no pixel constrains."""
+        diagonal = np.diagonal(curvature, axis1=1, axis2=2)
+        return curvature + np.eye(diagonal.shape[1]) * (diagonal <= 0)[:, None]
+
+    def _step(self, state: tuple, damping: NDArray) -> NDArray[np.float64]:
+        """Damped Gauss–Newton step (N, P)."""
+        curvature = self._regular(state[1])
+        scale = np.sqrt(np.diagonal(curvature, axis1=1, axis2=2))
+        normalised = curvature / (scale[:, :, None] * scale[:, None])
+        normalised += damping[:, None, None] * np.eye(scale.shape[1])
+        return np.linalg.solve(normalised, (state[2] / scale)[..., None])[..., 0] / scale

@@ -1,0 +1,149 @@
+"""Rest-frame templates on `REST_GRID`: stellar patterns, emission lines, principal components.
+
+Stellar patterns come from kcorrect's templates (Blanton & Roweis 2007, AJ 133, 734; vacuum, 257
+km/s per pixel), of which two have no emission lines: luminous red galaxies and a post-starburst.
+They have the metal and the Balmer pattern of any galaxy's stars; mixture, dust and young stars
+without features change their depth smoothly and are left to polynomials. A library of simple
+stellar populations (`utils.spectroscopy.ssp_library`) can take their place.
+
+Emission lines are Gaussians in log λ, grouped where atomic physics or nebulae keep their ratios.
+"""
+
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from utils.spectroscopy.wavelength import (
+    REST_GRID,
+    SPEED_OF_LIGHT_KM_S,
+    LogGrid,
+    fill_bad_pixels,
+    good_pixels,
+    resample,
+    weights_on_grid,
+)
+
+LINE_GROUPS = {
+    "Balmer": {6564.61: 3.2, 4862.68: 1.0, 4341.68: 0.45, 4102.89: 0.24},
+    "[O III]": {5008.24: 2.98, 4960.30: 1.0},
+    "[N II]": {6585.27: 3.05, 6549.86: 1.0},
+    "[S II]": {6718.29: 1.3, 6732.67: 1.0},
+    "[O II]": {3727.09: 1.0, 3729.88: 1.3},
+}
+"""Vacuum wavelengths in Å (NIST, as in SDSS) and relative fluxes: Balmer lines of case B with
+E(B−V) ≈ 0.1; doublets of Storey & Zeippen (2000) and, for the density dependent ones, of low
+density."""
+
+
+OUTLIERS = (-1.0, 20.0)
+"""Flux over its median at which pixels of a survey's spectra are cut: cosmic rays, sky lines."""
+
+
+@dataclass(frozen=True)
+class Templates:
+    """flux (K, m) on `REST_GRID`; lines (K,) marks those that may only be added, not subtracted."""
+
+    flux: NDArray[np.float64]
+    lines: NDArray[np.bool_]
+
+    @classmethod
+    def default(cls, line_sigma_km_s: float = 130.0) -> "Templates":
+        """kcorrect's stellar patterns and the groups of emission lines."""
+        stars = kcorrect_stars()
+        lines = emission_lines(REST_GRID, line_sigma_km_s)
+        return cls(np.concatenate([stars, lines]), np.arange(len(stars) + len(lines)) >= len(stars))
+
+    @classmethod
+    def from_spectra(
+        cls,
+        wavelength_angstrom: NDArray,
+        flux: NDArray,
+        sigma: NDArray | None,
+        redshift: NDArray,
+        components: int = 8,
+    ) -> "Templates":
+        """Mean and principal components of a survey's rest-frame spectra.
+
+        Args:
+            wavelength_angstrom: (n,) vacuum, observed frame.
+            flux, sigma: (N, n); σ may be None. N should exceed `components` many times.
+            redshift: (N,).
+            components: number of templates K, the mean included; at least 2.
+
+        Returns:
+            Templates, 0 at rest wavelengths that no spectrum covers.
+
+        Missing pixels are filled by the model itself while the components are found by expectation
+        maximisation (Roweis 1998, NeurIPS 10, 626).
+        """
+        return cls(
+            principal_components(wavelength_angstrom, flux, sigma, redshift, components),
+            np.zeros(components, bool),
+        )
+
+
+def kcorrect_stars() -> NDArray[np.float64]:
+    """(2, m) old and young stars, unit mean over 5000–6000 Å: the only templates without lines."""
+    patterns = []
+    for name, row in (("kcorrect-lrg1-v4.fits", 0), ("kcorrect-default-v4.fits", 4)):
+        file = resources.files("kcorrect") / "data" / "templates" / name
+        with resources.as_file(file) as path, fits.open(path) as hdus:
+            table = hdus["FLUX"].data[0]
+            optical = slice(*np.searchsorted(table["wave"], (2000.0, 11000.0)))
+            log_wavelength = np.log10(table["wave"][optical].astype(float))
+            flux = table["flux"][row, optical].astype(float)
+        patterns.append(CubicSpline(log_wavelength, flux)(REST_GRID.log10))
+    level = np.mean(np.array(patterns)[:, REST_GRID.part(5000.0, 6000.0)], axis=1, keepdims=True)
+    return np.array(patterns) / level
+
+
+def emission_lines(grid: LogGrid, sigma_km_s: float) -> NDArray[np.float64]:
+    """(5, m) profiles of `LINE_GROUPS`, total flux Σ ratio; F_λ, so amplitudes go as flux / λ."""
+    width = sigma_km_s / SPEED_OF_LIGHT_KM_S
+    profiles = np.zeros((len(LINE_GROUPS), grid.count))
+    for profile, group in zip(profiles, LINE_GROUPS.values(), strict=True):
+        for centre, ratio in group.items():
+            offset = (np.log(grid.angstrom) - np.log(centre)) / width
+            amplitude = ratio / (np.sqrt(2.0 * np.pi) * width * centre)
+            profile += amplitude * np.exp(-0.5 * offset**2)
+    return profiles
+
+
+def principal_components(
+    wavelength_angstrom: NDArray,
+    flux: NDArray,
+    sigma: NDArray | None,
+    redshift: NDArray,
+    components: int,
+    iterations: int = 30,
+) -> NDArray[np.float64]:
+    """(K, m) mean and K − 1 principal components; see `Templates.from_spectra`."""
+    if len(flux) <= components:
+        raise ValueError(
+            f"{components} templates need more than {components} spectra, got {len(flux)}"
+        )
+    good = good_pixels(flux, sigma)
+    rest = resample(wavelength_angstrom, fill_bad_pixels(flux, good), redshift, REST_GRID)
+    weight = weights_on_grid(wavelength_angstrom, good, None, redshift, REST_GRID)
+    seen = weight > 0
+    covered = seen.sum(axis=0) > 2 * components
+    rest, seen = rest[:, covered], seen[:, covered]
+    scale = np.array([np.median(row[mask]) for row, mask in zip(rest, seen, strict=True)])
+    usable = scale > 0
+    rest, seen = rest[usable] / scale[usable, None], seen[usable]
+    rest = np.clip(rest, *OUTLIERS)
+    model = np.broadcast_to(np.sum(rest * seen, axis=0) / seen.sum(axis=0), rest.shape)
+    basis = np.random.default_rng(0).normal(size=(components - 1, rest.shape[1]))
+    for _ in range(iterations):
+        filled = np.where(seen, rest, model)
+        mean = filled.mean(axis=0)
+        coefficients = (filled - mean) @ np.linalg.pinv(basis)
+        basis = np.linalg.qr((coefficients.T @ (filled - mean)).T)[0].T
+        model = mean + (filled - mean) @ basis.T @ basis
+    result = np.zeros((components, REST_GRID.count))
+    result[:, covered] = np.concatenate([mean[None], basis * np.sqrt(len(mean))])
+    return result

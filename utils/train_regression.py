@@ -1,0 +1,57 @@
+"""A plain network from image to spectrum: the baseline that knows no diffusion.
+
+    python -m utils.train_regression --data.survey data/survey.h5 --run.output runs/regression
+    python -m utils.train_regression --help                        # every key, with its default
+    python -m utils.evaluate … --regression runs/regression/best.pt
+
+A ResNet with one output per pixel, trained on the squared error of the standardised linear flux: it
+learns the mean spectrum given the image, and nothing of what the image leaves open. Give it the
+images, the width and the training time of the two stages that it is compared with.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ignite.utils import manual_seed
+
+from datasets.image_transform import ImageTransform
+from datasets.survey_description import SurveyDescription
+from utils.core.checkpoints import describe
+from utils.core.command_line import Flags, parse
+from utils.core.config import to_dict
+from utils.training.distributed import device_of, launch
+from utils.training.regression import RegressionConfig, RegressionTask, build_regression
+from utils.training.setup import describe_plan, open_survey, start, start_from, training_split
+
+
+def run(rank: int, config: RegressionConfig, flags: Flags) -> None:
+    """Train in this process, the `rank`-th of its machine."""
+    device = device_of(config.run)
+    survey = open_survey(config.data)
+    training, spectra = training_split(survey, config.data)
+    images = ImageTransform(config.network.stretch, survey.image_mean, survey.image_sigma)
+    manual_seed(config.run.seed)
+    network = build_regression(config.network, len(survey.bands), spectra).to(device)
+    if config.run.start_from:
+        start_from(config.run.start_from, "regression", network)
+    description = describe(
+        "regression", to_dict(config), SurveyDescription.of(survey), images, spectra
+    )
+    describe_plan(config, survey, training, network, device)
+    if flags.dry_run:
+        return
+    task = RegressionTask(
+        network, config, images.to(device), spectra.to(device), survey, description, device
+    )
+    start(task, training, config, flags, device)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, check, train; returns the exit status."""
+    config, flags = parse(RegressionConfig, "params_regression.yml", __doc__, argv)
+    return launch(run, config, flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What both training stages do: data order, optimiser, engine, tasks."""

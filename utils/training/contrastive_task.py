@@ -1,0 +1,117 @@
+"""Stage 1 as the engine sees it: what a batch becomes, the loss, validation, preview."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datasets.image_transform import ImageTransform
+from datasets.spectrum_transform import SpectrumTransform
+from datasets.survey import Survey
+from models.contrastive import ContrastiveModel, add_noise, nt_xent
+from utils.core.config import ContrastiveConfig
+from utils.core.retrieval import (
+    POOL,
+    embed_images,
+    embed_spectra,
+    retrieval_figures,
+    validation_pool,
+)
+from utils.plotting.plots import plot_retrieval, save_figure
+
+SHOWN_QUERIES = 6
+SHOWN_MATCHES = 5
+
+
+class ContrastiveObjective(nn.Module):
+    """The NT-Xent loss of a batch of pairs.
+
+    Args:
+        network: Both towers.
+        temperature: Temperature of the loss.
+    """
+
+    def __init__(self, network: ContrastiveModel, temperature: float):
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, images: Tensor, spectra: Tensor) -> Tensor:
+        """The loss of images (B, bands, H, W) and their spectra (B, C, L)."""
+        return nt_xent(*self.network(images, spectra), self.temperature)
+
+
+class ContrastiveTask:
+    """The contrastive stage: see `utils.training.trainer.Task`.
+
+    Args:
+        network: Both towers, on `device`.
+        config: The configuration.
+        images, spectra: Transforms, on `device`.
+        survey: The survey file, for the validation pool.
+        description: What the checkpoint says of itself.
+        device: Where to compute.
+    """
+
+    score_name = "validation_loss"
+
+    def __init__(
+        self,
+        network: ContrastiveModel,
+        config: ContrastiveConfig,
+        images: ImageTransform,
+        spectra: SpectrumTransform,
+        survey: Survey,
+        description: dict[str, Any],
+        device: torch.device,
+    ):
+        self.network, self.images, self.spectra = network, images, spectra
+        self.objective = ContrastiveObjective(network, config.towers.temperature)
+        self.noise = config.towers.noise
+        self.temperature = config.towers.temperature
+        self.description, self.device = description, device
+        self.bands = survey.bands
+        self.wavelength = survey.grid.angstrom
+        self.pool = validation_pool(survey, "validation", POOL, config.data)
+
+    def constants(self) -> dict[str, dict[str, Any]]:
+        """What a checkpoint holds besides weights and states."""
+        return {"about": self.description}
+
+    def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:
+        """Random views of the images, and noisier spectra."""
+        images = batch["image"].to(self.device, non_blocking=True)
+        flux = batch["spectrum"].to(self.device, non_blocking=True)
+        flux = add_noise(flux, generator, self.noise)
+        return self.images.training(images, generator), self.spectra.encode(flux)
+
+    def validate(self, network: ContrastiveModel) -> dict[str, float]:
+        """Loss and recalls on a fixed pool of the validation split."""
+        images, spectra, swapped = self._embed(network)
+        loss = nt_xent(images, swapped, self.temperature, gather=False)
+        return {"validation_loss": loss.item(), **retrieval_figures(images, spectra, swapped)}
+
+    def _embed(self, network: ContrastiveModel) -> tuple[Tensor, Tensor, Tensor]:
+        return (
+            embed_images(network, self.images, self.pool["images"]),
+            embed_spectra(network, self.spectra, self.pool["flux"]),
+            embed_spectra(network, self.spectra, self.pool["swapped"]),
+        )
+
+    def preview(self, network: ContrastiveModel, path: Path) -> None:
+        """For some spectra, the images that the network finds most similar."""
+        images, spectra, _ = self._embed(network)
+        queries = np.linspace(0, len(spectra) - 1, SHOWN_QUERIES).astype(int)
+        matches = (spectra[queries] @ images.T).topk(SHOWN_MATCHES).indices.numpy()
+        figure = plot_retrieval(
+            self.wavelength,
+            self.pool["flux"].numpy()[queries],
+            self.pool["images"].numpy(),
+            matches,
+            queries,
+            self.bands,
+        )
+        save_figure(figure, path)

@@ -1,0 +1,78 @@
+"""Which galaxies a training step sees, and with what randomness: pure functions of seeds.
+
+The order of the galaxies is a function of (seed, epoch), a step's random numbers one of
+(seed, process, iteration): a resumed run equals one that never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import ignite.distributed as idist
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from datasets.errors import UserError
+from utils.core.config import OptimiserConfig
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed from several integers (SplitMix64's finaliser, Steele et al. 2014)."""
+    state = 0
+    for number in numbers:
+        state = (state ^ number) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation of the training set that is a pure function of (seed, epoch).
+
+    Args:
+        count: Galaxies in the training split.
+        seed: Seed of the run.
+        rank, world: This process and the number of processes: each takes every world-th index.
+    """
+
+    def __init__(self, count: int, seed: int, rank: int = 0, world: int = 1):
+        self.count, self.seed, self.rank, self.world = count, seed, rank, world
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.count // self.world
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        order = torch.randperm(self.count, generator=generator)[: len(self) * self.world]
+        return iter(order[self.rank :: self.world].tolist())
+
+
+def training_loader(
+    dataset: Dataset, optimiser: OptimiserConfig, seed: int, workers: int, device: torch.device
+) -> DataLoader:
+    """Batches of the training split in the order of (seed, epoch), the last partial one dropped.
+
+    Raises:
+        UserError: the training split is smaller than one batch.
+    """
+    rank, world = idist.get_rank(), idist.get_world_size()
+    if len(dataset) < optimiser.batch_size:
+        raise UserError(
+            f"{len(dataset)} training galaxies are fewer than optimiser.batch_size = "
+            f"{optimiser.batch_size}"
+        )
+    if optimiser.batch_size % world:
+        raise UserError(
+            f"optimiser.batch_size = {optimiser.batch_size} is not a multiple of {world}"
+        )
+    return DataLoader(
+        dataset,
+        batch_size=optimiser.batch_size // world,
+        sampler=EpochSampler(len(dataset), seed, rank, world),
+        drop_last=True,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+    )

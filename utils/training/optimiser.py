@@ -1,0 +1,48 @@
+"""Optimiser, learning rate, averaged weights and precision of a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from utils.core.config import OptimiserConfig
+
+WARMUP_START = 1e-3  # the learning rate in front of a warm-up, in units of the full one
+
+
+def make_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+    """Adam, or AdamW where the weight decay is decoupled, on the weights that are trained."""
+    kind = torch.optim.AdamW if config.decoupled else torch.optim.Adam
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return kind(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def rate_factor(config: OptimiserConfig, iterations: int) -> Callable[[int], float]:
+    """The learning rate, in units of `learning_rate`, at each iteration of `iterations`.
+
+    A line from 1 in the first iteration to `final_learning_rate` in the last (the published
+    polynomial schedule of power 1); the first `warmup_iterations` rise linearly to 1 instead.
+    """
+    final, warmup = config.final_learning_rate / config.learning_rate, config.warmup_iterations
+
+    def factor(iteration: int) -> float:
+        if iteration < warmup:
+            return 1 - (1 - WARMUP_START) * (1 - (iteration + 1) / warmup)
+        return max(final, final + (1 - final) * (1 - iteration / max(iterations - 1, 1)))
+
+    return factor
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights, with the decay min(decay, (1+n)/(10+n))."""
+
+    def average(average_parameters, parameters, updates) -> None:
+        n = float(updates)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(
+            average_parameters, parameters, updates
+        )
+
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)

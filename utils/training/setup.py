@@ -1,0 +1,149 @@
+"""What both training scripts do around their stage: processes, data, checks, plan, run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import ignite.distributed as idist
+import torch
+import yaml
+from torch import nn
+
+from datasets.errors import UserError
+from datasets.spectrum_transform import SpectrumTransform
+from datasets.survey import Survey
+from datasets.survey_dataset import SurveyDataset
+from datasets.survey_description import SurveyDescription
+from models.conditioning import FrozenCondition
+from utils.core.checkpoints import TrainedContrastive, read_checkpoint, trained_weights
+from utils.core.command_line import Flags
+from utils.core.config import Config, DataConfig, GenerativeConfig, to_dict
+from utils.core.run_directory import open_run
+from utils.core.run_log import log_to
+from utils.core.survey_rows import blocks, split_rows
+from utils.training.data_order import training_loader
+from utils.training.trainer import Task, Trainer
+
+LOGGER = logging.getLogger("spectra")
+
+
+def open_survey(config: DataConfig) -> Survey:
+    """The survey file.
+
+    Raises:
+        UserError: there is none, with how to make one.
+    """
+    try:
+        return Survey(config.survey)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{config.survey}: no such survey file; make one with `python -m datasets.mock "
+            f"{config.survey} --count 20000`, or `python -m utils.build_survey --help` for your "
+            "own data; name it with --data.survey"
+        ) from error
+
+
+def training_split(survey: Survey, config: DataConfig) -> tuple[SurveyDataset, SpectrumTransform]:
+    """The training galaxies, and the transform fitted to their spectra."""
+    rows = split_rows(survey, "train", config)
+    if len(rows) == 0:
+        raise UserError(f"{survey.path}: no training galaxies")
+    spectra = SpectrumTransform.fit(
+        (survey.read("spectra", part) for part in blocks(rows)),
+        config.resolution,
+        config.flux,
+        config.standardise,
+        survey.grid,
+    )
+    return SurveyDataset(survey, rows, config.in_memory), spectra
+
+
+def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeConfig) -> None:
+    """Raise UserError where the contrastive checkpoint does not fit survey or configuration."""
+    here, then = SurveyDescription.of(survey), towers.survey
+    for name in ("bands", "pixel_scale_arcsec", "image_unit", "grid", "preparation"):
+        if getattr(here, name) != getattr(then, name):
+            raise UserError(
+                f"{config.diffusion.contrastive} was trained with {name} = {getattr(then, name)}, "
+                f"{survey.path} has {getattr(here, name)}"
+            )
+    smoothed = here.preparation.smoothing_sigma_angstrom > 0
+    if config.compatibility == "original" and smoothed and here.preparation.edges != "zero":
+        raise UserError(
+            f"compatibility: original takes spectra smoothed as the original's, {survey.path} has "
+            "others: build it again with --preparation original"
+        )
+    if towers.spectra.resolution != config.data.resolution:
+        raise UserError(
+            f"{config.diffusion.contrastive} was trained at resolution "
+            f"{towers.spectra.resolution}; data.resolution is {config.data.resolution}"
+        )
+
+
+def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
+    """Give `network` the trained weights of a checkpoint of another run, to train them further.
+
+    A frozen image tower, what is expected of spectra and the noise schedule stay those that the
+    network was built with.
+
+    Raises:
+        UserError: as `read_checkpoint`; or the checkpoint's network has other sizes.
+    """
+    weights, own = trained_weights(read_checkpoint(path, kind)), network.state_dict()
+    frozen = isinstance(getattr(network, "condition", None), FrozenCondition)
+    built_with = ("schedule.", "expectation.", *(("condition.image_encoder.",) if frozen else ()))
+    shapes, own_shapes = (
+        {name: w.shape for name, w in state.items() if not name.startswith(built_with)}
+        for state in (weights, own)
+    )
+    differing = sorted(
+        name
+        for name in shapes.keys() | own_shapes.keys()
+        if shapes.get(name) != own_shapes.get(name)
+    )
+    if differing:
+        raise UserError(
+            f"{path}: its network is another than the configuration's ({len(differing)} weights "
+            f"differ, such as {differing[0]}): run.start_from needs the same sizes and bands"
+        )
+    network.load_state_dict(own | {name: weights[name] for name in shapes})
+
+
+def describe_plan(
+    config: Config,
+    survey: Survey,
+    training: SurveyDataset,
+    network: nn.Module,
+    device: torch.device,
+) -> None:
+    """Print the resolved configuration, the data and the size of the network."""
+    if idist.get_rank() != 0:
+        return
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
+    print(yaml.safe_dump(to_dict(config), sort_keys=False))
+    print(survey.describe())
+    print(f"training   {len(training)} galaxies, batches of {config.optimiser.batch_size}")
+    print(f"network    {trained:,} parameters to train, {frozen:,} frozen; on {device}")
+
+
+def start(
+    task: Task, training: SurveyDataset, config: Config, flags: Flags, device: torch.device
+) -> None:
+    """Open the run directory and train."""
+    values = to_dict(config)
+    if idist.get_rank() == 0:
+        folder = open_run(config.run.output, values, config.run.seed, flags.resume)
+        log_to(folder)
+    idist.barrier()
+    if idist.get_rank() != 0:
+        folder = open_run(config.run.output, values, config.run.seed, resume=True)
+        LOGGER.setLevel(logging.WARNING)
+    loader = training_loader(
+        training, config.optimiser, config.run.seed, config.data.workers, device
+    )
+    trainer = Trainer(task, loader, config.optimiser, config.run, folder, device)
+    if flags.resume:
+        trainer.resume()
+    trainer.fit()
