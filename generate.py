@@ -30,7 +30,7 @@ from utils.core.checkpoints import TrainedGenerator, load_generator
 from utils.core.config import SamplingConfig
 from utils.core.device import pick_device
 from utils.core.provenance import code_version, file_digest
-from utils.generation import conditions as known
+from utils.generation import conditions
 from utils.generation.batch_run import BulkRun
 from utils.generation.fits_output import Provenance
 from utils.generation.pipeline import Pipeline, make_sampler, sampling_of
@@ -70,10 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     drawing.add_argument("--steps", type=int, help="sampling steps of dpm and ddim")
     drawing.add_argument(
         "--redshift",
-        type=known.wish(known.REDSHIFT),
-        default="drawn",
-        help="drawn from the image for each candidate, free, given with the cutouts (REDSHIFT in "
-        "their headers, or an array redshift), or a number (%(default)s)",
+        type=conditions.parse_condition(conditions.REDSHIFT),
+        default="sampled",
+        help="sampled from the image for each candidate, unconditional, given with the cutouts "
+        "(REDSHIFT in their headers, or an array redshift), or a number (%(default)s)",
     )
     drawing.add_argument(
         "--catalogue",
@@ -83,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     drawing.add_argument("--redshift-column", help="its column that holds the redshifts")
     drawing.add_argument(
         "--snr",
-        type=known.wish(known.SNR, given=False),
-        default="drawn",
+        type=conditions.parse_condition(conditions.SNR, given=False),
+        default="sampled",
         help="signal-to-noise ratio per SDSS pixel: drawn from the image for each candidate, as "
         "in the survey, free, or a number; inf asks for a spectrum without noise (%(default)s)",
     )
@@ -147,11 +147,11 @@ def generate(options: argparse.Namespace) -> int:
         rank=options.rank,
         guidance=sampling.guidance,
     )
-    wishes = {name: getattr(options, name) for name in known.KNOWN}
+    requested = {name: getattr(options, name) for name in conditions.CONDITIONS}
     redshifts = redshift_table(options)
     if redshifts:
-        wishes[known.REDSHIFT] = "given"
-    known.check_wishes(pipeline.stages[0], wishes)
+        requested[conditions.REDSHIFT] = "given"
+    conditions.validate_conditions(pipeline.stages[0], requested)
     reader = CutoutReader(options.cutouts, cutout_format(pipeline.last, options))
     kept = options.keep or sampling.candidates
     if not 1 <= kept <= sampling.candidates:
@@ -169,7 +169,7 @@ def generate(options: argparse.Namespace) -> int:
         kept,
         options.batch_size,
         not options.no_pictures,
-        wishes,
+        requested,
         not options.no_measure,
         redshifts,
     )
@@ -181,7 +181,7 @@ def generate(options: argparse.Namespace) -> int:
         "sampling": asdict(sampling),
         "keep": kept,
         "seed": options.seed,
-        **wishes,
+        **requested,
         "catalogue": f"{redshifts.path.name} {file_digest(redshifts.path)}" if redshifts else None,
         "redshift_column": options.redshift_column,
         "rank": options.rank,
@@ -209,7 +209,7 @@ def redshift_table(options: argparse.Namespace) -> RedshiftTable | None:
         )
     if not options.redshift_column:
         raise UserError("--catalogue: name its column of redshifts with --redshift-column")
-    if options.redshift not in ("drawn", "given"):
+    if options.redshift not in ("sampled", "given"):
         raise UserError(
             f"--redshift {options.redshift} and --catalogue contradict each other: leave one out"
         )

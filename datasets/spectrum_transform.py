@@ -1,7 +1,7 @@
 """From prepared spectra to what networks see, and back.
 
-A network of resolution *low*, *super*, *full* or *direct* sees x = (T(f) − μ)/σ, with f the
-prepared linear flux (P = 4500 px), T a flux transform, and μ, σ of the training spectra:
+A network of representation *low*, *super*, *polyphase* or *native* sees x = (T(f) − μ)/σ, with f
+the prepared linear flux (P = 4500 px), T a flux transform, and μ, σ of the training spectra:
 
     low     every eighth pixel          (1, 563)   pixel k is pixel 8k of the grid: aligned
     super   all pixels                  (1, 4500)
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from datasets.spectra import METHOD_GRID, WavelengthGrid
 
-PHASES = 8  # pixels of the full grid per low-resolution pixel
-RESOLUTIONS = ("low", "super", "full", "direct")
+PHASES = 8  # pixels of the full grid per low-representation pixel
+REPRESENTATIONS = ("low", "super", "polyphase", "native")
 CHUNK_ROWS = 1024  # spectra held in float64 at a time while fitting
 
 #: Prepared flux below this (2 % of the continuum) is noise about a level that no logarithm can
@@ -60,7 +60,7 @@ def from_phases(x: Tensor, count: int) -> Tensor:
 class SpectrumTransform:
     """T, μ, σ and the arrangement of pixels as one invertible function.
 
-    resolution: one of ``RESOLUTIONS`` (top of this module).
+    representation: one of ``REPRESENTATIONS`` (top of this module).
     flux: name in ``FLUX_TRANSFORMS``.
     mean, sigma: of T(f); scalars, or per pixel of the output grid; σ > 0.
     grid: of the prepared spectra that ``encode`` takes.
@@ -68,17 +68,17 @@ class SpectrumTransform:
 
     def __init__(
         self,
-        resolution: str,
+        representation: str,
         flux: str = "log",
         mean: Tensor | float = 0.0,
         sigma: Tensor | float = 1.0,
         grid: WavelengthGrid = METHOD_GRID,
     ) -> None:
-        if resolution not in RESOLUTIONS:
-            raise ValueError(f"resolution is one of {RESOLUTIONS}, not {resolution!r}")
+        if representation not in REPRESENTATIONS:
+            raise ValueError(f"representation is one of {REPRESENTATIONS}, not {representation!r}")
         if flux not in FLUX_TRANSFORMS:
             raise ValueError(f"flux transform is one of {tuple(FLUX_TRANSFORMS)}, not {flux!r}")
-        self.resolution = resolution
+        self.representation = representation
         self.flux = flux
         self.grid = grid
         self.mean = torch.as_tensor(mean, dtype=torch.float32)
@@ -90,7 +90,7 @@ class SpectrumTransform:
     def fit(
         cls,
         spectra: np.ndarray | Iterable[np.ndarray],
-        resolution: str,
+        representation: str,
         flux: str = "log",
         standardise: str = "global",
         grid: WavelengthGrid = METHOD_GRID,
@@ -103,7 +103,7 @@ class SpectrumTransform:
         """
         if standardise not in ("global", "pixel", "none"):
             raise ValueError(f"standardise: global, pixel or none, not {standardise!r}")
-        plain = cls(resolution, flux, grid=grid)
+        plain = cls(representation, flux, grid=grid)
         if standardise == "none":
             return plain
         if hasattr(spectra, "shape"):
@@ -117,28 +117,28 @@ class SpectrumTransform:
             grand = mean.mean()
             variance = (variance + (mean - grand) ** 2).mean()
             mean = grand
-        return cls(resolution, flux, mean.float(), variance.sqrt().float(), grid)
+        return cls(representation, flux, mean.float(), variance.sqrt().float(), grid)
 
     @property
     def output_grid(self) -> WavelengthGrid:
         """The grid of what ``decode`` returns."""
-        return self.grid.every(PHASES) if self.resolution == "low" else self.grid
+        return self.grid.every(PHASES) if self.representation == "low" else self.grid
 
     @property
     def channels(self) -> int:
-        return PHASES if self.resolution == "full" else 1
+        return PHASES if self.representation == "polyphase" else 1
 
     @property
     def length(self) -> int:
-        every_pixel = self.resolution in ("super", "direct")
+        every_pixel = self.representation in ("super", "native")
         return self.grid.count if every_pixel else self.grid.every(PHASES).count
 
     def encode(self, flux: Tensor) -> Tensor:
         """Linear flux (..., P) → standardised (..., C, L), float32.
 
-        At resolution low, spectra on the output grid (..., 563) are taken as well.
+        At representation low, spectra on the output grid (..., 563) are taken as well.
         """
-        if self.resolution == "low":
+        if self.representation == "low":
             return self.encode_low(flux)
         return self.arrange(self.standardised(flux))
 
@@ -149,7 +149,7 @@ class SpectrumTransform:
     def encode_low(self, flux: Tensor) -> Tensor:
         """Every eighth pixel, standardised: (..., P) or (..., 563) → (..., 1, 563), float32.
 
-        What the super-resolution network is given beside the noisy spectrum.
+        What the super-representation network is given beside the noisy spectrum.
         """
         if flux.shape[-1] == self.grid.count:
             flux = flux[..., ::PHASES]
@@ -166,17 +166,17 @@ class SpectrumTransform:
 
     def arrange(self, values: Tensor) -> Tensor:
         """Values per pixel of the output grid (..., output_grid.count) → (..., C, L)."""
-        return to_phases(values) if self.resolution == "full" else values.unsqueeze(-2)
+        return to_phases(values) if self.representation == "polyphase" else values.unsqueeze(-2)
 
     def in_order(self, x: Tensor) -> Tensor:
         """(..., C, L) → (..., output_grid.count), in order of wavelength: undoes ``arrange``."""
-        full = self.resolution == "full"
+        full = self.representation == "polyphase"
         return from_phases(x, self.grid.count) if full else x.squeeze(-2)
 
     def _select(self, flux: Tensor) -> Tensor:
         """T(f) of the pixels that this resolution has, (..., output_grid.count)."""
         values = self._transform(flux)
-        return values[..., ::PHASES] if self.resolution == "low" else values
+        return values[..., ::PHASES] if self.representation == "low" else values
 
     def _transform(self, flux: Tensor, count: int | None = None) -> Tensor:
         count = self.grid.count if count is None else count
@@ -187,12 +187,12 @@ class SpectrumTransform:
     def to(self, device: torch.device | str) -> SpectrumTransform:
         """The same transform with μ and σ on ``device``."""
         mean, sigma = self.mean.to(device), self.sigma.to(device)
-        return SpectrumTransform(self.resolution, self.flux, mean, sigma, self.grid)
+        return SpectrumTransform(self.representation, self.flux, mean, sigma, self.grid)
 
     def to_dict(self) -> dict:
         """Primitives and tensors: safe for ``torch.load(weights_only=True)``."""
         return {
-            "resolution": self.resolution,
+            "representation": self.representation,
             "flux": self.flux,
             "mean": self.mean.cpu(),
             "sigma": self.sigma.cpu(),

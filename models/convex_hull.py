@@ -1,7 +1,7 @@
 r"""The mixture of known galaxies that is nearest to a drawn one.
 
-What is drawn by adding a surprise to an expectation may lie where no galaxy does: with a line in
-absorption that only emits. A mixture of galaxies is a galaxy: light adds. With amplitudes a of a
+What is drawn by adding a residuals to an prior may lie where no galaxy does: with a line in
+absorption that only emits. A mixture of galaxies is a galaxy: light adds. With coefficients a of a
 draw and b_j of its J nearest known galaxies,
 
 .. math:: \min_w \Bigl\| a - \sum_j w_j b_j \Bigr\|^2, \qquad w_j \geq 0, \quad \sum_j w_j = 1,
@@ -9,7 +9,7 @@ draw and b_j of its J nearest known galaxies,
 is solved by accelerated projected gradients (FISTA: Beck & Teboulle 2009, SIAM J. Imaging Sci. 2,
 183), the projection on the simplex by sorting (Held, Wolfe & Crowder 1974, Math. Program. 6, 62).
 
-Shapes: ... any leading dimensions, E amplitudes, M known galaxies, J of them in a mixture.
+Shapes: ... any leading dimensions, E coefficients, M known galaxies, J of them in a mixture.
 """
 
 import torch

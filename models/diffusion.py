@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.spectrum_prior import Expectation, Expected
+from models.spectrum_prior import PriorMoments, SpectrumPrior
 
 OFFSET = 0.008  # s of the cosine schedule (Nichol & Dhariwal 2021, arXiv 2102.09672, eq. 17)
 LARGEST_BETA = 0.999
@@ -138,7 +138,7 @@ class Denoiser(nn.Module):
         schedule: the noise schedule.
         prediction: what the U-Net predicts, "velocity" or "noise".
         alignment: how a low-resolution spectrum is interpolated, "aligned" or "original".
-        expectation: what is expected of a spectrum, given what is known of it; the network then
+        prior: what is moments of a spectrum, given what is known of it; the network then
             diffuses what is left. None: the spectrum itself, and nothing is known beside the image.
 
     Raises:
@@ -152,7 +152,7 @@ class Denoiser(nn.Module):
         schedule: NoiseSchedule,
         prediction: str = "velocity",
         alignment: str = "aligned",
-        expectation: Expectation | None = None,
+        prior: SpectrumPrior | None = None,
     ):
         super().__init__()
         if prediction not in ("velocity", "noise"):
@@ -164,7 +164,7 @@ class Denoiser(nn.Module):
         self.schedule = schedule
         self.prediction = prediction
         self.alignment = alignment
-        self.expectation = expectation
+        self.prior = prior
 
     def encode(self, images: Tensor) -> Tensor:
         """Condition tokens (B, N, W) of `images` (B, bands, H, W)."""
@@ -176,7 +176,7 @@ class Denoiser(nn.Module):
         t: Tensor,
         tokens: Tensor,
         low: Tensor | None = None,
-        expected: Expected | None = None,
+        moments: PriorMoments | None = None,
     ) -> Tensor:
         """The U-Net's prediction, noise or velocity.
 
@@ -185,7 +185,7 @@ class Denoiser(nn.Module):
             t: times (B,), 0 to T - 1.
             tokens: what `encode` gave (B, N, W).
             low: low-resolution spectra (B, c, l), for super resolution.
-            expected: of these rows, for a network with an expectation.
+            moments: of these rows, for a network with an prior.
 
         Returns:
             (B, C, L).
@@ -193,10 +193,10 @@ class Denoiser(nn.Module):
         given = [x_t]
         if low is not None:
             given.append(UPSAMPLINGS[self.alignment](low, x_t.shape[-1]))  # (B, c, L)
-        if expected is None:
+        if moments is None:
             return self.unet(torch.cat(given, dim=1), t, tokens)
-        given.append(expected.channels)  # (B, g, L)
-        return self.unet(torch.cat(given, dim=1), t, tokens, expected.properties)
+        given.append(moments.channels)  # (B, g, L)
+        return self.unet(torch.cat(given, dim=1), t, tokens, moments.properties)
 
     def estimate(
         self,
@@ -204,10 +204,10 @@ class Denoiser(nn.Module):
         t: Tensor,
         tokens: Tensor,
         low: Tensor | None = None,
-        expected: Expected | None = None,
+        moments: PriorMoments | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Estimates of ε and x_0, (B, C, L) each, float32; arguments as in `forward`."""
-        prediction = self(x_t, t, tokens, low, expected).float()
+        prediction = self(x_t, t, tokens, low, moments).float()
         if self.prediction == "velocity":
             return self.schedule.from_velocity(prediction, x_t, t)
         return self.schedule.from_noise(prediction, x_t, t)
@@ -216,25 +216,28 @@ class Denoiser(nn.Module):
 class DenoisingLoss(nn.Module):
     """The training loss as a module, so that it can be wrapped for several processes as a whole.
 
-    Mean squared error of the prediction, for spectra or for what an expectation leaves of them, at
+    Mean squared error of the prediction, for spectra or for what an prior leaves of them, at
     a time drawn uniformly for every spectrum (Ho et al. 2020, eq. 14; Salimans & Ho 2022 for the
     velocity).
 
     Args:
         denoiser: what is trained.
-        low_noise: largest standard deviation of the Gaussian noise on the low-resolution input, in
-            its own units. The level is drawn uniformly from 0 for every spectrum, so that the
-            network bears with generated spectra (Ho et al. 2021, arXiv 2106.15282, sec. 4).
-        hidden_images: share of the images that are hidden (tokens of zero), so that the network
+        augmentation_sigma: largest standard deviation of the Gaussian noise on the low-resolution
+            input, in its own units. The level is drawn uniformly from 0 for every spectrum, so that
+            the network tolerates generated input (conditioning augmentation, Ho et al. 2021, arXiv
+            2106.15282, sec. 4).
+        image_dropout: share of the images that are hidden (tokens of zero), so that the network
             learns the spectra of all galaxies too, for guidance (Ho & Salimans 2022, arXiv
             2207.12598).
     """
 
-    def __init__(self, denoiser: Denoiser, low_noise: float = 0.0, hidden_images: float = 0.0):
+    def __init__(
+        self, denoiser: Denoiser, augmentation_sigma: float = 0.0, image_dropout: float = 0.0
+    ):
         super().__init__()
         self.denoiser = denoiser
-        self.low_noise = low_noise
-        self.hidden_images = hidden_images
+        self.augmentation_sigma = augmentation_sigma
+        self.image_dropout = image_dropout
 
     def forward(
         self,
@@ -254,7 +257,7 @@ class DenoisingLoss(nn.Module):
             low: low-resolution spectra (B, c, l), for super resolution.
             weights: (B, C, L) >= 0, not all zero: an inverse variance, or 0 where the spectrum is
                 not to count; None for the plain mean.
-            known: what is known of each (B, 2 + E), for a network with an expectation.
+            known: what is known of each (B, 2 + E), for a network with an prior.
 
         Returns:
             The weighted mean of the squared error, a scalar.
@@ -262,20 +265,20 @@ class DenoisingLoss(nn.Module):
         schedule, device = self.denoiser.schedule, generator.device
         t = torch.randint(schedule.steps, (len(clean),), generator=generator, device=device)
         t = t.to(clean.device)
-        expected = None
-        if self.denoiser.expectation is not None:
-            expected = self.denoiser.expectation(known)
-            clean = (clean - expected.mean) / expected.sigma
+        moments = None
+        if self.denoiser.prior is not None:
+            moments = self.denoiser.prior(known)
+            clean = (clean - moments.mean) / moments.sigma
         noise = _normal(clean, generator)
-        if low is not None and self.low_noise > 0:
+        if low is not None and self.augmentation_sigma > 0:
             level = torch.rand(len(low), 1, 1, generator=generator, device=device).to(low)
-            low = low + self.low_noise * level * _normal(low, generator)
+            low = low + self.augmentation_sigma * level * _normal(low, generator)
         x_t = schedule.q_sample(clean, t, noise)
         tokens = self.denoiser.condition.tokens(features)
-        if self.hidden_images > 0:
+        if self.image_dropout > 0:
             share = torch.rand(len(tokens), 1, 1, generator=generator, device=device)
-            tokens = tokens * (share >= self.hidden_images).to(tokens)
-        prediction = self.denoiser(x_t, t, tokens, low, expected).float()
+            tokens = tokens * (share >= self.image_dropout).to(tokens)
+        prediction = self.denoiser(x_t, t, tokens, low, moments).float()
         if self.denoiser.prediction == "velocity":
             target = schedule.velocity(clean, t, noise)
         else:

@@ -30,7 +30,7 @@ def row_seed(seed: int, key: str, candidate: int) -> int:
     return int.from_bytes(digest, "little")
 
 
-def uniform_shares(seed: int, purpose: str, keys: Sequence[str], count: int) -> Tensor:
+def uniform_numbers(seed: int, purpose: str, keys: Sequence[str], count: int) -> Tensor:
     """A number in [0, 1) per object and candidate (B, P), a pure function of these, `seed` and
     `purpose`."""
 
@@ -91,7 +91,7 @@ def generate_candidates(
         seed: seed of the run.
         low: kept low-resolution candidates (B, K, c, l), for super resolution; each guides an equal
             share of the P candidates.
-        known: what is known of every candidate (B, P, 2 + E), for a denoiser with an expectation.
+        known: what is known of every candidate (B, P, 2 + E), for a denoiser with an prior.
         guidance: weight w of the image (Ho & Salimans 2022, arXiv 2207.12598, with 1 + their w):
             1 leaves it as it was learnt, more exaggerates it at twice the time.
         rows_at_once: candidates that go through the network together; sets the memory needed.
@@ -114,17 +114,17 @@ def generate_candidates(
         for rows in torch.arange(len(images) * count).split(rows_at_once):
             owner, candidate = rows // count, rows % count
             guide = None if low is None else low[owner, candidate * low.shape[1] // count]
-            expected = None
-            if denoiser.expectation is not None:
-                expected = denoiser.expectation(known.flatten(0, 1)[rows.to(known.device)])
-            estimate = partial(denoiser.estimate, low=guide, expected=expected)
+            moments = None
+            if denoiser.prior is not None:
+                moments = denoiser.prior(known.flatten(0, 1)[rows.to(known.device)])
+            estimate = partial(denoiser.estimate, low=guide, moments=moments)
             estimate = guided(estimate, tokens[owner], guidance)
             names = [(keys[row // count], row % count) for row in rows.tolist()]
             noise = RowNoise(seed, names, shape)
             start = noise().to(images)  # (rows, C, L)
             drawn = sampler.sample(estimate, denoiser.schedule, start, noise, progress)
-            if expected is not None:
-                drawn = expected.mean + expected.sigma * drawn
+            if moments is not None:
+                drawn = moments.mean + moments.sigma * drawn
             chunks.append(drawn)
     return torch.cat(chunks).unflatten(0, (len(images), count))
 

@@ -2,9 +2,9 @@
 
 `PropertyHead` gives p(property | image) as a histogram, for what a generator takes beside an image:
 the redshift, the signal-to-noise ratio. A temperature, set on galaxies it was not trained on,
-calibrates it. `CoefficientHead` gives the expected amplitudes of templates.
+calibrates it. `CoefficientHead` gives the expected coefficients of templates.
 
-Shapes: B rows, F features, N galaxies, P candidates, E amplitudes.
+Shapes: B rows, F features, N galaxies, P candidates, E coefficients.
 """
 
 import math
@@ -78,35 +78,35 @@ class PropertyHead(nn.Module):
 
 
 class CoefficientHead(nn.Module):
-    """Expected amplitudes of templates.
+    """PriorMoments coefficients of templates.
 
     Args:
         features: number F of image features.
-        amplitudes: number E of amplitudes.
+        coefficients: number E of coefficients.
     """
 
-    def __init__(self, features: int, amplitudes: int):
+    def __init__(self, features: int, coefficients: int):
         super().__init__()
-        for name, size in (("features", features), ("amplitudes", amplitudes)):
+        for name, size in (("features", features), ("coefficients", coefficients)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_sigma", torch.ones(size))
-        self.network = _network(features, amplitudes)
+        self.network = _network(features, coefficients)
 
-    def standardise(self, features: Tensor, amplitudes: Tensor) -> None:
-        """Take means and σ from features (N, F) and amplitudes (N, E)."""
-        for name, values in (("features", features), ("amplitudes", amplitudes)):
+    def standardise(self, features: Tensor, coefficients: Tensor) -> None:
+        """Take means and σ from features (N, F) and coefficients (N, E)."""
+        for name, values in (("features", features), ("coefficients", coefficients)):
             getattr(self, f"{name}_mean").copy_(values.mean(dim=0))
             getattr(self, f"{name}_sigma").copy_(values.std(dim=0).clamp(min=1e-6))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Amplitudes (B, E) for features (B, F)."""
+        """Coefficients (B, E) for features (B, F)."""
         x = self.network((features - self.features_mean) / self.features_sigma)
-        return x * self.amplitudes_sigma + self.amplitudes_mean
+        return x * self.coefficients_sigma + self.coefficients_mean
 
-    def loss(self, features: Tensor, amplitudes: Tensor) -> Tensor:
-        """Mean squared error in units of σ_k, weighted with it: large amplitudes count more."""
-        error = (self(features) - amplitudes) / self.amplitudes_sigma
-        return (self.amplitudes_sigma / self.amplitudes_sigma.mean() * error**2).mean()
+    def loss(self, features: Tensor, coefficients: Tensor) -> Tensor:
+        """Mean squared error in units of σ_k, weighted with it: large coefficients count more."""
+        error = (self(features) - coefficients) / self.coefficients_sigma
+        return (self.coefficients_sigma / self.coefficients_sigma.mean() * error**2).mean()
 
 
 def _network(inputs: int, outputs: int) -> nn.Sequential:
@@ -154,15 +154,15 @@ def fit_head(
 
 
 def fit_coefficients(
-    features: Tensor, amplitudes: Tensor, validation: tuple[Tensor, Tensor], folds: int, seed: int
+    features: Tensor, coefficients: Tensor, validation: tuple[Tensor, Tensor], folds: int, seed: int
 ) -> tuple[nn.ModuleList, Tensor]:
     """Heads, each trained without one part of the galaxies, and what they say of that part:
     as wrong as they are for new galaxies.
 
     Args:
         features: (V, N, F) of V views of each image; the first is the central one.
-        amplitudes: (N, E).
-        validation: features and amplitudes of galaxies that none is trained on.
+        coefficients: (N, E).
+        validation: features and coefficients of galaxies that none is trained on.
         folds: number of parts.
         seed: seed of the initial weights and of the order.
 
@@ -171,13 +171,13 @@ def fit_coefficients(
     """
     views, galaxies, count = features.shape
     fold = torch.arange(galaxies, device=features.device) % folds
-    heads, predicted = nn.ModuleList(), torch.empty_like(amplitudes)
+    heads, predicted = nn.ModuleList(), torch.empty_like(coefficients)
     with torch.random.fork_rng(devices=[features.device] if features.is_cuda else []):
         torch.manual_seed(seed)
         for number in range(folds):
             own = fold == number
-            head = CoefficientHead(count, amplitudes.shape[1]).to(features.device)
-            seen = features[:, ~own].flatten(0, 1), amplitudes[~own].repeat(views, 1)
+            head = CoefficientHead(count, coefficients.shape[1]).to(features.device)
+            seen = features[:, ~own].flatten(0, 1), coefficients[~own].repeat(views, 1)
             head.standardise(*seen)
             train_head(head, seen, validation)
             predicted[own] = head(features[0, own])
@@ -213,5 +213,5 @@ def train_head(
 
 
 def feature_count(encoder: ImageEncoder) -> int:
-    """F, of `features_of`."""
+    """F, of `condition_features`."""
     return encoder.features + encoder.dimensions + 2 * encoder.bands

@@ -18,7 +18,7 @@ REST_STEP_DEX = 1e-4  # that of SDSS's own pixels
 COMPONENT_GALAXIES = 2000  # more do not change the first components
 
 
-class Templates(nn.Module):
+class SpectralBasis(nn.Module):
     """Rest-frame templates, shifted to a redshift.
 
     Args:
@@ -87,7 +87,7 @@ def rest_grid(log_wavelength: Tensor, lowest: float, highest: float) -> tuple[fl
     return start, math.ceil((stop - start) / REST_STEP_DEX) + 2
 
 
-def fit_templates(
+def fit_basis(
     spectra: Tensor, redshift: Tensor, log_wavelength: Tensor, start: float, length: int, count: int
 ) -> Tensor:
     """Mean and principal components of spectra in the rest frame.

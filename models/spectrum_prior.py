@@ -3,7 +3,7 @@ r"""What a spectrum is expected to be, before any diffusion: mean m and spread s
 The network diffuses the residual y = (x - m)/s, which is close to N(0, 1) from the start, instead
 of the spectrum x itself (adaptive prior: Lee et al. 2022, arXiv 2106.06406; diffusion about a
 conditional mean: Han et al. 2022, arXiv 2206.07275). With templates g_k at a redshift z
-(`models.spectral_basis`) and their amplitudes a_k,
+(`models.spectral_basis`) and their coefficients a_k,
 
 .. math::
     m = g_0 + \sum_{k \geq 1} a_k\, g_k, \qquad
@@ -13,15 +13,15 @@ A is what the templates leave, in the rest frame, where lines stay in place; B t
 spectrograph. Both are fitted to the training spectra, as the mean and the spread of all of them
 that serve where the redshift is not known. An infinite S/N leaves A alone.
 
-In training the amplitudes are those of the spectrum. For an image they are drawn, as its redshift
+In training the coefficients are those of the spectrum. For an image they are drawn, as its redshift
 is: what the image and the redshift lead to expect (`models.property_heads`), and how far one of
 the training galaxies of the most similar expectations turned out to be from it; then they are
 moved to the nearest mixture of training galaxies (`models.convex_hull`).
 
-What is known of a row is (B, 2 + E): redshift, S/N (NaN where unknown), amplitudes.
+What is known of a row is (B, 2 + E): redshift, S/N (NaN where unknown), coefficients.
 
 Shapes: B rows, N galaxies, C channels and L pixels of a spectrum, K templates, E = K - 1
-amplitudes, F features, R coarse rest-frame pixels.
+coefficients, F features, R coarse rest-frame pixels.
 """
 
 from typing import NamedTuple
@@ -32,11 +32,11 @@ from torch import Tensor, nn
 
 from models.convex_hull import nearest_mixture
 from models.property_heads import CoefficientHead, fit_coefficients
-from models.spectral_basis import Templates, interpolate
+from models.spectral_basis import SpectralBasis, interpolate
 
-REDSHIFT, SNR = KNOWN = ("redshift", "snr")
+REDSHIFT, SNR = CONDITIONS = ("redshift", "snr")
 TYPICAL_SNR = 15.0  # per SDSS pixel, of a galaxy of the main sample
-FOLDS = 5  # heads of the amplitudes, see `models.property_heads.fit_coefficients`
+FOLDS = 5  # heads of the coefficients, see `models.property_heads.fit_coefficients`
 SHOWN = 4  # templates that the network sees as they are: the mean and three components
 NEIGHBOURS = 50  # training galaxies from which one is drawn, and that a mixture is made of
 COARSE = 4  # rest-frame pixels of the templates in one of A
@@ -47,11 +47,11 @@ PRIOR_SPECTRA = 5  # that A of a pixel is drawn to the mean with
 ROWS = 64  # galaxies at once
 
 
-class Expected(NamedTuple):
+class PriorMoments(NamedTuple):
     """What is expected of B rows.
 
     mean, sigma: of every pixel (B, C, L); channels: further input of the network (B, g, L);
-    properties: what its blocks are modulated with (B, 3).
+    properties: what its blocks are film with (B, 3).
     """
 
     mean: Tensor
@@ -60,7 +60,7 @@ class Expected(NamedTuple):
     properties: Tensor
 
 
-class Expectation(nn.Module):
+class SpectrumPrior(nn.Module):
     """m, s and what else the network is told.
 
     Args:
@@ -71,12 +71,12 @@ class Expectation(nn.Module):
 
     properties = 3
 
-    def __init__(self, shape: tuple[int, int], templates: Templates | None, features: int):
+    def __init__(self, shape: tuple[int, int], templates: SpectralBasis | None, features: int):
         super().__init__()
-        self.templates, self.heads, coarse, amplitudes = templates, None, 0, 0
+        self.templates, self.heads, coarse, coefficients = templates, None, 0, 0
         if templates is not None:
-            amplitudes = len(templates) - 1
-            heads = (CoefficientHead(features + 1, amplitudes) for _ in range(FOLDS))
+            coefficients = len(templates) - 1
+            heads = (CoefficientHead(features + 1, coefficients) for _ in range(FOLDS))
             self.heads = nn.ModuleList(heads).requires_grad_(False).eval()
             coarse = templates.templates.shape[1] // COARSE + 2
         self.register_buffer("mean", torch.zeros(shape))
@@ -84,49 +84,49 @@ class Expectation(nn.Module):
         self.register_buffer("rest_variance", torch.ones(shape[0], coarse))  # A
         self.register_buffer("noise", torch.zeros(shape))  # B
         self.register_buffer("usual", torch.ones(()))  # mean q
-        self.register_buffer("foreseen", torch.zeros(1, amplitudes))  # of the library
-        self.register_buffer("surprise", torch.zeros(1, amplitudes))
+        self.register_buffer("predictions", torch.zeros(1, coefficients))  # of the library
+        self.register_buffer("residuals", torch.zeros(1, coefficients))
 
     @property
     def channels(self) -> int:
-        """g, of `Expected.channels`."""
+        """g, of `PriorMoments.channels`."""
         shown = 0 if self.templates is None else 1 + min(SHOWN, len(self.templates))
         return len(self.mean) * (1 + shown)
 
-    def train(self, mode: bool = True) -> "Expectation":
+    def train(self, mode: bool = True) -> "SpectrumPrior":
         """Nothing here is trained with the network: the heads stay in evaluation mode."""
         return super().train(False)
 
     def _load_from_state_dict(self, state: dict, prefix: str, *others) -> None:
-        for name in ("foreseen", "surprise"):  # as long as the library is
+        for name in ("predictions", "residuals"):  # as long as the library is
             if prefix + name in state:
                 setattr(self, name, torch.empty_like(state[prefix + name]))
         super()._load_from_state_dict(state, prefix, *others)
 
     @torch.no_grad()
-    def remember(
-        self, features: Tensor, amplitudes: Tensor, validation: tuple[Tensor, Tensor], seed: int
+    def fit_coefficient_sampler(
+        self, features: Tensor, coefficients: Tensor, validation: tuple[Tensor, Tensor], seed: int
     ) -> None:
-        """Learn to foresee amplitudes, and how far off that is.
+        """Learn to foresee coefficients, and how far off that is.
 
         Args:
             features: image features and redshift (V, N, F + 1) of V views, the central one first.
-            amplitudes: (N, E) of the spectra.
+            coefficients: (N, E) of the spectra.
             validation: both, (n, F + 1) and (n, E), of galaxies that are not learnt.
             seed: of the heads.
         """
         with torch.enable_grad():
-            heads, foreseen = fit_coefficients(features, amplitudes, validation, FOLDS, seed)
+            heads, predictions = fit_coefficients(features, coefficients, validation, FOLDS, seed)
         self.heads.load_state_dict(heads.state_dict())
-        self.foreseen, self.surprise = foreseen.clone(), amplitudes - foreseen
+        self.predictions, self.residuals = predictions.clone(), coefficients - predictions
 
     @torch.no_grad()
     def draw(self, features: Tensor, redshift: Tensor, shares: Tensor) -> Tensor:
-        """Amplitudes (B, P, E) of P candidates.
+        """Coefficients (B, P, E) of P candidates.
 
         Args:
             features: (B, F) of the images.
-            redshift: (B, P), NaN where unknown; its amplitudes are of no use, and zero.
+            redshift: (B, P), NaN where unknown; its coefficients are of no use, and zero.
             shares: (B, P) in [0, 1), which neighbour to take.
         """
         if self.heads is None:
@@ -134,19 +134,19 @@ class Expectation(nn.Module):
         spread = features[:, None].expand(-1, redshift.shape[1], -1)
         told = torch.cat([spread, redshift.nan_to_num(0.0)[..., None]], dim=2)  # (B, P, F + 1)
         expected = torch.stack([head(told) for head in self.heads]).mean(dim=0)  # (B, P, E)
-        distance = torch.cdist(expected, self.foreseen)  # (B, P, library), all templates alike
-        nearest = distance.topk(min(NEIGHBOURS, len(self.foreseen)), largest=False).indices
+        distance = torch.cdist(expected, self.predictions)  # (B, P, library), all templates alike
+        nearest = distance.topk(min(NEIGHBOURS, len(self.predictions)), largest=False).indices
         chosen = (shares * nearest.shape[-1]).long()[..., None]
-        amplitudes = expected + self.surprise[nearest.gather(-1, chosen)[..., 0]]
-        amplitudes = nearest_mixture(amplitudes, self.foreseen + self.surprise, NEIGHBOURS)
-        return torch.where(redshift.isnan()[..., None], 0.0, amplitudes)
+        coefficients = expected + self.residuals[nearest.gather(-1, chosen)[..., 0]]
+        coefficients = nearest_mixture(coefficients, self.predictions + self.residuals, NEIGHBOURS)
+        return torch.where(redshift.isnan()[..., None], 0.0, coefficients)
 
-    def forward(self, known: Tensor) -> Expected:
+    def forward(self, known: Tensor) -> PriorMoments:
         """What is expected of rows of which `known` (B, 2 + E) is known; in full precision."""
         with torch.autocast(known.device.type, enabled=False):
             return self._expect(known.float())
 
-    def _expect(self, known: Tensor) -> Expected:
+    def _expect(self, known: Tensor) -> PriorMoments:
         redshift, snr = known[:, 0], known[:, 1]
         placed, noisy = torch.isfinite(redshift), ~torch.isnan(snr)
         q = torch.where(noisy, (TYPICAL_SNR / snr) ** 2, self.usual)[:, None, None]
@@ -159,7 +159,7 @@ class Expectation(nn.Module):
         sigma = (variance + self.noise * q).sqrt()  # (B, C, L)
         noise = torch.where(noisy, TYPICAL_SNR / snr, -1.0)
         properties = torch.stack([noise, placed.to(noise), noisy.to(noise)], dim=1)
-        return Expected(mean, sigma, torch.cat([*seen, sigma.log()], dim=1), properties)
+        return PriorMoments(mean, sigma, torch.cat([*seen, sigma.log()], dim=1), properties)
 
     def _rest_variance(self, redshift: Tensor) -> Tensor:
         """A (B, C, L) at redshifts (B,)."""
@@ -173,7 +173,7 @@ class Expectation(nn.Module):
 
     @torch.no_grad()
     def project(self, spectra: Tensor, redshift: Tensor) -> Tensor:
-        """Amplitudes (N, E) of spectra (N, C, L) at redshifts (N,), by damped least squares."""
+        """Coefficients (N, E) of spectra (N, C, L) at redshifts (N,), by damped least squares."""
         parts = []
         for x, z in zip(spectra.split(ROWS), redshift.split(ROWS), strict=True):
             templates = self.templates(z)

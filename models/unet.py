@@ -138,7 +138,7 @@ class SpectrumUNet(nn.Module):
         time_embedding: "bounded", or "original" for checkpoints of the original.
         steps: number of diffusion steps; times run from 0 to `steps` - 1.
         checkpointing: recompute activations in the backward pass, which saves memory for time.
-        modulated: the mean token joins the time features, and both scale the channels of every
+        film: the mean token joins the time features, and both scale the channels of every
             residual block as well as shifting them; otherwise the image comes by attention alone,
             and the time shifts, as published.
         properties: numbers that join the time features likewise; 0 for none.
@@ -160,7 +160,7 @@ class SpectrumUNet(nn.Module):
         time_embedding: str = "bounded",
         steps: int = 250,
         checkpointing: bool = False,
-        modulated: bool = False,
+        film: bool = False,
         properties: int = 0,
     ):
         super().__init__()
@@ -174,7 +174,7 @@ class SpectrumUNet(nn.Module):
         widths = [base_channels * multiplier for multiplier in multipliers]
         self.checkpointing = checkpointing
         self.time = TimeEmbedding(time_width, steps, time_embedding)
-        self.image = nn.Linear(token_width, time_width) if modulated else None
+        self.image = nn.Linear(token_width, time_width) if film else None
         self.properties = None
         if properties:
             self.properties = nn.Sequential(
@@ -185,9 +185,9 @@ class SpectrumUNet(nn.Module):
         for level, width in enumerate(widths):
             attended = token_width if level in attention_levels else None
             outputs = above[level] if level > 0 else width  # the top keeps its width on the way up
-            self.down_blocks.append(DownBlock(above[level], width, time_width, attended, modulated))
-            self.up_blocks.insert(0, UpBlock(width, outputs, time_width, attended, modulated))
-        self.bottom = Bottom(widths[-1], time_width, token_width, modulated)
+            self.down_blocks.append(DownBlock(above[level], width, time_width, attended, film))
+            self.up_blocks.insert(0, UpBlock(width, outputs, time_width, attended, film))
+        self.bottom = Bottom(widths[-1], time_width, token_width, film)
         self.output = nn.Conv1d(widths[0], out_channels, 1)
 
     def forward(

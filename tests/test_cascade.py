@@ -22,8 +22,8 @@ def stages(tiny_survey, tmp_path_factory):
     folder, checkpoints = tmp_path_factory.mktemp("cascade"), {}
     for resolution in ("low", "super"):
         towers, network = folder / f"towers_{resolution}", folder / resolution
-        data = [f"--data.survey={tiny_survey}", f"--data.resolution={resolution}"]
-        shown = ["--run.preview_every=1", "--run.tensorboard=true"]
+        data = [f"--data.survey={tiny_survey}", f"--data.representation={resolution}"]
+        shown = ["--run.preview_every_epochs=1", "--run.tensorboard=true"]
         common = [*data, *shown, "--optimiser.epochs=1"]
         first = [tiny("contrastive"), *common, f"--run.output={towers}"]
         second = [tiny("generative"), *common, f"--run.output={network}"]
@@ -68,7 +68,7 @@ def test_stages_in_the_wrong_order_are_refused(stages):
 
 
 def test_towers_of_another_resolution_are_refused(tiny_survey, tiny_towers, tmp_path, capsys):
-    arguments = [tiny("generative"), f"--data.survey={tiny_survey}", "--data.resolution=low"]
+    arguments = [tiny("generative"), f"--data.survey={tiny_survey}", "--data.representation=low"]
     towers = f"--diffusion.contrastive={tiny_towers}"
     assert train_generative.main([*arguments, towers, f"--run.output={tmp_path / 'r'}"]) == 1
-    assert "data.resolution is low" in capsys.readouterr().err
+    assert "data.representation is low" in capsys.readouterr().err

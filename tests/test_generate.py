@@ -162,7 +162,7 @@ def test_redshifts_are_drawn_from_the_image_unless_told_otherwise(
         assert probability.sum() == pytest.approx(1, abs=1e-4)
         inside = (spectrum.redshifts >= edges[0]) & (spectrum.redshifts <= edges[-1])
         assert inside.all() and len(set(spectrum.redshifts)) == 3
-    run(cutouts, tiny_generator, tmp_path / "free", "--no-pictures", "--redshift", "free")
+    run(cutouts, tiny_generator, tmp_path / "free", "--no-pictures", "--redshift", "unconditional")
     assert all(np.isnan(s.redshifts).all() for s in spectra(tmp_path / "free").values())
     run(cutouts, tiny_generator, tmp_path / "given", "--no-pictures", "--redshift", "0.1")
     given = spectra(tmp_path / "given")
@@ -233,7 +233,10 @@ def test_redshifts_of_the_cutouts_out_of_range_are_rejected_one_by_one(
         (["--redshift-column", "z"], "with --redshift given"),
         (["--catalogue", "t.csv"], "with --redshift-column"),
         (["--catalogue", "t.csv", "--redshift-column", "z", "--redshift", "0.1"], "leave one out"),
-        (["--catalogue", "t.csv", "--redshift-column", "z", "--redshift", "free"], "leave one out"),
+        (
+            ["--catalogue", "t.csv", "--redshift-column", "z", "--redshift", "unconditional"],
+            "leave one out",
+        ),
         (["--catalogue", "t.csv", "--redshift-column", "z"], "t.csv is not a readable CSV file"),
     ],
 )
@@ -285,10 +288,10 @@ def test_guidance_needs_a_network_that_has_done_without_images(
     cutouts, tiny_survey, tiny_towers, tiny_generator, tmp_path, capsys
 ):
     assert run(cutouts, tiny_generator, tmp_path / "refused", "--guidance", "2") != 0
-    assert "--diffusion.hidden_images" in capsys.readouterr().err
+    assert "--diffusion.image_dropout" in capsys.readouterr().err
     trained = tmp_path / "trained"
     given = [f"--data.survey={tiny_survey}", f"--diffusion.contrastive={tiny_towers}"]
-    given += ["--diffusion.hidden_images=0.5", "--optimiser.epochs=2", f"--run.output={trained}"]
+    given += ["--diffusion.image_dropout=0.5", "--optimiser.epochs=2", f"--run.output={trained}"]
     assert train_generative.main([tiny("generative"), *given]) == 0
     drawn = {}
     for weight in ("1", "3"):

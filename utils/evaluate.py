@@ -26,7 +26,7 @@ from datasets.errors import UserError
 from datasets.survey import SurveyError
 from utils.evaluation.evaluator import Evaluation
 from utils.evaluation.report import details, summary
-from utils.generation.conditions import REDSHIFT, SNR, wish
+from utils.generation.conditions import REDSHIFT, SNR, parse_condition
 from utils.generation.ranking import RANKINGS
 from utils.spectroscopy.ssp_library import SspError
 
@@ -68,11 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     drawing.add_argument("--sampler", choices=["dpm", "ddim", "ancestral"])
     drawing.add_argument("--steps", type=int, help="sampling steps")
     drawing.add_argument(
-        "--redshift", type=wish(REDSHIFT), default="drawn",
-        help="drawn from the image, free, given (the catalogue's), or a number (%(default)s)",
+        "--redshift", type=parse_condition(REDSHIFT), default="sampled",
+        help="sampled from the image, unconditional, given (the catalogue's), or a "
+        "number (%(default)s)",
     )  # fmt: skip
     drawing.add_argument(
-        "--snr", type=wish(SNR), default="drawn", help="likewise the S/N per pixel (%(default)s)"
+        "--snr",
+        type=parse_condition(SNR),
+        default="sampled",
+        help="likewise the S/N per pixel (%(default)s)",
     )
     drawing.add_argument("--guidance", type=float, help="weight of the image")
     drawing.add_argument("--seed", type=int, default=1, help="seed of the noise (%(default)s)")

@@ -17,7 +17,7 @@ from datasets.spectrum_transform import (
     to_phases,
 )
 
-SHAPES = {"low": (1, 563), "super": (1, 4500), "full": (8, 563), "direct": (1, 4500)}
+SHAPES = {"low": (1, 563), "super": (1, 4500), "polyphase": (8, 563), "native": (1, 4500)}
 
 
 def spectra(count=32, pixels=4500, seed=0):
@@ -63,14 +63,14 @@ def test_phase_k_holds_every_eighth_pixel_from_k():
     assert split[5].tolist() == [5, 13, 19]  # filled up with the last pixel
 
 
-@pytest.mark.parametrize("resolution", SHAPES)
+@pytest.mark.parametrize("representation", SHAPES)
 @pytest.mark.parametrize("standardise", ["global", "pixel", "none"])
-def test_decode_undoes_encode(resolution, standardise):
+def test_decode_undoes_encode(representation, standardise):
     flux = spectra()
-    transform = SpectrumTransform.fit(flux, resolution, "log", standardise)
+    transform = SpectrumTransform.fit(flux, representation, "log", standardise)
     x = transform.encode(torch.from_numpy(flux))
-    assert x.shape == (32, *SHAPES[resolution]) == (32, transform.channels, transform.length)
-    expected = flux[:, ::8] if resolution == "low" else flux
+    assert x.shape == (32, *SHAPES[representation]) == (32, transform.channels, transform.length)
+    expected = flux[:, ::8] if representation == "low" else flux
     assert transform.output_grid.count == expected.shape[1]
     np.testing.assert_allclose(transform.decode(x), expected, rtol=2e-6)
 
@@ -95,17 +95,19 @@ def test_moments_equal_numpy_in_float64_however_the_spectra_arrive(standardise):
         np.testing.assert_allclose(transform.sigma, reference.std(axis), rtol=1e-6)
 
 
-@pytest.mark.parametrize("resolution", SHAPES)
-def test_training_spectra_become_standard(resolution):
+@pytest.mark.parametrize("representation", SHAPES)
+def test_training_spectra_become_standard(representation):
     flux = spectra(200)
-    x = SpectrumTransform.fit(flux, resolution, standardise="pixel").encode(torch.from_numpy(flux))
+    x = SpectrumTransform.fit(flux, representation, standardise="pixel").encode(
+        torch.from_numpy(flux)
+    )
     assert abs(x.mean()) < 1e-3 and abs(x.std() - 1) < 1e-2
 
 
-@pytest.mark.parametrize("resolution", SHAPES)
-def test_state_is_read_back_without_pickle(resolution):
+@pytest.mark.parametrize("representation", SHAPES)
+def test_state_is_read_back_without_pickle(representation):
     flux = spectra()
-    transform = SpectrumTransform.fit(flux, resolution, "asinh", "pixel")
+    transform = SpectrumTransform.fit(flux, representation, "asinh", "pixel")
     file = io.BytesIO()
     torch.save(transform.to_dict(), file)
     file.seek(0)
@@ -116,7 +118,7 @@ def test_state_is_read_back_without_pickle(resolution):
 
 
 def test_what_cannot_work_is_refused():
-    with pytest.raises(ValueError, match="resolution"):
+    with pytest.raises(ValueError, match="representation"):
         SpectrumTransform("medium")
     with pytest.raises(ValueError, match="flux transform"):
         SpectrumTransform("low", "sqrt")

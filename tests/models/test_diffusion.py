@@ -14,7 +14,7 @@ from models.diffusion import (
     upsample_original,
 )
 from models.image_encoder import ImageEncoder
-from models.spectrum_prior import Expected
+from models.spectrum_prior import PriorMoments
 from models.unet import SpectrumUNet
 from tests.support import GOLDEN
 
@@ -90,7 +90,7 @@ class Perfect(nn.Module):
         self.clean, self.prediction, self.offset = clean, prediction, offset
         self.schedule, self.condition = NoiseSchedule(), self
         self.times, self.lows = [], []
-        self.expectation = None
+        self.prior = None
 
     def tokens(self, features):
         return features
@@ -150,7 +150,7 @@ def test_noise_on_the_low_resolution_has_levels_up_to_the_largest():
     clean, low = torch.zeros(500, 1, 8), torch.ones(500, 1, 400)
     denoiser = Perfect(clean, "noise")
     DenoisingLoss(denoiser)(clean, None, torch.Generator(), low=low)
-    DenoisingLoss(denoiser, low_noise=0.5)(clean, None, torch.Generator(), low=low)
+    DenoisingLoss(denoiser, augmentation_sigma=0.5)(clean, None, torch.Generator(), low=low)
     assert torch.equal(denoiser.lows[0], low)
     levels = (denoiser.lows[1] - low).std(dim=2)
     assert levels.min() < 0.01
@@ -222,7 +222,7 @@ def test_hidden_images_are_tokens_of_zero():
             return super().forward(x_t, t, tokens, low, expected)
 
     denoiser = Remembering(torch.zeros(4000, 1, 1), "velocity")
-    loss = DenoisingLoss(denoiser, hidden_images=0.25)
+    loss = DenoisingLoss(denoiser, image_dropout=0.25)
     loss(torch.zeros(4000, 1, 1), torch.ones(4000, 2, 3), torch.Generator())
     hidden = (denoiser.seen == 0).all(dim=(1, 2))
     assert hidden.float().mean().item() == pytest.approx(0.25, abs=0.03)
@@ -233,13 +233,13 @@ def test_what_is_diffused_is_what_an_expectation_leaves():
     class Asked(nn.Module):
         def forward(self, known):
             mean, sigma = known[:, :1, None].expand(-1, 1, 6), torch.full((len(known), 1, 6), 2.0)
-            return Expected(mean, sigma, torch.zeros(len(known), 0, 6), known)
+            return PriorMoments(mean, sigma, torch.zeros(len(known), 0, 6), known)
 
     clean = torch.randn(16, 1, 6, generator=torch.Generator().manual_seed(3))
     known = torch.arange(16.0)[:, None]
     left = (clean - known[:, :, None]) / 2
     denoiser = Perfect(left, "velocity")
-    denoiser.expectation = Asked()
+    denoiser.prior = Asked()
     loss = DenoisingLoss(denoiser)
     assert loss(clean, None, torch.Generator(), known=known).item() < 1e-6
     assert loss(clean, None, torch.Generator(), known=known + 1).item() > 0.01

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.spectral_basis import Templates, fit_templates, rest_grid
+from models.spectral_basis import SpectralBasis, fit_basis, rest_grid
 
 WAVELENGTH = torch.linspace(4000.0, 8499.0, 4500, dtype=torch.float64)
 LOG_WAVELENGTH = WAVELENGTH.log10()
@@ -22,8 +22,8 @@ def line_spectra(redshift):
 def make_guide(redshift, count=3):
     start, length = rest_grid(LOG_WAVELENGTH, redshift.min().item(), redshift.max().item())
     spectra = line_spectra(redshift)
-    templates = fit_templates(spectra, redshift, LOG_WAVELENGTH, start, length, count)
-    return Templates(LOG_WAVELENGTH[None], start, templates)
+    templates = fit_basis(spectra, redshift, LOG_WAVELENGTH, start, length, count)
+    return SpectralBasis(LOG_WAVELENGTH[None], start, templates)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_an_unknown_redshift_gives_zeros(guide):
 
 def test_phases_of_a_guide_are_the_guide_at_their_wavelengths(guide):
     padded = torch.cat([LOG_WAVELENGTH, LOG_WAVELENGTH[-1:].expand(4)])
-    phases = Templates(
+    phases = SpectralBasis(
         padded.reshape(-1, 8).T.contiguous(), guide.rest_start.item(), guide.templates
     )
     redshift = torch.tensor([0.12])
@@ -62,7 +62,7 @@ def test_components_span_what_makes_spectra_differ():
     amplitude = torch.randn(200, 1, generator=generator)
     spectra = (amplitude * torch.exp(-0.5 * ((rest - 5008.2) / 8) ** 2)).float()
     start, length = rest_grid(LOG_WAVELENGTH, 0.05, 0.15)
-    templates = fit_templates(spectra, redshift, LOG_WAVELENGTH, start, length, 2)
+    templates = fit_basis(spectra, redshift, LOG_WAVELENGTH, start, length, 2)
     peak = 10 ** (start + 1e-4 * templates[1].abs().argmax().item())
     assert peak == pytest.approx(5008.2, abs=1.0)
     assert templates[1].square().mean().sqrt().item() == pytest.approx(1.0, rel=0.01)

@@ -26,7 +26,7 @@ def tiny_regression(tiny_survey, tmp_path_factory):
     arguments = [
         f"--data.survey={tiny_survey}", f"--run.output={folder}", "--network.image_width=8",
         "--optimiser.epochs=12", "--optimiser.batch_size=8", "--optimiser.learning_rate=3e-3",
-        "--run.tensorboard=false", "--run.device=cpu", "--run.preview_every=12",
+        "--run.tensorboard=false", "--run.device=cpu", "--run.preview_every_epochs=12",
         "--optimiser.ema_decay=0.5",
     ]  # fmt: skip
     assert regression.main(arguments) == 0

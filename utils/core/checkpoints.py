@@ -154,7 +154,7 @@ def load_generator(path: str | Path) -> TrainedGenerator:
     return TrainedGenerator(network, spectra, contrastive, config, about, heads)
 
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 
 def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]:

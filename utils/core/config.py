@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from jsonargparse import ArgumentParser
 
-Resolution = Literal["low", "super", "full", "direct"]
+Representation = Literal["low", "super", "polyphase", "native"]
 
 
 @dataclass
@@ -20,8 +20,8 @@ class DataConfig:
 
     Args:
         survey: Survey file (HDF5), from `python -m datasets.mock` or `utils.build_survey`.
-        resolution: `full`: 4500 px as 8 interleaved phases; `low`: every 8th pixel (563 px);
-            `super`: 4500 px, given the 563 px (second stage of the cascade); `direct`: all pixels.
+        representation: `polyphase`: 4500 px as 8 interleaved phases; `low`: every 8th pixel;
+            `super`: 4500 px, given the 563 px (second stage of the cascade); `native`: all pixels.
         flux: Flux transform before standardisation: `none` leaves the sums of stars and gas sums,
             `log` (with a floor), `asinh`, `log_positive` (published; needs `positive_only`).
         standardise: Mean and sigma of the transformed flux: `global` numbers, per `pixel`, or none.
@@ -31,7 +31,7 @@ class DataConfig:
     """
 
     survey: str = "data/survey.h5"
-    resolution: Resolution = "full"
+    representation: Representation = "polyphase"
     flux: Literal["log", "asinh", "log_positive", "none"] = "log"
     standardise: Literal["global", "pixel", "none"] = "global"
     positive_only: bool = False
@@ -79,8 +79,8 @@ class RunConfig:
         precision: `bfloat16`: the networks in bfloat16 where that is safe; `auto`: if native here.
         processes: Processes on this machine for data-parallel training (one per GPU, or gloo
             processes on a CPU); 1 trains in this process. Under SLURM or torchrun leave it at 1.
-        validate_every: Epochs between two validations.
-        preview_every: Epochs between two preview pictures; 0 makes none.
+        validate_every_epochs: Epochs between two validations.
+        preview_every_epochs: Epochs between two preview pictures; 0 makes none.
         tensorboard: Write TensorBoard event files into the run directory.
     """
 
@@ -90,8 +90,8 @@ class RunConfig:
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     processes: int = 1
-    validate_every: int = 1
-    preview_every: int = 10
+    validate_every_epochs: int = 1
+    preview_every_epochs: int = 10
     tensorboard: bool = True
 
 
@@ -151,7 +151,7 @@ class DiffusionConfig:
 
     Args:
         contrastive: Checkpoint of the contrastive stage: the frozen image tower is the
-            condition, both towers rank the candidates. Its resolution has to be the same.
+            condition, both towers rank the candidates. Its representation has to be the same.
         condition: `frozen`: the contrastive image tower; `joint`: a ResNet of its own (published).
         condition_depth: Depth of the `joint` ResNet.
         condition_views: Augmented views of each image encoded once, ahead; 0: one at each step.
@@ -159,16 +159,18 @@ class DiffusionConfig:
         multipliers: Channels of its levels, in units of `channels`.
         attention_levels: Levels (from 0) with a transformer block; the bottom has one anyway.
         condition_width: Width of the condition tokens; `joint` has its encoder's.
-        modulated: The image scales the channels of every block too, beside being attended to.
+        film: The image scales the channels of every block too, beside being attended to.
         imagenet_weights: Local file with torchvision's ImageNet weights, to start `joint` from.
         time_width: Features of the diffusion time (4 `channels`).
         prediction: What the network predicts: `velocity`, or `noise` (published).
         schedule: Noise schedule.
         steps: Diffusion steps T of the schedule.
-        redshift: `drawn` first, from the image, so that all lines sit at one; `free` (published).
-        snr: Signal-to-noise ratio per pixel: `drawn` first, and so at choice; `free` (published).
-        hidden_images: Share of the images hidden in training; guidance needs some (0.1).
-        low_noise: Largest noise on the low-resolution input in training, in its sigma.
+        redshift: `sampled` first, from the image, so that all lines share it; `unconditional`
+            (published).
+        snr: Signal-to-noise ratio per pixel: `sampled` first, and so at choice; `unconditional`
+            (published).
+        image_dropout: Share of the images hidden in training; guidance needs some (0.1).
+        augmentation_sigma: Largest noise on the low-resolution input in training, in its sigma.
         checkpoint_gradients: Recompute activations in the backward pass to save memory.
     """
 
@@ -180,16 +182,16 @@ class DiffusionConfig:
     multipliers: tuple[int, ...] = (1, 2, 4, 8)
     attention_levels: tuple[int, ...] = (3,)
     condition_width: int = 256
-    modulated: bool = True
+    film: bool = True
     imagenet_weights: str | None = None
     time_width: int | None = None
     prediction: Literal["velocity", "noise"] = "velocity"
     schedule: Literal["cosine", "linear"] = "cosine"
     steps: int = 250
-    redshift: Literal["drawn", "free"] = "drawn"
-    snr: Literal["drawn", "free"] = "drawn"
-    hidden_images: float = 0.0
-    low_noise: float = 0.3
+    redshift: Literal["sampled", "unconditional"] = "sampled"
+    snr: Literal["sampled", "unconditional"] = "sampled"
+    image_dropout: float = 0.0
+    augmentation_sigma: float = 0.3
     checkpoint_gradients: bool = False
 
 
@@ -203,7 +205,7 @@ class SamplingConfig:
         candidates: Candidate spectra per galaxy.
         mean_of_best: Candidates, best first, whose mean is written; null: all of them.
         guidance: Weight of the image (classifier-free guidance); 1 leaves it as it was learnt.
-        galaxies: Validation galaxies of a preview.
+        preview_galaxies: Validation galaxies of a preview.
     """
 
     sampler: Literal["dpm", "ddim", "ancestral"] = "dpm"
@@ -211,7 +213,7 @@ class SamplingConfig:
     candidates: int = 16
     mean_of_best: int | None = None
     guidance: float = 1.0
-    galaxies: int = 32
+    preview_galaxies: int = 32
 
 
 @dataclass

@@ -17,9 +17,9 @@ from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser, NoiseSchedule
 from models.image_encoder import ImageEncoder
 from models.property_heads import feature_count
-from models.spectral_basis import Templates, rest_grid
+from models.spectral_basis import SpectralBasis, rest_grid
 from models.spectrum_encoder import SpectrumEncoder
-from models.spectrum_prior import REDSHIFT, Expectation
+from models.spectrum_prior import REDSHIFT, SpectrumPrior
 from models.unet import SpectrumUNet
 from utils.core.config import DiffusionConfig, GenerativeConfig, TowersConfig
 
@@ -84,24 +84,22 @@ def build_denoiser(
         transform: Gives channels, length and resolution of the spectra.
         known: What is known beside the image, with its ranges, from `utils.generation.conditions`.
     """
-    expectation = None
+    prior = None
     if known:
-        expectation = empty_expectation(transform, known, feature_count(contrastive.image_encoder))
+        prior = empty_prior(transform, known, feature_count(contrastive.image_encoder))
     condition = _condition(config.diffusion, contrastive)
-    return assemble_denoiser(config, condition, transform, expectation)
+    return assemble_denoiser(config, condition, transform, prior)
 
 
 def assemble_denoiser(
     config: GenerativeConfig,
     condition: FrozenCondition | JointCondition,
     transform: SpectrumTransform,
-    expectation: Expectation | None = None,
+    prior: SpectrumPrior | None = None,
 ) -> Denoiser:
     """The denoiser with fresh weights around a condition; arguments as in `build_denoiser`."""
     size, original = config.diffusion, config.compatibility == "original"
-    given = (1 if transform.resolution == "super" else 0) + (
-        expectation.channels if expectation else 0
-    )
+    given = (1 if transform.representation == "super" else 0) + (prior.channels if prior else 0)
     unet = SpectrumUNet(
         transform.channels + given,
         transform.channels,
@@ -113,8 +111,8 @@ def assemble_denoiser(
         time_embedding="original" if original else "bounded",
         steps=size.steps,
         checkpointing=size.checkpoint_gradients,
-        modulated=size.modulated and not original,
-        properties=expectation.properties if expectation else 0,
+        film=size.film and not original,
+        properties=prior.properties if prior else 0,
     )
     return Denoiser(
         condition,
@@ -122,7 +120,7 @@ def assemble_denoiser(
         NoiseSchedule(size.schedule, size.steps, "original" if original else "product"),
         size.prediction,
         alignment="original" if original else "aligned",
-        expectation=expectation,
+        prior=prior,
     )
 
 
@@ -159,13 +157,13 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 TEMPLATES = 25  # the mean and E = 24 principal components
 
 
-def empty_expectation(transform: SpectrumTransform, known: Ranges, features: int) -> Expectation:
-    """An expectation for what `known` names, to be filled by `fill_expectation` or a checkpoint."""
+def empty_prior(transform: SpectrumTransform, known: Ranges, features: int) -> SpectrumPrior:
+    """An prior for what `known` names, to be filled by `fit_spectrum_prior` or a checkpoint."""
     templates = None
     if REDSHIFT in known:
         log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
         start, length = rest_grid(log_wavelength, *known[REDSHIFT])
         arranged = transform.arrange(log_wavelength)
         empty = torch.zeros(TEMPLATES, length)
-        templates = Templates(arranged, start, empty)
-    return Expectation((transform.channels, transform.length), templates, features)
+        templates = SpectralBasis(arranged, start, empty)
+    return SpectrumPrior((transform.channels, transform.length), templates, features)

@@ -68,7 +68,7 @@ def _embed(network: ContrastiveModel, encode: Callable[[Tensor], Tensor], rows: 
     return torch.cat([encode(part.to(device)).cpu() for part in rows.split(BATCH)])
 
 
-def retrieval_figures(images: Tensor, spectra: Tensor, swapped: Tensor) -> dict[str, float]:
+def retrieval_metrics(images: Tensor, spectra: Tensor, swapped: Tensor) -> dict[str, float]:
     """R@1, R@5 and R@10, plain and with swapped noise, the median rank, and the pool's size.
 
     Args:

@@ -15,12 +15,12 @@ from utils.evaluation.candidate_sources import CLIMATOLOGY, CONSTANT, GENERATED,
 from utils.evaluation.derived_quantities import Columns, compare_all, joint_tarp
 from utils.evaluation.metrics import BEST_FEW, mean_squared_error
 from utils.evaluation.pixel_metrics import BLOCK, REFERENCES
-from utils.evaluation.self_consistency import coherence_figures
+from utils.evaluation.self_consistency import coherence_metrics
 
 COMPARED = ("mse_mean", "mse_best", "crps")  # with the baselines, galaxy by galaxy
 
 
-def flux_figures(errors: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
+def flux_metrics(errors: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
     """Means over galaxies; squared errors also relative to the constant's, CRPS to climatology's.
 
     Args:
@@ -89,7 +89,7 @@ def ranking_errors(
     }
 
 
-def measured_figures(
+def measured_metrics(
     truth: Columns, measured: dict[str, Columns], log_mass: np.ndarray, seed: int
 ) -> dict:
     """Everything that needs measured quantities: `quantities`, `coherence`, `active`,
@@ -109,7 +109,7 @@ def measured_figures(
     }
     return {
         "quantities": compare_all(truth, measured),
-        "coherence": coherence_figures(measured),
+        "coherence": coherence_metrics(measured),
         "active": {
             boundary: {n: relations.classify(truth, c, boundary) for n, c in methods.items()}
             for boundary in relations.BOUNDARIES

@@ -118,7 +118,7 @@ def tarp_distance(curve: np.ndarray) -> float:
     return float(np.abs(curve - np.linspace(0, 1, len(curve))).max())
 
 
-class SpreadError:
+class SpreadSkill:
     """Root mean square error of the candidates' mean in bins of their spread.
 
     Exchangeable candidates have E[(mean − y)²] = (1 + 1/P) σ², with σ² their unbiased variance

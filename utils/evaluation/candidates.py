@@ -20,7 +20,7 @@ from tqdm import tqdm
 from datasets.errors import UserError
 from datasets.survey import Survey
 from utils.core.config import SamplingConfig
-from utils.generation.conditions import KNOWN, given_values, of_catalogue
+from utils.generation.conditions import CONDITIONS, catalogue_conditions, given_conditions
 from utils.generation.pipeline import Pipeline, make_sampler
 
 BATCH = 16  # galaxies between two states that an interrupted run can go on from
@@ -54,26 +54,26 @@ def draw(
         if "flux" not in file:
             file.create_dataset("flux", shape, "f4", chunks=(1, *shape[1:]))
             file.create_dataset("scores", shape[:2], "f4")
-            for name in KNOWN:
+            for name in CONDITIONS:
                 file.create_dataset(name, shape[:2], "f4")
             file.create_dataset("rows", data=rows)
             file.attrs.update(identity=json.dumps(identity), done=0)
-        sampler, catalogue = make_sampler(sampling), of_catalogue(survey)
+        sampler, catalogue = make_sampler(sampling), catalogue_conditions(survey)
         starts = range(int(file.attrs["done"]), len(rows), BATCH)
         for start in tqdm(starts, desc="drawing candidates", unit="batch", disable=None):
             part = rows[start : start + BATCH]
-            values = dict(zip(KNOWN, catalogue[part].T.numpy(), strict=True))
+            values = dict(zip(CONDITIONS, catalogue[part].T.numpy(), strict=True))
             drawn = pipeline.generate(
                 torch.from_numpy(survey.read("images", part)),
                 [str(identifier) for identifier in survey.catalogue["identifier"][part]],
                 count=sampling.candidates,
                 seed=identity["seed"],
                 sampler=sampler,
-                given=given_values(identity["given"], values),
+                given=given_conditions(identity["given"], values),
             )
             file["flux"][start : start + len(part)] = drawn.flux
             file["scores"][start : start + len(part)] = drawn.scores
-            for name in KNOWN:
+            for name in CONDITIONS:
                 file[name][start : start + len(part)] = getattr(drawn, name)
             file.attrs["done"] = start + len(part)
             file.flush()

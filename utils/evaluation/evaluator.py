@@ -22,7 +22,7 @@ from utils.core.retrieval import (
     POOL,
     embed_images,
     embed_spectra,
-    retrieval_figures,
+    retrieval_metrics,
     validation_pool,
 )
 from utils.evaluation import (
@@ -35,8 +35,8 @@ from utils.evaluation import (
     subgroups,
 )
 from utils.evaluation.aggregate import (
-    flux_figures,
-    measured_figures,
+    flux_metrics,
+    measured_metrics,
     paired_differences,
     ranking_errors,
     without_nan,
@@ -52,7 +52,7 @@ from utils.evaluation.measurement_cache import (
     measure_truth,
 )
 from utils.evaluation.pixel_metrics import Judged, judge_method
-from utils.generation.conditions import KNOWN, check_wishes
+from utils.generation.conditions import CONDITIONS, validate_conditions
 from utils.generation.pipeline import Pipeline, sampling_of
 from utils.spectroscopy.measurements import DEFAULT_REDSHIFT_RANGE
 from utils.training.regression import load_regression
@@ -85,8 +85,8 @@ class Evaluation:
         )
         if options.against == "noiseless" and "noiseless" not in self.survey.truth_names:
             raise UserError(f"{options.survey}: no noiseless spectra, which only a mock survey has")
-        self.wishes = {name: getattr(options, name) for name in KNOWN}
-        check_wishes(stages[0], self.wishes)
+        self.requested = {name: getattr(options, name) for name in CONDITIONS}
+        validate_conditions(stages[0], self.requested)
         self.towers = self.pipeline.last.contrastive
         known = self.towers.survey
         if known.bands != self.survey.bands or known.grid != self.survey.grid:
@@ -111,7 +111,7 @@ class Evaluation:
             "sampling": {
                 name: sampling[name] for name in ("sampler", "steps", "candidates", "guidance")
             },
-            "given": self.wishes,
+            "given": self.requested,
             "against": self.options.against,
             "seed": self.options.seed,
             "precision": "bfloat16" if self.pipeline.bfloat16 else "float32",
@@ -119,7 +119,7 @@ class Evaluation:
 
     def spectra(self, rows: np.ndarray) -> np.ndarray:
         """Spectra (b, n) of rows of the survey, on the generator's pixels."""
-        step = PHASES if self.pipeline.last.spectra.resolution == "low" else 1
+        step = PHASES if self.pipeline.last.spectra.representation == "low" else 1
         if self.options.against == "noiseless":
             return self.survey.truth("noiseless", rows)[:, ::step]
         return self.survey.read("spectra", rows)[:, ::step]
@@ -155,7 +155,7 @@ class Evaluation:
                 "checkpoints": [str(Path(p).resolve()) for p in self.options.checkpoint],
                 "rank": self.options.rank,
             },
-            "methods": flux_figures(errors),
+            "methods": flux_metrics(errors),
             "differences": paired_differences(errors),
             "calibration": {name: j.calibration() for name, j in judged.items()},
             **self._retrieval(),
@@ -169,7 +169,7 @@ class Evaluation:
         truth, measured = None, {}
         if not self.options.no_measure:
             truth, measured = self._measure(everyone)
-            new = measured_figures(truth, measured, self._log_mass(), self.options.seed)
+            new = measured_metrics(truth, measured, self._log_mass(), self.options.seed)
             for name, tarp in new.pop("tarp").items():
                 figures["calibration"][name] |= tarp
             figures |= new
@@ -196,7 +196,7 @@ class Evaluation:
         if self.options.regression is None:
             return found
         network = load_regression(self.options.regression, self.survey, self.pipeline.device)
-        step = PHASES if self.pipeline.last.spectra.resolution == "low" else 1
+        step = PHASES if self.pipeline.last.spectra.representation == "low" else 1
         regression = methods.regression_method(
             partial(network.predict, step=step),
             self.survey,
@@ -237,8 +237,8 @@ class Evaluation:
         vectors = (embed_images(network, images, pool["images"]), flux, swapped)
         small = [rows[:POOL] for rows in vectors]
         return {
-            "retrieval": retrieval_figures(*small),
-            "retrieval_large": retrieval_figures(*vectors),
+            "retrieval": retrieval_metrics(*small),
+            "retrieval_large": retrieval_metrics(*vectors),
         }
 
     def _measure(self, everyone: list[Method]) -> tuple[dict, dict[str, dict]]:

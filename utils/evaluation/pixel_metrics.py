@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from utils.evaluation.calibration import (
     LEVELS,
-    SpreadError,
+    SpreadSkill,
     coverage,
     expected_coverage,
     rank_shares,
@@ -47,7 +47,7 @@ class Judged:
     errors: dict[str, np.ndarray]
     ranks: np.ndarray
     tarp: np.ndarray
-    spread: SpreadError
+    spread: SpreadSkill
 
     def calibration(self) -> dict:
         """Histograms and curves over all galaxies, for JSON."""
@@ -85,7 +85,7 @@ def judge_method(
     step = float(np.median(np.diff(wavelength_angstrom)))
     lag = max(1, round(NOISE_LAG_ANGSTROM / step))
     generator = np.random.default_rng(seed)
-    spread, blocks = SpreadError(), []
+    spread, blocks = SpreadSkill(), []
     starts = range(0, len(rows), BLOCK)
     for start in tqdm(starts, desc=f"judging {method.name}", disable=None, leave=False):
         part = slice(start, start + BLOCK)

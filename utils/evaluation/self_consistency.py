@@ -97,7 +97,7 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(known)) if known.size else np.nan
 
 
-def coherence_figures(measured: dict[str, Columns]) -> dict:
+def coherence_metrics(measured: dict[str, Columns]) -> dict:
     """`coherence_of` every method but the constant, which has no spectra that were measured."""
     return {name: coherence_of(columns) for name, columns in measured.items() if name != CONSTANT}
 

@@ -28,7 +28,7 @@ from datasets.errors import UserError
 from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours, scale_to_photometry
 from models.samplers import Sampler
 from utils.generation.catalogue_output import write_generated_catalogue
-from utils.generation.conditions import REDSHIFT, SNR, given_values, untrained
+from utils.generation.conditions import REDSHIFT, SNR, given_conditions, why_out_of_range
 from utils.generation.fits_output import (
     GeneratedSpectrum,
     Provenance,
@@ -55,7 +55,7 @@ class BulkRun:
         kept: Candidates that are written, of the `provenance.drawn` drawn.
         batch: Galaxies at once.
         pictures: Draw a picture per galaxy and contact sheets.
-        wishes: Redshift and S/N, by name: `drawn` from the image, left `free`, `given` with the
+        requested: Redshift and S/N, by name: `drawn` from the image, left `free`, `given` with the
             cutouts (drawn where it is not), or a number for all.
         measured: Measure the spectra for the catalogue.
         redshifts: The table that gives the redshifts, instead of what the cutouts say of them.
@@ -68,7 +68,7 @@ class BulkRun:
     kept: int
     batch: int = 8
     pictures: bool = True
-    wishes: dict[str, str] = field(default_factory=dict)
+    requested: dict[str, str] = field(default_factory=dict)
     measured: bool = True
     redshifts: RedshiftTable | None = None
     rejects: list[Rejected] = field(default_factory=list)
@@ -130,7 +130,7 @@ class BulkRun:
 
     def _with_redshift(self, cutout: Cutout) -> Cutout | Rejected:
         """The cutout with its redshift where redshifts are given; refused if out of range."""
-        if self.wishes.get(REDSHIFT) != "given":
+        if self.requested.get(REDSHIFT) != "given":
             return cutout
         source = "the cutout"
         if self.redshifts:
@@ -139,7 +139,7 @@ class BulkRun:
         if np.isnan(cutout.redshift):
             missing = f"no redshift in {source}: drawn from the image"
             return replace(cutout, assumptions=(*cutout.assumptions, missing))
-        reason = untrained(self.pipeline.stages[0], cutout.redshift)
+        reason = why_out_of_range(self.pipeline.stages[0], cutout.redshift)
         if reason:
             reason = f"{cutout.name}: redshift {cutout.redshift:g} in {source}: {reason}"
             return Rejected(str(cutout.path), reason)
@@ -190,7 +190,7 @@ class BulkRun:
         """What `Pipeline.generate` is to take for given."""
         nothing = [np.nan] * len(cutouts)
         values = {REDSHIFT: [cutout.redshift for cutout in cutouts], SNR: nothing}
-        return given_values(self.wishes, values)
+        return given_conditions(self.requested, values)
 
     def _scale(self, image: np.ndarray, flux: np.ndarray) -> float | None:
         """1e-17 erg/s/cm²/Å per normalised unit, from the image's own photometry."""

@@ -3,8 +3,8 @@
 In training both come from the catalogue, and each is hidden now and then, so that one network also
 does without. For an image they are *drawn* from p(property | image), one value per candidate;
 *given* where they are known; or left *free*. Tensors of both are (..., 2), in the order of
-`models.spectrum_prior.KNOWN`; what is not known is NaN. With the amplitudes of the templates, of
-the spectrum in training, drawn for an image, they are all that is known, (..., 2 + E).
+`models.spectrum_prior.CONDITIONS`; what is not known is NaN. With the coefficients of the spectral
+basis (of the spectrum in training, sampled for an image) they are (..., 2 + E).
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from torch import Tensor
 from datasets.errors import UserError
 from datasets.photometry import photometry
 from datasets.survey import Survey
-from models.generator import uniform_shares
+from models.generator import uniform_numbers
 from models.property_heads import image_features
-from models.spectrum_prior import KNOWN, REDSHIFT, SNR
+from models.spectrum_prior import CONDITIONS, REDSHIFT, SNR
 
 if TYPE_CHECKING:
     from utils.core.checkpoints import TrainedContrastive, TrainedGenerator
 
 COLUMNS = {REDSHIFT: "z", SNR: "sn"}  # of a survey's catalogue
-FREE = -1.0  # neither a redshift nor a S/N: the property is to be left free
+UNCONDITIONAL = -1.0  # neither a redshift nor a S/N: the property is to be left free
 
 
-def of_catalogue(survey: Survey, names: Collection[str] = KNOWN) -> Tensor:
+def catalogue_conditions(survey: Survey, names: Collection[str] = CONDITIONS) -> Tensor:
     """What the catalogue knows of every galaxy (N, 2), NaN where it is none of `names`: a network
     that leaves a property free must not see it in training either."""
     nothing = np.full(len(survey), np.nan)
-    columns = [column(survey, name) if name in names else nothing for name in KNOWN]
+    columns = [condition_column(survey, name) if name in names else nothing for name in CONDITIONS]
     return torch.from_numpy(np.stack(columns, axis=1)).float()
 
 
-def column(survey: Survey, name: str) -> np.ndarray:
+def condition_column(survey: Survey, name: str) -> np.ndarray:
     """A property (N,) of all galaxies, NaN where the catalogue does not have it."""
     return survey.catalogue.get(COLUMNS[name], np.full(len(survey), np.nan))
 
 
-def features_of(
+def condition_features(
     towers: TrainedContrastive, images: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
     """What the heads see of raw images (B, bands, H, W): features (B, F).
@@ -60,15 +60,15 @@ def features_of(
 
 
 @torch.no_grad()
-def probabilities(stage: TrainedGenerator, images: Tensor) -> dict[str, Tensor]:
+def log_probabilities(stage: TrainedGenerator, images: Tensor) -> dict[str, Tensor]:
     """Logarithm of p(property | image) per bin (B, bins) of raw images, for each head."""
     if not stage.heads:
         return {}
-    features = features_of(stage.contrastive, images)
+    features = condition_features(stage.contrastive, images)
     return {name: head(features) for name, head in stage.heads.items()}
 
 
-def draw(
+def sample_conditions(
     stage: TrainedGenerator,
     pdfs: Mapping[str, Tensor],
     keys: Sequence[str],
@@ -80,46 +80,46 @@ def draw(
 
     Args:
         stage: The trained networks.
-        pdfs: From `probabilities`.
+        pdfs: From `log_probabilities`.
         keys: One string per galaxy.
         count: Candidates P.
         seed: Seed of the run.
-        given: Values (B,) by name; NaN, or no entry, draws them; `FREE` leaves them free.
+        given: Values (B,) by name; NaN, or no entry, draws them; `UNCONDITIONAL` leaves them free.
     """
-    known = torch.full((len(keys), count, len(KNOWN)), torch.nan)
-    for number, name in enumerate(KNOWN):
+    known = torch.full((len(keys), count, len(CONDITIONS)), torch.nan)
+    for number, name in enumerate(CONDITIONS):
         if name not in pdfs:
             continue
-        shares = uniform_shares(seed, name, keys, count).to(pdfs[name])
+        shares = uniform_numbers(seed, name, keys, count).to(pdfs[name])
         drawn = stage.heads[name].quantile(pdfs[name], shares).cpu()
         value = given.get(name, torch.full((len(keys),), torch.nan)).to(drawn)
         value = value[:, None].expand_as(drawn)
         value = torch.where(value.isnan(), drawn, value)
-        known[..., number] = torch.where(value == FREE, torch.nan, value)
+        known[..., number] = torch.where(value == UNCONDITIONAL, torch.nan, value)
     return known
 
 
 @torch.no_grad()
-def complete(
+def with_coefficients(
     stage: TrainedGenerator, images: Tensor, keys: Sequence[str], both: Tensor, seed: int
 ) -> Tensor | None:
     """All that a stage's network is told of the candidates (B, P, 2 + E) of raw images.
 
-    `both` (B, P, 2) is from `draw`, with the same `keys` and `seed`; the amplitudes are drawn here.
-    None for a network that is told nothing.
+    `both` (B, P, 2) is from `sample_conditions`, with the same `keys` and `seed`; the
+    coefficients are sampled here. None for a network that is told nothing.
     """
-    expectation = stage.network.expectation
-    if expectation is None:
+    prior = stage.network.prior
+    if prior is None:
         return None
-    features = features_of(stage.contrastive, images)
+    features = condition_features(stage.contrastive, images)
     both = both.to(images.device)
-    shares = uniform_shares(seed, "amplitudes", keys, both.shape[1]).to(both)
-    return torch.cat([both, expectation.draw(features, both[..., 0], shares)], dim=2)
+    shares = uniform_numbers(seed, "amplitudes", keys, both.shape[1]).to(both)
+    return torch.cat([both, prior.draw(features, both[..., 0], shares)], dim=2)
 
 
-def wish(name: str, given: bool = True) -> Callable[[str], str]:
-    """What a command line may say of a property: `drawn`, `free`, `given`, or a value."""
-    words = ("drawn", "free", "given") if given else ("drawn", "free")
+def parse_condition(name: str, given: bool = True) -> Callable[[str], str]:
+    """Parser of a condition on the command line: `sampled`, `unconditional`, `given`, a value."""
+    words = ("sampled", "unconditional", "given") if given else ("sampled", "unconditional")
 
     def check(text: str) -> str:
         if text not in words and not float(text) >= (0 if name == REDSHIFT else 1e-3):
@@ -130,22 +130,22 @@ def wish(name: str, given: bool = True) -> Callable[[str], str]:
     return check
 
 
-def check_wishes(stage: TrainedGenerator, wishes: Mapping[str, str]) -> None:
+def validate_conditions(stage: TrainedGenerator, requested: Mapping[str, str]) -> None:
     """Refuse what the network does not take, and redshifts it was not trained for.
 
     Raises:
-        UserError: such a wish.
+        UserError: such a parse_condition.
     """
-    for name, wanted in wishes.items():
-        if wanted in ("drawn", "free"):
+    for name, wanted in requested.items():
+        if wanted in ("sampled", "unconditional"):
             continue
         if name not in stage.heads:
             raise UserError(f"this network leaves the {name} free: it takes no --{name}")
-        if name == REDSHIFT and wanted != "given" and untrained(stage, float(wanted)):
-            raise UserError(f"--{name} {wanted}: {untrained(stage, float(wanted))}")
+        if name == REDSHIFT and wanted != "given" and why_out_of_range(stage, float(wanted)):
+            raise UserError(f"--{name} {wanted}: {why_out_of_range(stage, float(wanted))}")
 
 
-def untrained(stage: TrainedGenerator, redshift: float) -> str:
+def why_out_of_range(stage: TrainedGenerator, redshift: float) -> str:
     """Why a network cannot take a redshift; empty if it can, or if the redshift is NaN."""
     lowest, highest = stage.about["known"][REDSHIFT]
     if math.isnan(redshift) or lowest <= redshift <= highest:
@@ -153,18 +153,22 @@ def untrained(stage: TrainedGenerator, redshift: float) -> str:
     return f"trained for {lowest:.4f} to {highest:.4f}"
 
 
-def given_values(wishes: Mapping[str, str], values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """What `draw` takes for a batch: (B,) by name.
+def given_conditions(
+    requested: Mapping[str, str], values: Mapping[str, np.ndarray]
+) -> dict[str, Tensor]:
+    """What `sample_conditions` takes for a batch: (B,) by name.
 
     Args:
-        wishes: By name, from the command line.
+        requested: By name, from the command line.
         values: (B,) by name, what is known of the galaxies.
     """
     given = {}
-    for name, wanted in wishes.items():
+    for name, wanted in requested.items():
         known = torch.from_numpy(np.asarray(values[name], np.float32))
         if wanted == "given":
             given[name] = known
-        elif wanted != "drawn":
-            given[name] = torch.full_like(known, FREE if wanted == "free" else float(wanted))
+        elif wanted != "sampled":
+            given[name] = torch.full_like(
+                known, UNCONDITIONAL if wanted == "unconditional" else float(wanted)
+            )
     return given

@@ -23,7 +23,7 @@ from models.samplers import DDIM, Ancestral, DPMSolverPP2M, Sampler
 from utils.core.checkpoints import TrainedGenerator
 from utils.core.config import SamplingConfig
 from utils.core.device import uses_bfloat16
-from utils.generation import conditions as known
+from utils.generation import conditions
 from utils.generation.ranking import ranking_scores
 
 Progress = Callable[[], object]
@@ -77,7 +77,8 @@ class Pipeline:
     """One trained generator, or a low- and a super-resolution one in cascade.
 
     Args:
-        stages: One generator of resolution `full`, `low` or `direct`, or a `low` and a `super` one.
+        stages: One generator of representation `polyphase`, `low` or `native`, or a `low` and a
+            `super` one.
         device: Where to compute.
         precision: `float32`, `bfloat16`, or `auto` (bfloat16 where the hardware has it).
         rows_at_once: Candidates that go through the network together; sets the memory needed.
@@ -101,11 +102,11 @@ class Pipeline:
         rank: str = "contrastive",
         guidance: float = 1.0,
     ):
-        resolutions = [stage.spectra.resolution for stage in stages]
-        if resolutions not in (["full"], ["low"], ["direct"], ["low", "super"]):
+        representations = [stage.spectra.representation for stage in stages]
+        if representations not in (["polyphase"], ["low"], ["native"], ["low", "super"]):
             raise UserError(
-                f"checkpoints of resolution {' + '.join(resolutions)}: give one of `full`, "
-                "`low` or `direct`, or a `low` one and then a `super` one"
+                f"checkpoints of representation {' + '.join(representations)}: give one of "
+                "`polyphase`, `low` or `native`, or a `low` one and then a `super` one"
             )
         first, last = stages[0].contrastive.survey, stages[-1].contrastive.survey
         if (first.bands, first.pixel_scale_arcsec) != (last.bands, last.pixel_scale_arcsec):
@@ -117,9 +118,9 @@ class Pipeline:
         self.rows_at_once, self.kept_low, self.rank = rows_at_once, kept_low, rank
         if rank != "contrastive" and not has_colours(last):
             raise UserError(f"--rank {rank}: needs images with calibrated bands g, r and i")
-        if guidance != 1.0 and not all(s.config.diffusion.hidden_images for s in stages):
+        if guidance != 1.0 and not all(s.config.diffusion.image_dropout for s in stages):
             raise UserError(
-                f"guidance {guidance:g}: needs a network trained with --diffusion.hidden_images"
+                f"guidance {guidance:g}: needs a network trained with --diffusion.image_dropout"
             )
         self.guidance = guidance
 
@@ -154,14 +155,14 @@ class Pipeline:
             seed: Seed of the noise.
             sampler: How to sample.
             given: What is known, values (B,) by name ("redshift", "snr"); NaN, or no entry, draws
-                them from the image, if the network was trained for it; `known.FREE` leaves them
-                free.
+                them from the image, if the network was trained for it; `conditions.UNCONDITIONAL`
+                leaves them free.
             progress: Called after every step of the sampler.
         """
         low, first = None, self.stages[0]
         images = images.to(self.device)
-        pdfs = known.probabilities(first, images)
-        drawn = known.draw(first, pdfs, keys, count, seed, given or {})
+        pdfs = conditions.log_probabilities(first, images)
+        drawn = conditions.sample_conditions(first, pdfs, keys, count, seed, given or {})
         for stage in self.stages:
             flux, scores = sample_stage(
                 stage,
@@ -210,10 +211,10 @@ def _redshift_pdf(
     stage: TrainedGenerator, pdfs: Mapping[str, Tensor]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Probabilities (B, bins) and edges (bins + 1,) of the redshift."""
-    if known.REDSHIFT not in pdfs:
+    if conditions.REDSHIFT not in pdfs:
         return None, None
-    edges = stage.heads[known.REDSHIFT].edges
-    return pdfs[known.REDSHIFT].exp().cpu().numpy(), edges.cpu().numpy()
+    edges = stage.heads[conditions.REDSHIFT].edges
+    return pdfs[conditions.REDSHIFT].exp().cpu().numpy(), edges.cpu().numpy()
 
 
 @torch.no_grad()
@@ -239,7 +240,7 @@ def sample_stage(
         images: (B, bands, H, W) raw images.
         keys: One string per galaxy.
         low: (B, K, 563) linear flux of the low-resolution candidates, for super resolution.
-        told: Redshifts and S/N (B, P, 2), from `known.draw`.
+        told: Redshifts and S/N (B, P, 2), from `conditions.sample_conditions`.
         count, seed, sampler, progress: As in `Pipeline.generate`.
         rows_at_once, bfloat16, guidance: As in `models.generator.generate_candidates`.
 
@@ -257,7 +258,7 @@ def sample_stage(
         count=count,
         seed=seed,
         low=None if low is None else stage.spectra.encode_low(low),
-        known=known.complete(stage, images, keys, told, seed),
+        known=conditions.with_coefficients(stage, images, keys, told, seed),
         guidance=guidance,
         rows_at_once=rows_at_once,
         bfloat16=bfloat16,

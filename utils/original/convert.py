@@ -184,7 +184,7 @@ def _describe(
     )
     kind = "generative" if isinstance(config, GenerativeConfig) else "contrastive"
     images = ImageTransform("linear", statistics.mean, statistics.sigma)
-    spectra = SpectrumTransform(config.data.resolution, config.data.flux)
+    spectra = SpectrumTransform(config.data.representation, config.data.flux)
     return describe(kind, to_dict(config), survey, images, spectra)
 
 

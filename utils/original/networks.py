@@ -150,7 +150,7 @@ def build_denoiser(params: Mapping[str, Any]) -> Denoiser:
     return assemble_denoiser(
         config,
         joint_condition(config.diffusion, band_count(params)),
-        TRANSFORMS[config.data.resolution],
+        TRANSFORMS[config.data.representation],
     )
 
 
@@ -164,7 +164,7 @@ def build_contrastive(params: Mapping[str, Any]) -> ContrastiveModel:
         ValueError: a parameter is missing.
     """
     config = contrastive_config(params)
-    spectra = TRANSFORMS[config.data.resolution]
+    spectra = TRANSFORMS[config.data.representation]
     return networks.build_contrastive(
         config.towers, band_count(params), spectra.channels, spectra.length
     )

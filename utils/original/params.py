@@ -131,7 +131,7 @@ def data_config(params: Params) -> DataConfig:
     """Resolution and flux. Raises ValueError: a parameter is missing."""
     logarithmic = params.get("preprocessing", "log") == "log"
     return DataConfig(
-        resolution="super" if "sr" in _get(params, "dataset_file") else "low",
+        representation="super" if "sr" in _get(params, "dataset_file") else "low",
         flux="log_positive" if logarithmic else "none",
         standardise="none",
         positive_only=True,
@@ -174,13 +174,13 @@ def diffusion_config(params: Params) -> DiffusionConfig:
         attention_levels=tuple(
             level for level in _get(size, "attention_depths") if level < len(multipliers)
         ),
-        modulated=False,
+        film=False,
         prediction="noise",
         schedule=_get(params, "beta_schedule"),
         steps=_get(params, "time_steps"),
-        redshift="free",
-        snr="free",
-        low_noise=0.0,
+        redshift="unconditional",
+        snr="unconditional",
+        augmentation_sigma=0.0,
     )
 
 
@@ -205,7 +205,7 @@ def generative_config(params: Params) -> GenerativeConfig:
     sampling = SamplingConfig(
         sampler="ancestral",
         candidates=params.get("num_eval_predictions", SamplingConfig.candidates),
-        galaxies=params.get("num_eval_samples", SamplingConfig.galaxies),
+        preview_galaxies=params.get("num_eval_samples", SamplingConfig.preview_galaxies),
     )
     return GenerativeConfig(
         data_config(params),

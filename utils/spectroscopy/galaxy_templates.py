@@ -77,7 +77,7 @@ class Templates:
         Returns:
             Templates, 0 at rest wavelengths that no spectrum covers.
 
-        Missing pixels are filled by the model itself while the components are found by expectation
+        Missing pixels are filled by the model itself while the components are found by prior
         maximisation (Roweis 1998, NeurIPS 10, 626).
         """
         return cls(

@@ -18,7 +18,7 @@ from utils.core.retrieval import (
     POOL,
     embed_images,
     embed_spectra,
-    retrieval_figures,
+    retrieval_metrics,
     validation_pool,
 )
 from utils.plotting.plots import plot_retrieval, save_figure
@@ -92,7 +92,7 @@ class ContrastiveTask:
         """Loss and recalls on a fixed pool of the validation split."""
         images, spectra, swapped = self._embed(network)
         loss = nt_xent(images, swapped, self.temperature, gather=False)
-        return {"validation_loss": loss.item(), **retrieval_figures(images, spectra, swapped)}
+        return {"validation_loss": loss.item(), **retrieval_metrics(images, spectra, swapped)}
 
     def _embed(self, network: ContrastiveModel) -> tuple[Tensor, Tensor, Tensor]:
         return (

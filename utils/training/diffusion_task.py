@@ -16,11 +16,11 @@ from models.diffusion import Denoiser, DenoisingLoss
 from utils.core.checkpoints import TrainedContrastive, TrainedGenerator
 from utils.core.config import GenerativeConfig
 from utils.core.survey_rows import split_rows
-from utils.generation import conditions as known
+from utils.generation import conditions
 from utils.generation.pipeline import make_sampler, sample_stage
 from utils.plotting.plots import plot_preview, save_figure
 from utils.training.feature_cache import FrozenFeatures
-from utils.training.fit_prior import Seen, fill_expectation, fit_heads, hide
+from utils.training.fit_prior import Seen, drop_conditions, fit_heads, fit_spectrum_prior
 
 VALIDATION_GALAXIES = 500
 VALIDATION_DRAWS = 4  # times and noises per validation galaxy
@@ -58,7 +58,7 @@ class GenerativeTask:
         self.config, self.survey = config, survey
         self.description, self.device = description, device
         self.objective = DenoisingLoss(
-            network, config.diffusion.low_noise, config.diffusion.hidden_images
+            network, config.diffusion.augmentation_sigma, config.diffusion.image_dropout
         )
         self.features = None
         if config.diffusion.condition_views and config.diffusion.condition == "frozen":
@@ -77,10 +77,10 @@ class GenerativeTask:
             "index": torch.from_numpy(rows),
         }
         self.known, self.heads = None, {}
-        if network.expectation is not None:
+        if network.prior is not None:
             seen = Seen.of(contrastive, survey, training.rows, rows, config.run.seed, device)
             names = description["known"]
-            self.known = fill_expectation(network.expectation, spectra, seen, training.rows, names)
+            self.known = fit_spectrum_prior(network.prior, spectra, seen, training.rows, names)
             self.heads = fit_heads(names, seen)
 
     def constants(self) -> dict[str, dict[str, Any]]:
@@ -103,11 +103,11 @@ class GenerativeTask:
             views = self.contrastive.images.training(images, generator)
             features = self.network.condition.features(views)
         told = self._known(batch["index"])
-        told = None if told is None else hide(told, generator)
+        told = None if told is None else drop_conditions(told, generator)
         return self.spectra.encode(flux), features, generator, self._low(flux), None, told
 
     def _low(self, flux: Tensor) -> Tensor | None:
-        return self.spectra.encode_low(flux) if self.spectra.resolution == "super" else None
+        return self.spectra.encode_low(flux) if self.spectra.representation == "super" else None
 
     def _known(self, rows: Tensor) -> Tensor | None:
         """What is known (B, 2 + E) of the survey's rows, for a network that is told."""
@@ -133,7 +133,7 @@ class GenerativeTask:
 
     def preview(self, network: Denoiser, path: Path) -> None:
         """Generated and true spectra of the first validation galaxies."""
-        shown = self.config.sampling.galaxies
+        shown = self.config.sampling.preview_galaxies
         images, truth = (self.validation[k][:shown] for k in ("image", "spectrum"))
         figure = plot_preview(
             images.numpy(),
@@ -150,18 +150,18 @@ class GenerativeTask:
             network, self.spectra, self.contrastive, self.config, self.description, self.heads
         )
         low = None
-        if self.spectra.resolution == "super":
+        if self.spectra.representation == "super":
             low = truth.to(self.device)[:, None, ::8]
         keys = [f"preview {number}" for number in range(len(images))]
         count, seed = self.config.sampling.candidates, self.config.run.seed
         images = images.to(self.device)
-        pdfs = known.probabilities(trained, images)
+        pdfs = conditions.log_probabilities(trained, images)
         flux, _ = sample_stage(
             trained,
             images,
             keys,
             low,
-            known.draw(trained, pdfs, keys, count, seed, {}),
+            conditions.sample_conditions(trained, pdfs, keys, count, seed, {}),
             count=count,
             seed=seed,
             sampler=make_sampler(self.config.sampling),

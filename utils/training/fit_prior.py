@@ -19,15 +19,20 @@ from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
 from datasets.survey_dataset import SurveyDataset
 from models.property_heads import PropertyHead, fit_head
-from models.spectral_basis import COMPONENT_GALAXIES, Templates, fit_templates
-from models.spectrum_prior import KNOWN, REDSHIFT, Expectation
+from models.spectral_basis import COMPONENT_GALAXIES, SpectralBasis, fit_basis
+from models.spectrum_prior import CONDITIONS, REDSHIFT, SpectrumPrior
 from utils.core.config import GenerativeConfig
 from utils.core.model_factory import TEMPLATES, Ranges
-from utils.generation.conditions import COLUMNS, column, features_of, of_catalogue
+from utils.generation.conditions import (
+    COLUMNS,
+    catalogue_conditions,
+    condition_column,
+    condition_features,
+)
 
 if TYPE_CHECKING:
     from utils.core.checkpoints import TrainedContrastive
-FITTED_GALAXIES = 20_000  # that the expectation and the heads are fitted to
+FITTED_GALAXIES = 20_000  # that the prior and the heads are fitted to
 BATCH = 256  # images at once
 
 
@@ -69,74 +74,74 @@ class Seen:
         for start in tqdm(range(0, len(training), BATCH), desc="reading images", disable=None):
             images = survey.read("images", training[start : start + BATCH])
             images = torch.from_numpy(images).to(device)
-            central.append(features_of(towers, images))
-            turned.append(features_of(towers, images, generator))
+            central.append(condition_features(towers, images))
+            turned.append(condition_features(towers, images, generator))
         images = torch.from_numpy(survey.read("images", validation)).to(device)
         views = torch.stack([torch.cat(central), torch.cat(turned)])
-        unseen = features_of(towers, images)
+        unseen = condition_features(towers, images)
         return cls(survey, training, validation, views, unseen, seed, device)
 
     def values(self, name: str) -> tuple[Tensor, Tensor]:
         """A property of the training (N,) and of the validation galaxies (n,)."""
-        values = torch.from_numpy(column(self.survey, name)).float().to(self.device)
+        values = torch.from_numpy(condition_column(self.survey, name)).float().to(self.device)
         return values[self.training], values[self.validation]
 
 
-def fill_expectation(
-    expectation: Expectation,
+def fit_spectrum_prior(
+    prior: SpectrumPrior,
     spectra: SpectrumTransform,
     seen: Seen,
     training: np.ndarray,
     names: Collection[str],
 ) -> Tensor:
-    """Fit an expectation to the training galaxies.
+    """Fit an prior to the training galaxies.
 
     Args:
-        expectation: From `empty_expectation`, on the device.
+        prior: From `empty_prior`, on the device.
         spectra: Transform of the spectra, on the device.
         seen: The galaxies it is fitted to.
         training: All rows of the training split.
         names: The properties that the network takes.
 
     Returns:
-        What is known of all galaxies of the survey (N, 2 + E); amplitudes of those that are in
+        What is known of all galaxies of the survey (N, 2 + E); coefficients of those that are in
         neither split are NaN.
     """
     survey, fitted, device = seen.survey, seen.training, seen.device
-    both = of_catalogue(survey, names)
+    both = catalogue_conditions(survey, names)
     encoded = _encoded(spectra, survey, fitted)
-    if expectation.templates is None:
-        expectation.fit(encoded, both[fitted].to(device))
+    if prior.templates is None:
+        prior.fit(encoded, both[fitted].to(device))
         return both
-    _fill_templates(expectation.templates, spectra, survey, fitted[:COMPONENT_GALAXIES])
-    z, amplitudes = both[:, 0].to(device), torch.full((len(survey), TEMPLATES - 1), torch.nan)
+    _fill_templates(prior.templates, spectra, survey, fitted[:COMPONENT_GALAXIES])
+    z, coefficients = both[:, 0].to(device), torch.full((len(survey), TEMPLATES - 1), torch.nan)
     for rows in (training, seen.validation):
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
             x = _encoded(spectra, survey, part)
-            amplitudes[part] = expectation.project(x, z[part]).cpu()
+            coefficients[part] = prior.project(x, z[part]).cpu()
     known_z, checked_z = seen.values(REDSHIFT)
-    expectation.remember(
+    prior.fit_coefficient_sampler(
         torch.cat([seen.views, known_z[None, :, None].expand(2, -1, 1)], dim=2),
-        amplitudes[fitted].to(device),
+        coefficients[fitted].to(device),
         (
             torch.cat([seen.unseen, checked_z[:, None]], dim=1),
-            amplitudes[seen.validation].to(device),
+            coefficients[seen.validation].to(device),
         ),
         seen.seed,
     )
-    known = torch.cat([both, amplitudes], dim=1)
-    expectation.fit(encoded, known[fitted].to(device))
+    known = torch.cat([both, coefficients], dim=1)
+    prior.fit(encoded, known[fitted].to(device))
     return known
 
 
 def _fill_templates(
-    templates: Templates, spectra: SpectrumTransform, survey: Survey, rows: np.ndarray
+    templates: SpectralBasis, spectra: SpectrumTransform, survey: Survey, rows: np.ndarray
 ) -> None:
     flux = torch.from_numpy(survey.read("spectra", rows)).to(spectra.mean.device)
-    fitted = fit_templates(
+    fitted = fit_basis(
         spectra.standardised(flux).cpu(),
-        torch.from_numpy(column(survey, REDSHIFT)[rows]).float(),
+        torch.from_numpy(condition_column(survey, REDSHIFT)[rows]).float(),
         torch.from_numpy(np.log10(spectra.output_grid.angstrom)),
         templates.rest_start.item(),
         templates.templates.shape[1],
@@ -161,7 +166,7 @@ def fit_heads(names: Iterable[str], seen: Seen) -> dict[str, PropertyHead]:
     return heads
 
 
-HIDDEN = 0.2  # share of the training galaxies whose property is hidden
+CONDITION_DROPOUT = 0.2  # share of the training galaxies whose property is hidden
 
 
 def training_ranges(survey: Survey, training: SurveyDataset, config: GenerativeConfig) -> Ranges:
@@ -171,22 +176,22 @@ def training_ranges(survey: Survey, training: SurveyDataset, config: GenerativeC
         UserError: the catalogue lacks one for some of them.
     """
     ranges = {}
-    for name in KNOWN:
-        if config.compatibility == "original" or getattr(config.diffusion, name) == "free":
+    for name in CONDITIONS:
+        if config.compatibility == "original" or getattr(config.diffusion, name) == "unconditional":
             continue
-        values = column(survey, name)[training.rows]
+        values = condition_column(survey, name)[training.rows]
         if not np.isfinite(values).all():
             raise UserError(
                 f"{survey.path}: no {name} ({COLUMNS[name]}) for every training galaxy; train with "
-                f"--diffusion.{name} free"
+                f"--diffusion.{name} unconditional"
             )
         ranges[name] = float(values.min()), float(values.max())
     return ranges
 
 
-def hide(known: Tensor, generator: torch.Generator) -> Tensor:
+def drop_conditions(known: Tensor, generator: torch.Generator) -> Tensor:
     """`known` (B, 2 + E) with a share of each property made NaN."""
-    shape = len(known), len(KNOWN)
+    shape = len(known), len(CONDITIONS)
     share = torch.rand(shape, generator=generator, device=generator.device).to(known.device)
-    both = torch.where(share < HIDDEN, torch.nan, known[:, : len(KNOWN)])
-    return torch.cat([both, known[:, len(KNOWN) :]], dim=1)
+    both = torch.where(share < CONDITION_DROPOUT, torch.nan, known[:, : len(CONDITIONS)])
+    return torch.cat([both, known[:, len(CONDITIONS) :]], dim=1)

@@ -65,7 +65,7 @@ def build_regression(
     return network.to(memory_format=torch.channels_last)
 
 
-class SquaredError(nn.Module):
+class RegressionLoss(nn.Module):
     """Mean squared error of the network's spectra (B, C, L) for images (B, bands, H, W)."""
 
     def __init__(self, network: nn.Module):
@@ -108,7 +108,10 @@ def load_regression(path: str | Path, survey: Survey, device: torch.device) -> T
     about = checkpoint["about"]
     known = SurveyDescription.from_dict(about["survey"])
     spectra = SpectrumTransform.from_dict(about["spectra"])
-    if (known.bands, known.grid) != (survey.bands, survey.grid) or spectra.resolution != "full":
+    if (known.bands, known.grid) != (
+        survey.bands,
+        survey.grid,
+    ) or spectra.representation != "polyphase":
         raise UserError(f"{path}: other bands, wavelengths or resolution than {survey.path}")
     config = from_dict(RegressionConfig, about["config"])
     network = build_regression(config.network, len(known.bands), spectra)
@@ -133,7 +136,7 @@ class RegressionTask:
         description: dict[str, Any],
         device: torch.device,
     ):
-        self.network, self.objective = network, SquaredError(network)
+        self.network, self.objective = network, RegressionLoss(network)
         self.images, self.spectra, self.device = images, spectra, device
         self.description, self.bands = description, survey.bands
         rows = survey.indices("validation")[: 2 * BATCH]

@@ -51,7 +51,7 @@ def training_split(survey: Survey, config: DataConfig) -> tuple[SurveyDataset, S
         raise UserError(f"{survey.path}: no training galaxies")
     spectra = SpectrumTransform.fit(
         (survey.read("spectra", part) for part in blocks(rows)),
-        config.resolution,
+        config.representation,
         config.flux,
         config.standardise,
         survey.grid,
@@ -74,10 +74,10 @@ def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeC
             f"compatibility: original takes spectra smoothed as the original's, {survey.path} has "
             "others: build it again with --preparation original"
         )
-    if towers.spectra.resolution != config.data.resolution:
+    if towers.spectra.representation != config.data.representation:
         raise UserError(
-            f"{config.diffusion.contrastive} was trained at resolution "
-            f"{towers.spectra.resolution}; data.resolution is {config.data.resolution}"
+            f"{config.diffusion.contrastive} was trained with representation "
+            f"{towers.spectra.representation}; data.representation is {config.data.representation}"
         )
 
 
@@ -92,7 +92,7 @@ def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
     """
     weights, own = trained_weights(read_checkpoint(path, kind)), network.state_dict()
     frozen = isinstance(getattr(network, "condition", None), FrozenCondition)
-    built_with = ("schedule.", "expectation.", *(("condition.image_encoder.",) if frozen else ()))
+    built_with = ("schedule.", "prior.", *(("condition.image_encoder.",) if frozen else ()))
     shapes, own_shapes = (
         {name: w.shape for name, w in state.items() if not name.startswith(built_with)}
         for state in (weights, own)

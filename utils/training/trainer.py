@@ -208,9 +208,9 @@ class Trainer:
         last = iteration == self.iterations
         means = {name: total / self.steps for name, total in self.sums.items()}
         row = {"epoch": epoch, "iteration": iteration, **means}
-        if epoch % self.run.validate_every == 0 or last:
+        if epoch % self.run.validate_every_epochs == 0 or last:
             row |= self._validate()
-        if self.run.preview_every and (epoch % self.run.preview_every == 0 or last):
+        if self.run.preview_every_epochs and (epoch % self.run.preview_every_epochs == 0 or last):
             self._preview(f"preview_{epoch:04d}.png")
         self._record(row)
         self.last(self.engine)

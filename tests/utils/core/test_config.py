@@ -71,7 +71,7 @@ def test_unknown_keys_are_refused(kind, tmp_path, capsys):
     ("argument", "complaint"),
     [
         ("--optimiser.epochs=many", "epochs"),
-        ("--data.resolution=high", "resolution"),
+        ("--data.representation=high", "representation"),
         ("--config=missing.yml", "missing.yml"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 
 from utils.evaluation.calibration import (
     LEVELS,
-    SpreadError,
+    SpreadSkill,
     coverage,
     expected_coverage,
     pit_histogram,
@@ -91,7 +91,7 @@ def test_tarp_is_diagonal_for_a_calibrated_ensemble_only():
 
 
 def test_spread_predicts_the_error_of_a_calibrated_ensemble():
-    spread, narrow = SpreadError(), SpreadError()
+    spread, narrow = SpreadSkill(), SpreadSkill()
     for scale in (0.01, 0.1, 1.0):
         candidates, truth = ensemble(40, pixels=(500,))
         spread.add(scale * candidates, scale * truth)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.evaluation.aggregate import flux_figures, paired_differences, without_nan
+from utils.evaluation.aggregate import flux_metrics, paired_differences, without_nan
 from utils.evaluation.candidate_sources import Method
 from utils.evaluation.pixel_metrics import WINDOWS_ANGSTROM, coarse, judge_method
 from utils.evaluation.subgroups import by_subgroup
@@ -56,7 +56,7 @@ def test_ratios_differences_and_subgroups():
         "constant": judged(TRUTH[:, None] + far * np.ones((P, 1)), spread=False).errors,
         "climatology": judged(TRUTH[:, None] + far * np.ones((P, 1))).errors,
     }
-    figures = flux_figures(errors)
+    figures = flux_metrics(errors)
     assert figures["generated"]["mse_mean_ratio"] == pytest.approx(0.25, rel=1e-5)
     assert figures["generated"]["crps_ratio"] == pytest.approx(0.5, rel=1e-5)
     assert "coverage_68" not in figures["constant"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from utils.evaluation.candidate_sources import CONSTANT
-from utils.evaluation.self_consistency import coherence_figures, coherence_of, spread, tables
+from utils.evaluation.self_consistency import coherence_metrics, coherence_of, spread, tables
 from utils.spectroscopy.line_velocities import coherence_units
 
 N, P = 40, 5
@@ -60,7 +60,7 @@ def test_ratios_and_features():
 def test_tables_have_a_row_for_every_method_but_the_constant():
     whole = columns(Halpha_velocity=np.zeros((N, P)), OIII_velocity=np.zeros((N, P)))
     measured = {"whole": whole, "nothing": columns(), CONSTANT: whole}
-    lines = tables({"coherence": coherence_figures(measured)})
+    lines = tables({"coherence": coherence_metrics(measured)})
     rows = [line for line in lines if line.startswith("| whole") or line.startswith("| nothing")]
     assert len(rows) == 4 and not any(CONSTANT in line for line in lines)
     assert rows[0].startswith("| whole | 1.000 ± 0.000 | 200 of 200 | 2.00 | 1.00 | 1.00 | 0.00")

@@ -7,12 +7,12 @@ import train_generative
 from datasets.survey import Survey
 from tests.support import tiny
 from utils.core.checkpoints import load_generator
-from utils.generation.conditions import of_catalogue
+from utils.generation.conditions import catalogue_conditions
 
 
 def test_a_property_that_is_left_free_is_not_seen(tiny_survey):
     survey = Survey(tiny_survey)
-    both, noise_alone = of_catalogue(survey), of_catalogue(survey, ["snr"])
+    both, noise_alone = catalogue_conditions(survey), catalogue_conditions(survey, ["snr"])
     assert torch.isfinite(both).all()
     assert noise_alone[:, 0].isnan().all()
     assert torch.equal(noise_alone[:, 1], both[:, 1])
@@ -32,9 +32,9 @@ def test_spectra_in_other_representations_are_expected_too(
     assert stage.spectra.flux == flux
     assert stage.spectra.mean.ndim == (1 if standardise == "pixel" else 0)
     true = torch.from_numpy(survey.read("spectra", survey.indices("train")[:4]))
-    known = torch.full((4, 2 + stage.network.expectation.surprise.shape[1]), 0.0)
+    known = torch.full((4, 2 + stage.network.prior.residuals.shape[1]), 0.0)
     known[:, 0] = torch.from_numpy(survey.catalogue["z"][survey.indices("train")[:4]])
     known[:, 1] = 20.0
-    expected = stage.spectra.decode(stage.network.expectation(known).mean)
+    expected = stage.spectra.decode(stage.network.prior(known).mean)
     assert torch.isfinite(expected).all()
     assert (expected - true).abs().mean() < true.abs().mean()

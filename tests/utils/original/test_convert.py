@@ -84,7 +84,7 @@ def test_converted_u_nets_give_the_originals_noise(name, tmp_path, towers_file):
     assert_golden(tokens, reference["context"])
     assert_golden(found, reference["predicted_noise"])
     assert stage.config.compatibility == "original"
-    assert stage.spectra.resolution == ("low" if spectrum is None else "super")
+    assert stage.spectra.representation == ("low" if spectrum is None else "super")
     assert stage.contrastive.survey.preparation == Preparation.original()
 
 

@@ -40,7 +40,7 @@ def test_the_contrastive_file():
     config = translate(CONTRASTIVE)
     assert isinstance(config, ContrastiveConfig)
     data, towers, optimiser = config.data, config.towers, config.optimiser
-    assert (data.resolution, data.flux, data.standardise) == ("low", "log_positive", "none")
+    assert (data.representation, data.flux, data.standardise) == ("low", "log_positive", "none")
     assert data.positive_only and data.workers == 4
     assert (towers.stretch, towers.image_statistics) == ("linear", "survey")
     assert (towers.embedding, towers.spectrum_pooling) == (128, "mean")
@@ -56,11 +56,11 @@ def test_the_generative_file():
     config = translate(GENERATIVE | {"dataset_file": "datasets.sr_5band"})
     assert isinstance(config, GenerativeConfig)
     size = config.diffusion
-    assert config.data.resolution == "super" and config.compatibility == "original"
-    assert (size.condition, size.condition_depth, size.redshift) == ("joint", 18, "free")
+    assert config.data.representation == "super" and config.compatibility == "original"
+    assert (size.condition, size.condition_depth, size.redshift) == ("joint", 18, "unconditional")
     assert (size.channels, size.multipliers, size.attention_levels) == (64, (1, 2, 4, 8), (3,))
     assert (size.prediction, size.schedule, size.steps) == ("noise", "cosine", 250)
-    assert size.low_noise == 0
+    assert size.augmentation_sigma == 0
     assert (config.sampling.sampler, config.sampling.candidates) == ("ancestral", 25)
     assert (config.optimiser.ema_decay, config.optimiser.weight_decay) == (0.9999, 0)
 

@@ -41,8 +41,8 @@ def test_published_sizes(year, suffix, bands, grid, towers_count, unet_count, co
         from_dict(kind, yaml.safe_load((PARAMS / f"{year}_{name}{suffix}.yml").read_text()))
         for kind, name in ((ContrastiveConfig, "contrastive"), (GenerativeConfig, "generative"))
     )
-    assert contrastive.data.resolution == generative.data.resolution
-    spectra = SpectrumTransform(generative.data.resolution, grid=grid)
+    assert contrastive.data.representation == generative.data.representation
+    spectra = SpectrumTransform(generative.data.representation, grid=grid)
     with torch.device("meta"):
         towers = build_contrastive(contrastive.towers, bands, spectra.channels, spectra.length)
         denoiser = build_denoiser(generative, towers, spectra)
@@ -78,7 +78,7 @@ TINY_GENERATIVE = [
     "--diffusion.schedule=linear",
     "--diffusion.steps=5",
     "--sampling.candidates=6",
-    "--sampling.galaxies=2",
+    "--sampling.preview_galaxies=2",
 ]
 
 

@@ -53,7 +53,7 @@ def test_the_frozen_tower_stays_that_of_the_new_contrastive_stage(
     arguments += [f"--diffusion.contrastive={other / 'best.pt'}", tiny("generative")]
     assert train_generative.main(arguments) == 0
     before, after = load_generator(tiny_generator), load_generator(further / "last.pt")
-    fitted = ("image_encoder", "expectation")  # what stays that of the new tower and survey
+    fitted = ("image_encoder", "prior")  # what stays that of the new tower and survey
     names = (name for name, _ in before.network.named_parameters())
     learnt = [name for name in names if not any(part in name for part in fitted)]
     assert same(after.network.state_dict(), before.network.state_dict(), learnt)
