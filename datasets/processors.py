@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_QUOTA = Path(
-    "/sys/fs/cgroup/cpu.max"
-)  # of a container (cgroup v2): "QUOTA PERIOD" or "max PERIOD"
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: "QUOTA PERIOD" or "max PERIOD"
 
 
 def usable_cores() -> int:
