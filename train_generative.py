@@ -1,4 +1,4 @@
-"""Train stage 2: a diffusion model that draws spectra for an image.
+"""Train stage 2: a diffusion model that samples spectra for an image.
 
     python train_generative.py                                # reads params_generative.yml
     python train_generative.py --diffusion.contrastive runs/contrastive/best.pt
@@ -6,46 +6,51 @@
     python train_generative.py --resume                       # go on with a stopped run
     python train_generative.py --help                         # every key, with its default
 
-Needs a checkpoint of stage 1 of the same resolution. The run directory gets `best.pt`, all that
-`generate.py` needs, `last.pt`, `metrics.csv`, `log.txt`, TensorBoard files and previews: generated
-spectra with the true ones.
+Needs a checkpoint of stage 1, whose survey and representation it takes. The run directory gets
+`best.pt`, all that `generate.py` needs, `last.pt`, `metrics.csv`, `log.txt`, TensorBoard files and
+previews: generated spectra with the true ones.
 """
 
 from __future__ import annotations
 
 import sys
 
-from ignite.utils import manual_seed
-
-from datasets.survey_description import SurveyDescription
-from utils.core.checkpoints import describe, load_contrastive
 from utils.core.command_line import Flags, parse
 from utils.core.config import GenerativeConfig, to_dict
-from utils.core.model_factory import build_denoiser
-from utils.training.diffusion_task import GenerativeTask
-from utils.training.distributed import device_of, launch
-from utils.training.fit_prior import training_ranges
-from utils.training.setup import (
-    check_towers,
-    describe_plan,
-    open_survey,
-    start,
-    start_from,
-    training_split,
-)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, check, train; returns the exit status."""
     config, flags = parse(GenerativeConfig, "params_generative.yml", __doc__, argv)
+    from utils.training.distributed import launch
+
     return launch(run, config, flags)
 
 
 def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     """Train in this process, the `rank`-th of its machine."""
+    # after the arguments are parsed: these take seconds to import
+    from ignite.utils import manual_seed
+
+    from datasets.survey_description import SurveyDescription
+    from utils.core.checkpoints import describe, load_contrastive, with_data_of
+    from utils.core.model_factory import build_denoiser
+    from utils.training.diffusion_task import GenerativeTask
+    from utils.training.distributed import device_of
+    from utils.training.fit_prior import training_ranges
+    from utils.training.setup import (
+        check_towers,
+        describe_plan,
+        open_survey,
+        start,
+        start_from,
+        training_split,
+    )
+
     device = device_of(config.run)
-    survey = open_survey(config.data)
     towers = load_contrastive(config.diffusion.contrastive)
+    config = with_data_of(towers, config)
+    survey = open_survey(config.data)
     check_towers(towers, survey, config)
     training, spectra = training_split(survey, config.data)
     manual_seed(config.run.seed)
