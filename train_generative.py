@@ -22,6 +22,7 @@ from utils.core.checkpoints import describe, load_contrastive
 from utils.core.command_line import Flags, parse
 from utils.core.config import GenerativeConfig, to_dict
 from utils.core.model_factory import build_denoiser
+from utils.training.data_order import training_loader
 from utils.training.diffusion_task import GenerativeTask
 from utils.training.distributed import device_of, launch
 from utils.training.fit_prior import training_ranges
@@ -57,14 +58,13 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
         "generative", to_dict(config), SurveyDescription.of(survey), towers.images, spectra
     )
     description["known"] = known
-    describe_plan(config, survey, training, network, device)
-    if flags.dry_run:
-        return
+    loader = training_loader(training, config, device)
+    describe_plan(config, flags, survey, loader, network, device)
     towers.to(device)
     task = GenerativeTask(
         network, towers, spectra.to(device), config, survey, training, description, device
     )
-    start(task, training, config, flags, device)
+    start(task, loader, config, flags, device)
 
 
 if __name__ == "__main__":

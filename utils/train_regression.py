@@ -20,6 +20,7 @@ from datasets.survey_description import SurveyDescription
 from utils.core.checkpoints import describe
 from utils.core.command_line import Flags, parse
 from utils.core.config import to_dict
+from utils.training.data_order import training_loader
 from utils.training.distributed import device_of, launch
 from utils.training.regression import RegressionConfig, RegressionTask, build_regression
 from utils.training.setup import describe_plan, open_survey, start, start_from, training_split
@@ -38,13 +39,12 @@ def run(rank: int, config: RegressionConfig, flags: Flags) -> None:
     description = describe(
         "regression", to_dict(config), SurveyDescription.of(survey), images, spectra
     )
-    describe_plan(config, survey, training, network, device)
-    if flags.dry_run:
-        return
+    loader = training_loader(training, config, device)
+    describe_plan(config, flags, survey, loader, network, device)
     task = RegressionTask(
         network, config, images.to(device), spectra.to(device), survey, description, device
     )
-    start(task, training, config, flags, device)
+    start(task, loader, config, flags, device)
 
 
 def main(argv: list[str] | None = None) -> int:
