@@ -278,14 +278,19 @@ class Trainer:
         """Validate, record, save; a picture comes last, so that its failure costs no epoch."""
         epoch, iteration = self.engine.state.epoch, self.engine.state.iteration
         last = iteration == self.iterations
-        means = {name: total / self.steps for name, total in self.sums.items()}
-        row = {"epoch": epoch, "iteration": iteration, **means}
+        row = {"epoch": epoch, "iteration": iteration, **self._means()}
         if epoch % self.run.validate_every_epochs == 0 or last:
             row |= self._validate()
         self._record(row)
         self.last(self.engine)
         if self.run.preview_every_epochs and (epoch % self.run.preview_every_epochs == 0 or last):
             self._preview(f"preview_{epoch:04d}.png")
+
+    def _means(self) -> dict[str, float]:
+        """Loss, gradient norm and learning rate, averaged over the epoch and the processes."""
+        sums = torch.tensor(list(self.sums.values()), dtype=torch.float64, device=self.device)
+        means = idist.all_reduce(sums) / (self.steps * idist.get_world_size())
+        return dict(zip(self.sums, means.tolist(), strict=True))
 
     def _validate(self) -> dict[str, float]:
         metrics = self.task.validate(self.validated_network)
