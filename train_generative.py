@@ -35,6 +35,7 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     from datasets.survey_description import SurveyDescription
     from utils.core.checkpoints import describe, load_contrastive, with_data_of
     from utils.core.model_factory import build_denoiser
+    from utils.training.data_order import training_loader
     from utils.training.diffusion_task import GenerativeTask
     from utils.training.distributed import device_of
     from utils.training.fit_prior import training_ranges
@@ -62,14 +63,13 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
         "generative", to_dict(config), SurveyDescription.of(survey), towers.images, spectra
     )
     description["known"] = known
-    describe_plan(config, survey, training, network, device)
-    if flags.dry_run:
-        return
+    loader = training_loader(training, config, device)
+    describe_plan(config, flags, survey, loader, network, device)
     towers.to(device)
     task = GenerativeTask(
         network, towers, spectra.to(device), config, survey, training, description, device
     )
-    start(task, training, config, flags, device)
+    start(task, loader, config, flags, device)
 
 
 if __name__ == "__main__":

@@ -146,14 +146,14 @@ def test_a_finished_run_resumed_does_nothing(contrastive_run, capsys):
 
 def test_a_run_is_not_overwritten(contrastive_run, capsys):
     folder, arguments = contrastive_run
-    assert train_contrastive.main([*arguments, f"--run.output={folder}"]) == 1
+    assert train_contrastive.main([*arguments, f"--run.output={folder}"]) == 2
     assert "--resume" in capsys.readouterr().err
 
 
 def test_a_run_resumes_only_as_it_began(contrastive_run, capsys):
     folder, arguments = contrastive_run
     changed = [*arguments, "--optimiser.epochs=3", "--run.seed=5", "--resume"]
-    assert train_contrastive.main([*changed, f"--run.output={folder}"]) == 1
+    assert train_contrastive.main([*changed, f"--run.output={folder}"]) == 2
     assert "run.seed: 1 -> 5" in capsys.readouterr().err
 
 
@@ -176,7 +176,7 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_weights(
         f"--data.survey={tiny_survey}",
         f"--run.output={tmp_path / 'r'}",
     ]
-    assert train_contrastive.main([*arguments, "--optimiser.epochs=3"]) == 1
+    assert train_contrastive.main([*arguments, "--optimiser.epochs=3"]) == 2
     assert "iteration 5" in capsys.readouterr().err
     saved = weights_of(tmp_path / "r" / "last.pt")
     assert all(torch.isfinite(tensor).all() for tensor in saved.values())
@@ -225,5 +225,5 @@ def test_dry_run_leaves_nothing(tiny_survey, tmp_path, capsys):
 
 
 def test_missing_survey_says_how_to_make_one(tmp_path, capsys):
-    assert train_contrastive.main([f"--data.survey={tmp_path / 'no.h5'}"]) == 1
+    assert train_contrastive.main([f"--data.survey={tmp_path / 'no.h5'}"]) == 2
     assert "datasets.mock" in capsys.readouterr().err
