@@ -146,6 +146,9 @@ class Context(NamedTuple):
     properties: Tensor | None = None
 
 
+PLAIN = Context()  # the spectrum itself is diffused, and nothing is given beside it
+
+
 class Denoiser(nn.Module):
     """Condition, U-Net, schedule and prior together.
 
@@ -203,9 +206,7 @@ class Denoiser(nn.Module):
         mean, sigma, of_prior, properties = self.prior(parameters)
         return Context(mean, sigma, [*channels, of_prior], properties)
 
-    def forward(
-        self, x_t: Tensor, t: Tensor, tokens: Tensor, context: Context = Context()
-    ) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor, context: Context = PLAIN) -> Tensor:
         """The U-Net's prediction, noise or velocity.
 
         Args:
@@ -221,7 +222,7 @@ class Denoiser(nn.Module):
         return self.unet(x, t, tokens, context.properties)
 
     def estimate(
-        self, x_t: Tensor, t: Tensor, tokens: Tensor, context: Context = Context()
+        self, x_t: Tensor, t: Tensor, tokens: Tensor, context: Context = PLAIN
     ) -> tuple[Tensor, Tensor]:
         """Estimates of ε and x_0, (B, C, L) each, float32; arguments as in `forward`."""
         prediction = self(x_t, t, tokens, context).float()

@@ -21,8 +21,8 @@ class SpectralBasis(nn.Module):
     """Rest-frame templates that are shifted to a redshift.
 
     Args:
-        log_wavelength: log10 of the observed wavelength of every pixel, arranged as in the network's
-            input (C, L).
+        log_wavelength: log10 of the observed wavelength of every pixel, arranged as in the input of
+            the network (C, L).
         rest_start: log10 of the first rest-frame wavelength.
         templates: (K, M) on the rest-frame grid, in steps of 1e-4 dex.
     """

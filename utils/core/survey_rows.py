@@ -30,6 +30,11 @@ def split_rows(survey: Survey, split: str, config: DataConfig) -> np.ndarray:
     return rows
 
 
+def blocks(rows: np.ndarray) -> list[np.ndarray]:
+    """`rows` (n,) in parts of `BLOCK_ROWS`, which bound the memory that reading them takes."""
+    return [rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS)]
+
+
 def random_subset(survey: Survey, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
     """At most `count` of `rows`, ascending: the same galaxies in whatever order the file has them.
 
@@ -41,8 +46,3 @@ def random_subset(survey: Survey, rows: np.ndarray, count: int, seed: int) -> np
         return np.sort(rows)
     order = np.argsort(hashed(survey.catalogue["identifier"][rows], seed), kind="stable")
     return np.sort(rows[order[:count]])
-
-
-def blocks(rows: np.ndarray) -> list[np.ndarray]:
-    """`rows` (n,) in parts of `BLOCK_ROWS`, which bound the memory that reading them takes."""
-    return [rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS)]

@@ -13,7 +13,6 @@ from datasets.spectrum_transform import PHASES, SpectrumTransform
 from datasets.survey import Survey
 from models.conditioning import ImageFeatures
 from models.diffusion import Denoiser, DenoisingLoss
-from models.property_heads import PropertyHead
 from models.spectrum_prior import CONDITIONS
 from utils.core.checkpoints import TrainedContrastive, TrainedGenerator
 from utils.core.config import GenerativeConfig
@@ -22,6 +21,7 @@ from utils.generation.conditions import image_features, log_probabilities, sampl
 from utils.generation.pipeline import make_sampler, sample_stage
 from utils.plotting.plots import plot_preview, save_figure
 from utils.training.feature_cache import FrozenFeatures
+from utils.training.fit_prior import FittedPrior
 
 VALIDATION_GALAXIES = 500
 NOISE_SAMPLES = 4  # times and noises per validation galaxy
@@ -43,17 +43,15 @@ class GenerativeTask:
     """The generative stage: see `utils.training.trainer.Task`.
 
     Args:
-        network: The denoiser with a fitted prior, or none, on `device`.
-        contrastive: The trained towers, on `device`.
-        spectra: Transform of the spectra, on `device`.
+        network: The denoiser; its prior, if it has one, is fitted.
+        contrastive: The trained towers.
+        spectra: Transform of the spectra, on the device of the networks.
         config: The configuration.
         survey: The survey file.
         validation: Rows of the validation galaxies, from `validation_rows`.
+        fitted: From `fit_prior`.
+        features: From `encode_views`; None encodes a view of each image in every step.
         description: The checkpoint's own description.
-        device: Where to compute.
-        heads: p(property | image), by the name of the condition.
-        parameters: (all, 2 + E) of the survey's galaxies, for a network with a prior.
-        features: Views that are encoded already; None encodes one in every step.
     """
 
     score_name = "validation_loss"
@@ -66,16 +64,15 @@ class GenerativeTask:
         config: GenerativeConfig,
         survey: Survey,
         validation: np.ndarray,
+        fitted: FittedPrior,
+        features: FrozenFeatures | None,
         description: dict[str, Any],
-        device: torch.device,
-        heads: dict[str, PropertyHead] | None = None,
-        parameters: Tensor | None = None,
-        features: FrozenFeatures | None = None,
     ):
         self.network, self.contrastive, self.spectra = network, contrastive, spectra
         self.config, self.survey = config, survey
-        self.description, self.device = description, device
-        self.heads, self.parameters, self.features = heads or {}, parameters, features
+        self.heads, self.parameters = fitted
+        self.features, self.description = features, description
+        self.device = spectra.mean.device
         self.objective = DenoisingLoss(
             network, config.diffusion.augmentation_sigma, config.diffusion.image_dropout
         )

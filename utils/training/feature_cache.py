@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from datasets.survey_dataset import SurveyDataset
-from models.conditioning import FrozenCondition, ImageFeatures
+from models.conditioning import FrozenCondition, ImageFeatures, JointCondition
 from utils.core.checkpoints import TrainedContrastive
+from utils.core.config import GenerativeConfig
+from utils.training.distributed import on_first_rank
 
 BATCH = 256  # galaxies at once
 
@@ -20,53 +23,58 @@ class FrozenFeatures:
     few views before the training saves its whole forward pass.
 
     Args:
-        views: From `encode_views`, for the galaxies `rows`.
+        maps, embeddings: (N, V, F, h, w) and (N, V, D) of V views of each image.
         rows: (N,) of the survey.
-        device: Where to keep them.
     """
 
-    def __init__(self, views: tuple[Tensor, Tensor], rows: list[int], device: torch.device):
-        self.map, self.embedding = (tensor.to(device) for tensor in views)
+    def __init__(self, maps: Tensor, embeddings: Tensor, rows: np.ndarray):
+        self.maps, self.embeddings = maps, embeddings
         self.position = {int(row): number for number, row in enumerate(rows)}
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> ImageFeatures:
         """Features of one random view of each of the survey's `rows` (B,)."""
-        device, count = self.map.device, self.map.shape[1]
+        device, views = self.maps.device, self.maps.shape[1]
         position = torch.tensor([self.position[row] for row in rows.tolist()], device=device)
-        view = torch.randint(count, position.shape, generator=generator, device=generator.device)
+        view = torch.randint(views, position.shape, generator=generator, device=generator.device)
         return ImageFeatures(
-            self.map[position, view].float(), self.embedding[position, view].float()
+            self.maps[position, view].float(), self.embeddings[position, view].float()
         )
 
 
-@torch.no_grad()
 def encode_views(
-    condition: FrozenCondition,
+    condition: FrozenCondition | JointCondition,
     towers: TrainedContrastive,
     dataset: SurveyDataset,
-    count: int,
-    seed: int,
+    config: GenerativeConfig,
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Maps (N, V, F, h, w) and embeddings (N, V, D), in half precision, of V views of each image.
+) -> FrozenFeatures | None:
+    """Features of `diffusion.condition_views` views of each image, in half precision.
+
+    The first process computes them for all. None where every step encodes its views.
 
     Args:
-        condition: The frozen condition, on its device.
+        condition: The condition, on `device`.
         towers: Gives the image transform.
         dataset: The training split.
-        count: Augmented views V per image.
-        seed: Seed of the augmentation.
-        device: Where to compute.
+        config: The configuration.
+        device: Where to compute and to keep them.
     """
-    generator = torch.Generator(device).manual_seed(seed)
-    maps, embeddings = [], []
-    starts = range(0, len(dataset), BATCH)
-    for start in tqdm(starts, desc="encoding images", unit="batch", disable=None):
-        items = dataset.__getitems__(list(range(start, min(start + BATCH, len(dataset)))))
-        images = torch.stack([item["image"] for item in items]).to(device)
-        views = [
-            condition.features(towers.images.training(images, generator)) for _ in range(count)
-        ]
-        maps.append(torch.stack([view.map for view in views], dim=1).half())
-        embeddings.append(torch.stack([view.embedding for view in views], dim=1).half())
-    return torch.cat(maps), torch.cat(embeddings)
+    count = config.diffusion.condition_views
+    if count == 0 or config.diffusion.condition == "joint":
+        return None
+
+    @torch.no_grad()
+    def encode() -> tuple[Tensor, Tensor]:
+        generator = torch.Generator(device).manual_seed(config.run.seed)
+        maps, embeddings = [], []
+        starts = range(0, len(dataset), BATCH)
+        for start in tqdm(starts, desc="encoding images", unit="batch", disable=None):
+            items = dataset.__getitems__(list(range(start, min(start + BATCH, len(dataset)))))
+            images = torch.stack([item["image"] for item in items]).to(device)
+            views = [towers.images.training(images, generator) for _ in range(count)]
+            features = [condition.features(view) for view in views]
+            maps.append(torch.stack([view.map for view in features], dim=1).half())
+            embeddings.append(torch.stack([view.embedding for view in features], dim=1).half())
+        return torch.cat(maps), torch.cat(embeddings)
+
+    return FrozenFeatures(*on_first_rank(encode, device), dataset.rows)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +20,10 @@ from tqdm import tqdm
 from datasets.errors import UserError
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
-from models.property_heads import fit_head
+from models.property_heads import PropertyHead, fit_head
 from models.spectral_basis import SpectralBasis, fit_basis
 from models.spectrum_prior import CONDITIONS, REDSHIFT, SNR, SpectrumPrior, informative
-from utils.core.checkpoints import TrainedContrastive
+from utils.core.checkpoints import TrainedContrastive, read_checkpoint
 from utils.core.config import GenerativeConfig
 from utils.core.model_factory import Ranges
 from utils.core.survey_rows import random_subset
@@ -32,6 +33,7 @@ from utils.generation.conditions import (
     condition_column,
     image_features,
 )
+from utils.training.distributed import on_first_rank
 
 FITTED_GALAXIES = 20_000  # that the prior and the heads are fitted to
 COMPONENT_GALAXIES = 2000  # that the basis is fitted to: more do not change the first components
@@ -131,17 +133,69 @@ def training_ranges(survey: Survey, rows: np.ndarray, config: GenerativeConfig) 
     return ranges
 
 
-def fit_all(
-    prior: SpectrumPrior, spectra: SpectrumTransform, features: TrainingFeatures, names: Ranges
-) -> dict[str, Any]:
-    """Fit the prior, in place, and the heads of the conditions `names`.
+class FittedPrior(NamedTuple):
+    """Heads by the name of the condition, and the parameters (all, 2 + E) of the galaxies of the
+    survey, or None for a network without a prior."""
 
-    Returns:
-        The state of both: `prior` by the name of the tensor, `heads` by that of the condition.
+    heads: dict[str, PropertyHead]
+    parameters: Tensor | None
+
+
+def fit_prior(
+    prior: SpectrumPrior | None,
+    towers: TrainedContrastive,
+    spectra: SpectrumTransform,
+    survey: Survey,
+    training: np.ndarray,
+    validation: np.ndarray,
+    names: Collection[str],
+    seed: int,
+    saved: dict[str, Any] | None = None,
+) -> FittedPrior:
+    """Fit a prior, in place, and the heads of its conditions; the first process does it for all.
+
+    Args:
+        prior: From `empty_prior`, or None for a network without conditions.
+        towers: The trained towers, on the device of the prior.
+        spectra: Transform of the spectra, on the device of the prior.
+        survey: The survey.
+        training, validation: Rows of the survey.
+        names: The conditions that the network takes.
+        seed: Of everything random.
+        saved: From `saved_fit`: restored instead.
     """
-    fit_spectrum_prior(prior, spectra, features, names)
-    heads = {name: fit_property_head(name, features).state_dict() for name in names}
-    return {"prior": prior.state_dict(), "heads": heads}
+    if prior is None:
+        return FittedPrior({}, None)
+    device = prior.mean.device
+
+    def fit() -> dict[str, Any]:
+        features = TrainingFeatures.of(towers, survey, training, validation, seed, device)
+        fit_spectrum_prior(prior, spectra, features, names)
+        heads = {name: fit_property_head(name, features).state_dict() for name in names}
+        return {"prior": prior.state_dict(), "heads": heads}
+
+    def project() -> Tensor:
+        rows = np.concatenate([training, validation])
+        return galaxy_parameters(prior, spectra, survey, rows, names)
+
+    state = saved or on_first_rank(fit, device)
+    prior.load_state_dict(state["prior"])
+    heads = {name: PropertyHead.from_state(head) for name, head in state["heads"].items()}
+    heads = {name: head.to(device) for name, head in heads.items()}
+    return FittedPrior(heads, on_first_rank(project, torch.device("cpu")))
+
+
+def saved_fit(path: Path) -> dict[str, Any] | None:
+    """The state of prior and heads in the checkpoint `path` of a stopped run; None without one."""
+    if not path.exists():
+        return None
+    checkpoint = read_checkpoint(path, "generative")
+    weights = {
+        name.removeprefix("prior."): tensor
+        for name, tensor in checkpoint["network"].items()
+        if name.startswith("prior.")
+    }
+    return {"prior": weights, "heads": checkpoint["heads"]}
 
 
 def fit_spectrum_prior(
@@ -232,7 +286,7 @@ def _encoded(spectra: SpectrumTransform, survey: Survey, rows: np.ndarray) -> Te
     return torch.cat([spectra.encode(torch.from_numpy(part).to(device)) for part in parts])
 
 
-def fit_property_head(name: str, features: TrainingFeatures) -> torch.nn.Module:
+def fit_property_head(name: str, features: TrainingFeatures) -> PropertyHead:
     """p(property | image) for the condition `name`, calibrated on the validation galaxies."""
     values, validation_values = features.values(name)
     return fit_head(
