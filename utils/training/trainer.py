@@ -31,12 +31,12 @@ from torch.utils.data import DataLoader
 
 from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
+from datasets.hashing import mix
 from utils.core.checkpoints import InferenceState
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
 from utils.core.run_directory import BEST, LAST
 from utils.core.run_log import MetricsTable
-from utils.training.data_order import mix
 from utils.training.optimiser import averaged, make_optimiser, rate_factor
 
 LOGGER = logging.getLogger("spectra")

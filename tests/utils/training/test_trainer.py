@@ -13,13 +13,14 @@ from torch.utils.tensorboard import SummaryWriter
 import train_contrastive
 import train_generative
 from datasets.errors import UserError
+from datasets.hashing import mix
 from tests.small_training import ContrastiveStage, fit
 from tests.support import GOLDEN, make_tiny_survey, tiny
 from utils.core.checkpoints import read_checkpoint
 from utils.core.config import ContrastiveConfig, OptimiserConfig
 from utils.core.run_log import MetricsTable
 from utils.training.contrastive_task import ContrastiveObjective, ContrastiveTask
-from utils.training.data_order import EpochSampler, mix, training_loader
+from utils.training.data_order import EpochSampler, training_loader
 from utils.training.optimiser import averaged, rate_factor
 from utils.training.trainer import AtomicSaver, Trainer
 
