@@ -185,10 +185,10 @@ def empty_prior(transform: SpectrumTransform, conditions: Ranges, features: int)
         conditions: Their ranges by name.
         features: Image features F that the coefficients are predicted from.
     """
-    templates = None
+    basis = None
     if REDSHIFT in conditions:
         log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
         start, length = rest_grid(log_wavelength, *conditions[REDSHIFT])
         arranged = transform.arrange(log_wavelength)
-        templates = SpectralBasis(arranged, start, torch.zeros(TEMPLATES, length))
-    return SpectrumPrior((transform.channels, transform.length), templates, features)
+        basis = SpectralBasis(arranged, start, torch.zeros(TEMPLATES, length))
+    return SpectrumPrior((transform.channels, transform.length), basis, features)
