@@ -13,18 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets.errors import UserError
-from utils.core.config import OptimiserConfig
-
-
-def mix(*numbers: int) -> int:
-    """One 63-bit seed from several integers (SplitMix64's finaliser, Steele et al. 2014)."""
-    state = 0
-    for number in numbers:
-        state = (state ^ number) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1
+from datasets.hashing import mix
+from utils.core.config import Config
 
 
 class EpochSampler(Sampler[int]):
@@ -49,15 +39,15 @@ class EpochSampler(Sampler[int]):
         return iter(order[self.rank :: self.world].tolist())
 
 
-def training_loader(
-    dataset: Dataset, optimiser: OptimiserConfig, seed: int, workers: int, device: torch.device
-) -> DataLoader:
+def training_loader(dataset: Dataset, config: Config, device: torch.device) -> DataLoader:
     """Batches of the training split in the order of (seed, epoch), the last partial one dropped.
 
     Raises:
-        UserError: the training split is smaller than one batch.
+        UserError: the training split is smaller than one batch, or a batch cannot be divided evenly
+            among the processes.
     """
     rank, world = idist.get_rank(), idist.get_world_size()
+    optimiser, workers = config.optimiser, config.data.workers
     if len(dataset) < optimiser.batch_size:
         raise UserError(
             f"{len(dataset)} training galaxies are fewer than optimiser.batch_size = "
@@ -65,12 +55,13 @@ def training_loader(
         )
     if optimiser.batch_size % world:
         raise UserError(
-            f"optimiser.batch_size = {optimiser.batch_size} is not a multiple of {world}"
+            f"optimiser.batch_size = {optimiser.batch_size} is not a multiple of the {world} "
+            "processes"
         )
     return DataLoader(
         dataset,
         batch_size=optimiser.batch_size // world,
-        sampler=EpochSampler(len(dataset), seed, rank, world),
+        sampler=EpochSampler(len(dataset), config.run.seed, rank, world),
         drop_last=True,
         num_workers=workers,
         pin_memory=device.type == "cuda",
