@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.spectroscopy.wavelength import air_to_vacuum, good_pixels, pixel_edges
+from datasets.wavelengths import DN4000_BANDS_AIR_ANGSTROM, air_to_vacuum
+from utils.spectroscopy.wavelength import good_pixels, pixel_edges
 
 MAX_MISSING = 0.2
-DN4000_BANDS_AIR_ANGSTROM = ((3850.0, 3950.0), (4000.0, 4100.0))
 
 
 @dataclass(frozen=True)

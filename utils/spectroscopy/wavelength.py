@@ -1,11 +1,7 @@
 """Air and vacuum, observed and rest frame, pixels and bands.
 
-Air to vacuum: λ_vac = n λ_air with the refractive index of standard air
-
-    10⁸ (n − 1) = 5792105 / (238.0185 − s²) + 167917 / (57.362 − s²),   s = 10⁴ / λ_vac [µm⁻¹]
-
-(Ciddor 1996, Applied Optics 35, 1566, eq. 1). Index tables are in air, SDSS spectra in vacuum: the
-tables are converted once, the spectra never.
+Index tables are in air, SDSS spectra in vacuum: the tables are converted once, the spectra never
+(`datasets.wavelengths`).
 
 All rest-frame fits share one logarithmic grid of the SDSS step, 10⁻⁴ in log₁₀ λ or 69 km/s, on
 which a redshift is a translation by log₁₀(1 + z) and a velocity width does not depend on λ.
@@ -16,29 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-SPEED_OF_LIGHT_KM_S = 299792.458
+from datasets.constants import SPEED_OF_LIGHT_KM_S
+from datasets.wavelengths import air_to_vacuum, vacuum_to_air  # noqa: F401
+
 SDSS_LOG_STEP = 1e-4
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
-
-
-def refractive_index(vacuum_angstrom: ArrayLike) -> NDArray[np.float64]:
-    """Refractive index of standard air at vacuum wavelengths in Å (Ciddor 1996, eq. 1)."""
-    s2 = (1e4 / np.asarray(vacuum_angstrom, float)) ** 2
-    return 1.0 + 5.792105e-2 / (238.0185 - s2) + 1.67917e-3 / (57.362 - s2)
-
-
-def vacuum_to_air(vacuum_angstrom: ArrayLike) -> NDArray[np.float64]:
-    """Wavelengths in air of vacuum wavelengths, both in Å; meant for λ > 2000 Å."""
-    return np.asarray(vacuum_angstrom, float) / refractive_index(vacuum_angstrom)
-
-
-def air_to_vacuum(air_angstrom: ArrayLike) -> NDArray[np.float64]:
-    """Inverse of `vacuum_to_air`: three fixed-point steps leave less than 10⁻⁹ Å."""
-    air = np.asarray(air_angstrom, float)
-    vacuum = air
-    for _ in range(3):
-        vacuum = air * refractive_index(vacuum)
-    return vacuum
 
 
 def sdss_line_spread_km_s(wavelength_angstrom: ArrayLike) -> NDArray[np.float64]:
