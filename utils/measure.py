@@ -13,6 +13,8 @@ measured: values are medians, errors the scatter between them.
 Files that cannot be read are listed and skipped; the exit status is then 1.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
@@ -22,7 +24,6 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table, vstack
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from datasets.survey import Survey
@@ -168,7 +169,7 @@ def _measure_block(
     return _table(block, columns, populations=library is not None)
 
 
-def _table(block: SpectrumBlock, columns: dict[str, NDArray], populations: bool) -> Table:
+def _table(block: SpectrumBlock, columns: dict[str, np.ndarray], populations: bool) -> Table:
     """Columns with units; line fluxes of spectra without an absolute scale are NaN."""
     table = Table()
     table["source"] = np.array(block.names)

@@ -8,6 +8,8 @@
 Flux is in 1e-17 erg/s/cm²/Å wherever the file knows the absolute scale.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from datasets.errors import UserError
 from datasets.sdss.spec_files import (
@@ -24,6 +25,7 @@ from datasets.sdss.spec_files import (
     read_spectra_collection,
 )
 from datasets.survey import SCHEMA, Survey
+from datasets.tables import exact_identifiers
 from utils.generation.fits_output import read_spectrum
 
 BLOCK_ROWS = 256
@@ -39,20 +41,20 @@ class SpectrumBlock:
     """N spectra on common pixels, vacuum and observed frame.
 
     flux is (N, n), or (N, P, n) for P candidates; NaN marks bad pixels. sigma is (N, n) or None.
-    names, identifier (0 = unknown) and known_redshift (NaN = unknown) are (N,); physical tells
+    names, identifier (uint64, 0 = unknown) and known_redshift (NaN = unknown) are (N,); physical tells
     whether flux is in 1e-17 erg/s/cm²/Å.
     """
 
     names: tuple[str, ...]
-    wavelength_angstrom: NDArray[np.float64]
-    flux: NDArray
-    sigma: NDArray | None = None
-    identifier: NDArray = field(default_factory=lambda: np.zeros(1, np.int64))
-    known_redshift: NDArray = field(default_factory=lambda: np.full(1, np.nan))
+    wavelength_angstrom: np.ndarray
+    flux: np.ndarray
+    sigma: np.ndarray | None = None
+    identifier: np.ndarray = field(default_factory=lambda: np.zeros(1, np.uint64))
+    known_redshift: np.ndarray = field(default_factory=lambda: np.full(1, np.nan))
     smoothing_sigma_angstrom: float = 0.0
     physical: bool = True
 
-    def joins(self, other: "SpectrumBlock") -> bool:
+    def joins(self, other: SpectrumBlock) -> bool:
         """Whether both can be one block."""
         return (
             self.flux.shape[1:] == other.flux.shape[1:]
@@ -120,7 +122,7 @@ def _joined(blocks: list[SpectrumBlock]) -> SpectrumBlock:
     )
 
 
-def _sigma(ivar: NDArray) -> NDArray[np.float64]:
+def _sigma(ivar: np.ndarray) -> np.ndarray:
     return np.where(ivar > 0, 1.0 / np.sqrt(np.where(ivar > 0, ivar, 1.0)), np.inf)
 
 
@@ -132,7 +134,7 @@ def _generated(path: Path) -> SpectrumBlock:
         (str(path),),
         spectrum.wavelength_angstrom,
         spectrum.candidates[None] * (spectrum.scale or 1.0),
-        identifier=np.array([spectrum.identifier], np.int64),
+        identifier=np.array([spectrum.identifier], np.uint64),
         known_redshift=np.array([spectrum.redshift]),
         smoothing_sigma_angstrom=spectrum.provenance.smoothing_sigma_angstrom,
         physical=spectrum.scale is not None,
@@ -154,7 +156,7 @@ def _spec_file(path: Path) -> SpectrumBlock:
         10.0 ** (LOGLAM_STEP * np.arange(low, high)),
         flux,
         sigma,
-        np.array([spectrum.specobjid], np.int64),
+        np.array([spectrum.specobjid], np.uint64),
         np.array([spectrum.z]),
     )
 
@@ -172,7 +174,7 @@ def _survey(path: Path, split: str | None) -> Iterator[SpectrumBlock]:
             tuple(f"{path}#{row}" for row in block),
             survey.grid.angstrom,
             flux,
-            identifier=survey.catalogue["identifier"][block].astype(np.int64),
+            identifier=exact_identifiers(survey.catalogue["identifier"][block]),
             known_redshift=survey.catalogue.get("z", np.full(len(survey), np.nan))[block],
             smoothing_sigma_angstrom=survey.preparation.smoothing_sigma_angstrom,
         )
@@ -187,6 +189,6 @@ def _collection(path: Path) -> Iterator[SpectrumBlock]:
             spectra.wavelength_angstrom,
             spectra.flux[rows].astype(float),
             _sigma(spectra.ivar[rows].astype(float)),
-            spectra.catalogue["specobjid"][rows].astype(np.int64),
+            exact_identifiers(spectra.catalogue["specobjid"][rows]),
             spectra.catalogue["z"][rows].astype(float),
         )

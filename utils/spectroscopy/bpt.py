@@ -10,8 +10,9 @@ Star forming below the first, composite between the first two, above the second 
 third line and LINER below it. A line fainter than `MINIMUM_SN` leaves the class undetermined.
 """
 
+from __future__ import annotations
+
 import numpy as np
-from numpy.typing import NDArray
 
 MINIMUM_SN = 3.0
 BPT_CLASSES = ("undetermined", "star forming", "composite", "Seyfert", "LINER")
@@ -19,27 +20,27 @@ BPT_RATIOS = {"log_nii_halpha": ("NII6584", "Halpha"), "log_oiii_hbeta": ("OIII5
 """The axes x and y as line names."""
 
 
-def kauffmann_2003(log_nii_halpha: NDArray) -> NDArray[np.float64]:
+def kauffmann_2003(log_nii_halpha: np.ndarray) -> np.ndarray:
     """Upper limit of pure star formation, log [O III]/Hβ; −∞ right of its pole."""
     return _hyperbola(log_nii_halpha, 0.05, 1.30)
 
 
-def kewley_2001(log_nii_halpha: NDArray) -> NDArray[np.float64]:
+def kewley_2001(log_nii_halpha: np.ndarray) -> np.ndarray:
     """Upper limit of the strongest starbursts, log [O III]/Hβ; −∞ right of its pole."""
     return _hyperbola(log_nii_halpha, 0.47, 1.19)
 
 
-def schawinski_2007(log_nii_halpha: NDArray) -> NDArray[np.float64]:
+def schawinski_2007(log_nii_halpha: np.ndarray) -> np.ndarray:
     """The line between Seyferts and LINERs, log [O III]/Hβ."""
     return 1.05 * np.asarray(log_nii_halpha) + 0.45
 
 
-def _hyperbola(x: NDArray, pole: float, offset: float) -> NDArray[np.float64]:
+def _hyperbola(x: np.ndarray, pole: float, offset: float) -> np.ndarray:
     distance = np.minimum(np.asarray(x, float) - pole, -np.finfo(float).tiny)
     return np.where(x < pole, 0.61 / distance + offset, -np.inf)
 
 
-def bpt_class(log_nii_halpha: NDArray, log_oiii_hbeta: NDArray) -> NDArray[np.str_]:
+def bpt_class(log_nii_halpha: np.ndarray, log_oiii_hbeta: np.ndarray) -> np.ndarray:
     """Class (N,) out of `BPT_CLASSES` from the two ratios (N,); NaN gives "undetermined"."""
     x, y = np.asarray(log_nii_halpha, float), np.asarray(log_oiii_hbeta, float)
     agn = np.where(y > schawinski_2007(x), "Seyfert", "LINER")
@@ -49,8 +50,8 @@ def bpt_class(log_nii_halpha: NDArray, log_oiii_hbeta: NDArray) -> NDArray[np.st
 
 
 def measure_bpt(
-    flux: dict[str, NDArray], flux_err: dict[str, NDArray]
-) -> tuple[dict[str, NDArray], NDArray]:
+    flux: dict[str, np.ndarray], flux_err: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Ratios and classes.
 
     Args:

@@ -4,10 +4,11 @@ A population at velocity dispersion σ★ is convolved, at every pixel, with a G
 s² = σ★² + σ_galaxy²(λ) − σ_library²(λ), cut at 0 where the library is the coarser one.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from utils.spectroscopy.continuum import line_free
@@ -47,7 +48,7 @@ class BroadenedLibrary:
             [gaussian_filter1d(flux, s, axis=1, mode="nearest")[:, inside] for s in pixels]
         )  # (levels, K, m)
 
-    def at(self, variance: NDArray, rows: NDArray | slice = slice(None)) -> NDArray[np.float64]:
+    def at(self, variance: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """(m, k) the chosen populations under a kernel of variance (m,) in (km/s)²."""
         squares = LEVELS_KM_S**2
         wanted = np.clip(variance, 0.0, squares[-1])
@@ -66,11 +67,11 @@ class Galaxy:
     σ_galaxy² − σ_library² in (km/s)².
     """
 
-    flux: NDArray[np.float64]
-    root_weight: NDArray[np.float64]
-    excess_variance: NDArray[np.float64]
+    flux: np.ndarray
+    root_weight: np.ndarray
+    excess_variance: np.ndarray
 
-    def kernel(self, sigma_star_km_s: float) -> NDArray[np.float64]:
+    def kernel(self, sigma_star_km_s: float) -> np.ndarray:
         """Variance (m,) that brings the library to this galaxy's width."""
         return sigma_star_km_s**2 + self.excess_variance
 
@@ -80,10 +81,10 @@ class Observation:
     """A spectrum (1, n) in the observed frame, its σ or None, and the Gaussian width (n,) of its
     resolution in km/s."""
 
-    wavelength_angstrom: NDArray[np.float64]
-    flux: NDArray[np.float64]
-    sigma: NDArray[np.float64] | None
-    resolution_km_s: NDArray[np.float64]
+    wavelength_angstrom: np.ndarray
+    flux: np.ndarray
+    sigma: np.ndarray | None
+    resolution_km_s: np.ndarray
 
     def at_rest(self, redshift: float, bank: BroadenedLibrary) -> Galaxy:
         """The spectrum on the pixels of a library."""

@@ -10,12 +10,13 @@ Tremonti et al. 2004, ApJ 613, 898, do with a median). Pixels beyond `CLIP` σ a
 fit repeated.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from utils.spectroscopy.galaxy_templates import kcorrect_stars
@@ -56,21 +57,21 @@ class ContinuumFit:
     (N, K, K) of its coefficients tell how well the continuum is known.
     """
 
-    flux: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    continuum: NDArray[np.float64]
-    basis: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    flux: np.ndarray
+    weight: np.ndarray
+    continuum: np.ndarray
+    basis: np.ndarray
+    covariance: np.ndarray
 
 
-def line_free(grid: LogGrid) -> NDArray[np.bool_]:
+def line_free(grid: LogGrid) -> np.ndarray:
     """(m,) pixels of a rest-frame grid more than `MASK_KM_S` from every line."""
     log_wavelength = np.log(grid.angstrom)[:, None]
     distance = np.abs(log_wavelength - np.log(MASKED_VACUUM_ANGSTROM)) * SPEED_OF_LIGHT_KM_S
     return distance.min(axis=1) > MASK_KM_S
 
 
-def continuum_basis(patterns: NDArray) -> NDArray[np.float64]:
+def continuum_basis(patterns: np.ndarray) -> np.ndarray:
     """(K, m) terms of the model for stellar patterns (P, `REST_GRID.count`)."""
     inside = slice(_OFFSET, _OFFSET + CONTINUUM_GRID.count)
     polynomials = legendre.legvander(np.linspace(-1.0, 1.0, CONTINUUM_GRID.count), FREE_DEGREE).T
@@ -81,17 +82,17 @@ def continuum_basis(patterns: NDArray) -> NDArray[np.float64]:
 
 
 @cache
-def default_basis() -> NDArray[np.float64]:
+def default_basis() -> np.ndarray:
     """`continuum_basis` of kcorrect's stellar patterns."""
     return continuum_basis(kcorrect_stars())
 
 
 def fit_continuum(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    sigma: NDArray | None,
-    redshift: NDArray,
-    basis: NDArray | None = None,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray,
+    basis: np.ndarray | None = None,
 ) -> ContinuumFit:
     """Fit the continuum of spectra.
 
@@ -121,7 +122,9 @@ def fit_continuum(
     return ContinuumFit(rest, weight, continuum, basis, covariance)
 
 
-def _linear_fit(flux: NDArray, weight: NDArray, basis: NDArray) -> tuple[NDArray, NDArray]:
+def _linear_fit(
+    flux: np.ndarray, weight: np.ndarray, basis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Weighted least squares of all rows at once: models (N, m), covariances (N, K, K)."""
     terms = len(basis)
     scale = np.maximum(weight.max(axis=1), np.finfo(float).tiny)[:, None]
@@ -136,7 +139,7 @@ def _linear_fit(flux: NDArray, weight: NDArray, basis: NDArray) -> tuple[NDArray
     return coefficients @ basis, covariance / scale[..., None]
 
 
-def local_mean(values: NDArray, used: NDArray) -> NDArray[np.float64]:
+def local_mean(values: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Running mean (N, m) over the used pixels; the mean of the row where none is near."""
     share = uniform_filter1d(used.astype(float), SMOOTHING_PIXELS, axis=1, mode="constant")
     total = uniform_filter1d(values * used, SMOOTHING_PIXELS, axis=1, mode="constant")
@@ -145,7 +148,7 @@ def local_mean(values: NDArray, used: NDArray) -> NDArray[np.float64]:
     return np.where(enough, total / np.where(enough, share, 1.0), whole)
 
 
-def correlated_pixels(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
+def correlated_pixels(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Pixels (N, 1) that share one independent value of the noise: 1 + 2 Σ_k ρ_k of the residuals.
 
     Sums over many pixels have this times the variance of independent ones. The sum of the
@@ -161,7 +164,7 @@ def correlated_pixels(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
     return pixels[:, None]
 
 
-def _scatter(residual: NDArray, weight: NDArray, used: NDArray) -> NDArray[np.float64]:
+def _scatter(residual: np.ndarray, weight: np.ndarray, used: np.ndarray) -> np.ndarray:
     """χ² per used pixel (N, 1), at least 1: templates that do not fit must not clip everything."""
     chi2 = np.sum(np.where(used, residual**2 * weight, 0.0), axis=1, keepdims=True)
     return np.maximum(chi2 / np.maximum(used.sum(axis=1, keepdims=True), 1), 1.0)

@@ -14,10 +14,11 @@ emission, and refer to the mean of the fitted continuum beside the line, outside
 absorption.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datasets.line_list import LINES
 from utils.spectroscopy.continuum import CONTINUUM_GRID, ContinuumFit
@@ -39,22 +40,22 @@ class LineFit:
     velocity_km_s is relative to the redshift, width_km_s the observed Gaussian σ, both (N,).
     """
 
-    flux: dict[str, NDArray[np.float64]]
-    flux_err: dict[str, NDArray[np.float64]]
-    ew: dict[str, NDArray[np.float64]]
-    ew_err: dict[str, NDArray[np.float64]]
-    velocity_km_s: NDArray[np.float64]
-    width_km_s: NDArray[np.float64]
+    flux: dict[str, np.ndarray]
+    flux_err: dict[str, np.ndarray]
+    ew: dict[str, np.ndarray]
+    ew_err: dict[str, np.ndarray]
+    velocity_km_s: np.ndarray
+    width_km_s: np.ndarray
 
 
-def _near(reach_km_s: float) -> NDArray[np.bool_]:
+def _near(reach_km_s: float) -> np.ndarray:
     """(m, L) pixels of the grid within reach of each line."""
     log_wavelength = np.log(CONTINUUM_GRID.angstrom)[:, None]
     centres = np.array([np.mean(line) for line in LINES.values()])
     return np.abs(log_wavelength - np.log(centres)) < reach_km_s / SPEED_OF_LIGHT_KM_S
 
 
-def fit_lines(spectra: ContinuumFit, redshift: NDArray) -> LineFit:
+def fit_lines(spectra: ContinuumFit, redshift: np.ndarray) -> LineFit:
     """Measure all `LINES`.
 
     Args:
@@ -97,7 +98,7 @@ def fit_lines(spectra: ContinuumFit, redshift: NDArray) -> LineFit:
 class _LineModel:
     """The model on fixed pixels (m,) and its Levenberg–Marquardt fit; parameters A_l, v/c, ln s."""
 
-    def __init__(self, wavelength_angstrom: NDArray) -> None:
+    def __init__(self, wavelength_angstrom: np.ndarray) -> None:
         self.wavelength = wavelength_angstrom
         self.x = np.log(wavelength_angstrom)
         self.count = len(LINES)
@@ -107,7 +108,9 @@ class _LineModel:
         self.prior[-1] = 1.0 / (WIDTH_PRIOR_DEX * np.log(10.0)) ** 2
         self.centre = np.append(np.zeros(self.count + 1), self.start)
 
-    def profiles(self, shift: NDArray, log_width: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    def profiles(
+        self, shift: np.ndarray, log_width: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Unit-flux profiles (N, L, m) and their derivatives with respect to v/c and ln s."""
         shape = (len(shift), self.count, self.x.size)
         value, by_shift, by_width = np.zeros(shape), np.zeros(shape), np.zeros(shape)
@@ -124,8 +127,8 @@ class _LineModel:
         return value, by_shift, by_width
 
     def linearise(
-        self, parameters: NDArray, data: NDArray, weight: NDArray
-    ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        self, parameters: np.ndarray, data: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """χ² with priors (N,), curvature (N, P, P), downhill gradient (N, P) and w ∂M (N, P, m)."""
         amplitude = parameters[:, :-2]
         value, by_shift, by_width = self.profiles(parameters[:, -2], parameters[:, -1])
@@ -139,7 +142,9 @@ class _LineModel:
         gradient = (weighted @ residual[..., None])[..., 0] + self.prior * offset
         return chi2, curvature, gradient, weighted
 
-    def fit(self, data: NDArray, weight: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    def fit(
+        self, data: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Parameters (N, P), covariance (N, P, P), response to changes of the data (N, P, m)."""
         parameters = np.tile(self.centre, (len(data), 1))
         damping = np.full(len(data), 1e-3)
@@ -160,12 +165,12 @@ class _LineModel:
         return parameters, covariance, covariance @ weighted
 
     @staticmethod
-    def _regular(curvature: NDArray) -> NDArray[np.float64]:
+    def _regular(curvature: np.ndarray) -> np.ndarray:
         """Unit curvature for lines that no pixel constrains."""
         diagonal = np.diagonal(curvature, axis1=1, axis2=2)
         return curvature + np.eye(diagonal.shape[1]) * (diagonal <= 0)[:, None]
 
-    def _step(self, state: tuple, damping: NDArray) -> NDArray[np.float64]:
+    def _step(self, state: tuple, damping: np.ndarray) -> np.ndarray:
         """Damped Gauss–Newton step (N, P)."""
         curvature = self._regular(state[1])
         scale = np.sqrt(np.diagonal(curvature, axis1=1, axis2=2))

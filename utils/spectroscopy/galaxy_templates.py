@@ -9,12 +9,13 @@ stellar populations (`utils.spectroscopy.ssp_library`) can take their place.
 Emission lines are Gaussians in log λ, grouped where atomic physics or nebulae keep their ratios.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from utils.spectroscopy.wavelength import (
@@ -47,11 +48,11 @@ OUTLIERS = (-1.0, 20.0)
 class Templates:
     """flux (K, m) on `REST_GRID`; lines (K,) marks those that may only be added, not subtracted."""
 
-    flux: NDArray[np.float64]
-    lines: NDArray[np.bool_]
+    flux: np.ndarray
+    lines: np.ndarray
 
     @classmethod
-    def default(cls, line_sigma_km_s: float = 130.0) -> "Templates":
+    def default(cls, line_sigma_km_s: float = 130.0) -> Templates:
         """kcorrect's stellar patterns and the groups of emission lines."""
         stars = kcorrect_stars()
         lines = emission_lines(REST_GRID, line_sigma_km_s)
@@ -60,12 +61,12 @@ class Templates:
     @classmethod
     def from_spectra(
         cls,
-        wavelength_angstrom: NDArray,
-        flux: NDArray,
-        sigma: NDArray | None,
-        redshift: NDArray,
+        wavelength_angstrom: np.ndarray,
+        flux: np.ndarray,
+        sigma: np.ndarray | None,
+        redshift: np.ndarray,
         components: int = 8,
-    ) -> "Templates":
+    ) -> Templates:
         """Mean and principal components of a survey's rest-frame spectra.
 
         Args:
@@ -86,7 +87,7 @@ class Templates:
         )
 
 
-def kcorrect_stars() -> NDArray[np.float64]:
+def kcorrect_stars() -> np.ndarray:
     """(2, m) old and young stars, unit mean over 5000–6000 Å: the only templates without lines."""
     patterns = []
     for name, row in (("kcorrect-lrg1-v4.fits", 0), ("kcorrect-default-v4.fits", 4)):
@@ -101,7 +102,7 @@ def kcorrect_stars() -> NDArray[np.float64]:
     return np.array(patterns) / level
 
 
-def emission_lines(grid: LogGrid, sigma_km_s: float) -> NDArray[np.float64]:
+def emission_lines(grid: LogGrid, sigma_km_s: float) -> np.ndarray:
     """(5, m) profiles of `LINE_GROUPS`, total flux Σ ratio; F_λ, so amplitudes go as flux / λ."""
     width = sigma_km_s / SPEED_OF_LIGHT_KM_S
     profiles = np.zeros((len(LINE_GROUPS), grid.count))
@@ -114,13 +115,13 @@ def emission_lines(grid: LogGrid, sigma_km_s: float) -> NDArray[np.float64]:
 
 
 def principal_components(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    sigma: NDArray | None,
-    redshift: NDArray,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray,
     components: int,
     iterations: int = 30,
-) -> NDArray[np.float64]:
+) -> np.ndarray:
     """(K, m) mean and K − 1 principal components; see `Templates.from_spectra`."""
     if len(flux) <= components:
         raise ValueError(

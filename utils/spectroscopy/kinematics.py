@@ -7,9 +7,10 @@ of χ²(σ★), its error from Δχ² = 1. The populations found at the start ar
 velocity follows from the derivative of the best model M: d − M ≈ −(v/c) dM/d ln λ.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
@@ -21,7 +22,7 @@ SIGMA_STAR_KM_S = np.arange(15.0, 451.0, 15.0)
 """Trial dispersions; the ends are the limits of what is reported."""
 
 
-def non_negative_fit(design: NDArray, data: NDArray) -> tuple[NDArray[np.float64], float]:
+def non_negative_fit(design: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, float]:
     """min |data − design w|² for w ≥ 0, from the normal equations.
 
     Args:
@@ -52,7 +53,7 @@ class _Projection:
         self.root_weight = galaxy.root_weight[:, None]
         self.basis, _ = np.linalg.qr(legendre.legvander(x, POLYNOMIAL_DEGREE) * self.root_weight)
 
-    def __call__(self, columns: NDArray) -> NDArray[np.float64]:
+    def __call__(self, columns: np.ndarray) -> np.ndarray:
         weighted = columns * self.root_weight
         return weighted - self.basis @ (self.basis.T @ weighted)
 
@@ -88,7 +89,7 @@ def fit_kinematics(
     return sigma_star, error, float(np.clip(velocity, -500.0, 500.0))
 
 
-def _minimum(chi2: NDArray, scale: float) -> tuple[float, float]:
+def _minimum(chi2: np.ndarray, scale: float) -> tuple[float, float]:
     """Minimum and Δχ² = scale half width of χ² on the trial dispersions, by a local parabola.
 
     At the limits of the trials the error is NaN: the dispersion is only bounded.

@@ -19,12 +19,13 @@ the median absolute residual of the continuum fit in blocks of wavelength, times
 neighbouring pixels. A noise-free spectrum is measured against what its stars leave unexplained.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datasets.line_list import LINES
 from utils.spectroscopy.continuum import (
@@ -86,8 +87,8 @@ def velocity_column(name: str) -> str:
 
 
 def measure_coherence(
-    spectra: ContinuumFit, lines: LineFit, redshift: NDArray
-) -> dict[str, NDArray[np.float64]]:
+    spectra: ContinuumFit, lines: LineFit, redshift: np.ndarray
+) -> dict[str, np.ndarray]:
     """Velocities of the groups and features, and line ratios.
 
     Args:
@@ -118,7 +119,7 @@ def measure_coherence(
     return result | _ratios(lines)
 
 
-def _ratios(lines: LineFit) -> dict[str, NDArray[np.float64]]:
+def _ratios(lines: LineFit) -> dict[str, np.ndarray]:
     """Columns of `RATIOS`."""
     result = {}
     for name, (above, below, precision) in RATIOS.items():
@@ -128,12 +129,12 @@ def _ratios(lines: LineFit) -> dict[str, NDArray[np.float64]]:
     return result
 
 
-def _without_slow_errors(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
+def _without_slow_errors(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Residuals (N, m) minus their medians in `LEVEL_BLOCKS`: stars at another redshift stay."""
     return residual - _block_medians(residual, used, LEVEL_BLOCKS)
 
 
-def _variance(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
+def _variance(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Of independent values (N, m), from the residuals of the used pixels; blind to outliers."""
     sigma = 1.4826 * _block_medians(np.abs(residual), used, NOISE_BLOCKS)
     sigma = np.where(sigma > 0, sigma, 1.0)  # of an empty spectrum: any
@@ -141,7 +142,7 @@ def _variance(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
     return sigma**2 * correlated_pixels(residual / sigma, ordinary)
 
 
-def _block_medians(values: NDArray, used: NDArray, blocks: int) -> NDArray[np.float64]:
+def _block_medians(values: np.ndarray, used: np.ndarray, blocks: int) -> np.ndarray:
     """Medians of the used pixels in equal blocks, linear between their centres, (N, m).
 
     Blocks without used pixels take the mean of the others.
@@ -165,9 +166,9 @@ def _block_medians(values: NDArray, used: NDArray, blocks: int) -> NDArray[np.fl
 class _Bank:
     """Templates at all velocities: shifted (K, S, m) on the pixels (m,) of the grid; lags (S,)."""
 
-    pixels: NDArray[np.intp]
-    lags: NDArray[np.intp]
-    shifted: NDArray[np.float32]
+    pixels: np.ndarray
+    lags: np.ndarray
+    shifted: np.ndarray
 
 
 @cache
@@ -194,7 +195,7 @@ def _bank(name: str) -> _Bank:
     return _Bank(pixels, lags, shifted.astype(np.float32))
 
 
-def _absorption(name: str) -> NDArray[np.float64]:
+def _absorption(name: str) -> np.ndarray:
     """Absorption templates (K, m) without their running mean."""
     if name == "NaD":
         return remove_continuum(-_gaussians(dict.fromkeys(_SODIUM, 1.0), 150.0))[None]
@@ -208,12 +209,12 @@ def _absorption(name: str) -> NDArray[np.float64]:
 _OFFSET = REST_GRID.part(*CONTINUUM_GRID.angstrom[[0, -1]]).start
 
 
-def _lines(fluxes: dict[str, float]) -> NDArray[np.float64]:
+def _lines(fluxes: dict[str, float]) -> np.ndarray:
     """Gaussians (m,) at lines of `LINES`."""
     return _gaussians({LINES[name][0]: flux for name, flux in fluxes.items()}, EMISSION_KM_S)
 
 
-def _gaussians(fluxes: dict[float, float], sigma_km_s: float) -> NDArray[np.float64]:
+def _gaussians(fluxes: dict[float, float], sigma_km_s: float) -> np.ndarray:
     """Gaussians (m,) in ln λ of given relative flux, exactly 0 beyond 4 σ."""
     total = np.zeros(CONTINUUM_GRID.count)
     for centre, flux in fluxes.items():
@@ -232,21 +233,21 @@ def _without(lines: Iterable[float], others: Iterable[float]) -> list[float]:
     return [line for line in lines if np.abs(np.subtract(line, others)).min() > 2.0]
 
 
-def _stellar() -> NDArray[np.bool_]:
+def _stellar() -> np.ndarray:
     """(m,) pixels that show the stars: of calcium H only the core is lost to [Ne III] and Hε."""
     wide = _without(_nebular(), _CALCIUM)
     return _far_from(wide) & _far_from(set(_nebular()) - set(wide), NARROW_MASK_KM_S)
 
 
-def _far_from(lines: Iterable[float], distance_km_s: float = MASK_KM_S) -> NDArray[np.bool_]:
+def _far_from(lines: Iterable[float], distance_km_s: float = MASK_KM_S) -> np.ndarray:
     """(m,) pixels farther than that from every line."""
     offset = np.log(CONTINUUM_GRID.angstrom[:, None] / np.array(list(lines)))
     return np.all(np.abs(offset) * SPEED_OF_LIGHT_KM_S > distance_km_s, axis=1)
 
 
 def _search(
-    bank: _Bank, data: NDArray, weight: NDArray
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    bank: _Bank, data: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Velocity (N,) in km/s, gain (N,), and whether the group is covered at rest (N,).
 
     In single precision, for speed: data (N, m) and weights (N, m) are in units of the noise.
@@ -266,7 +267,7 @@ def _search(
     return velocity, gain.max(axis=1), covered[:, bank.lags == 0][:, 0]
 
 
-def _gain(shifted: NDArray, data: NDArray, weight: NDArray) -> NDArray[np.float64]:
+def _gain(shifted: np.ndarray, data: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Δχ² (N, S) of one or two templates with non-negative amplitudes."""
     tiny = np.finfo(np.float32).tiny
     vector = [(weight * data) @ template.T for template in shifted]

@@ -8,12 +8,13 @@ metallicity and E(B−V). An error stands under the column's name + "_err".
 Spectra are worked on in blocks, by threads if asked: the results do not depend on either.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from datasets.line_list import LINES
@@ -48,10 +49,10 @@ def column_units(flux_unit: str = "", populations: bool = False) -> dict[str, st
 
 
 def measure(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    sigma: NDArray | None = None,
-    redshift: NDArray | None = None,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    sigma: np.ndarray | None = None,
+    redshift: np.ndarray | None = None,
     *,
     templates: Templates | None = None,
     redshift_range: tuple[float, float] = DEFAULT_REDSHIFT_RANGE,
@@ -61,7 +62,7 @@ def measure(
     smoothing_sigma_angstrom: float = 0.0,
     workers: int = 1,
     progress: bool = False,
-) -> dict[str, NDArray]:
+) -> dict[str, np.ndarray]:
     """Measure spectra.
 
     Args:
@@ -120,22 +121,24 @@ def measure(
     return result
 
 
-def _blocks(flux: NDArray, sigma: NDArray | None, redshift: NDArray | None) -> Iterator[tuple]:
+def _blocks(
+    flux: np.ndarray, sigma: np.ndarray | None, redshift: np.ndarray | None
+) -> Iterator[tuple]:
     for start in range(0, max(len(flux), 1), BLOCK):
         rows = slice(start, start + BLOCK)
         yield tuple(x if x is None else np.asarray(x[rows], float) for x in (flux, sigma, redshift))
 
 
 def _measure_block(
-    wavelength: NDArray,
+    wavelength: np.ndarray,
     templates: Templates,
     redshift_range: tuple[float, float],
-    basis: NDArray,
+    basis: np.ndarray,
     coherence: bool,
-    flux: NDArray,
-    sigma: NDArray | None,
-    redshift: NDArray | None,
-) -> dict[str, NDArray]:
+    flux: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray | None,
+) -> dict[str, np.ndarray]:
     result = {name: np.full(len(flux), np.nan) for name in ("z", "z_err", "z_margin")}
     if redshift is None:
         fit = fit_redshift(
@@ -167,11 +170,11 @@ def _measure_block(
 
 
 def measure_candidates(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    redshift: NDArray | None = None,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    redshift: np.ndarray | None = None,
     **options,
-) -> dict[str, NDArray]:
+) -> dict[str, np.ndarray]:
     """Measure the candidates of galaxies: their median, and their scatter as uncertainty.
 
     Args:
@@ -189,7 +192,7 @@ def measure_candidates(
     galaxies, candidates = flux.shape[:2]
     every = None if redshift is None else np.repeat(redshift, candidates)
     columns = measure(wavelength_angstrom, flux.reshape(-1, flux.shape[-1]), None, every, **options)
-    result: dict[str, NDArray] = {}
+    result: dict[str, np.ndarray] = {}
     for name, column in columns.items():
         values = column.reshape(galaxies, candidates)
         if name == "bpt":
@@ -205,7 +208,7 @@ def measure_candidates(
     return result
 
 
-def _median_and_scatter(values: NDArray) -> tuple[NDArray, NDArray]:
+def _median_and_scatter(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Over the last axis of (N, P), NaNs left out."""
     percentiles = np.full((3, len(values)), np.nan)
     some = np.isfinite(values).any(axis=1)

@@ -11,8 +11,9 @@ of log Z/Z☉ with these weights. Their errors are the scatter over realisations
 E(B−V). Where the best fit is worse than σ allows, the noise is scaled up to it.
 """
 
+from __future__ import annotations
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
@@ -41,17 +42,17 @@ POPULATION_UNITS = {
 
 
 def fit_populations(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    sigma: NDArray | None,
-    redshift: NDArray,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray,
     library: SspLibrary,
     *,
     engine: str = "nnls",
-    instrument_km_s: NDArray | None = None,
+    instrument_km_s: np.ndarray | None = None,
     smoothing_sigma_angstrom: float = 0.0,
     progress: bool = False,
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, np.ndarray]:
     """Fit every spectrum, one after the other.
 
     Args:
@@ -140,20 +141,22 @@ def _moved(redshift: float, velocity_km_s: float) -> float:
     return (1.0 + redshift) * (1.0 + velocity_km_s / SPEED_OF_LIGHT_KM_S) - 1.0
 
 
-def _dusty(galaxy: Galaxy, populations: NDArray, bank: BroadenedLibrary, ebv: float) -> NDArray:
+def _dusty(
+    galaxy: Galaxy, populations: np.ndarray, bank: BroadenedLibrary, ebv: float
+) -> np.ndarray:
     """Weighted populations (m, K) behind dust."""
     through = galaxy.root_weight * transmission(bank.grid.angstrom, ebv)
     return populations * through[:, None]
 
 
-def _chi2(galaxy: Galaxy, populations: NDArray, bank: BroadenedLibrary, ebv: float) -> float:
+def _chi2(galaxy: Galaxy, populations: np.ndarray, bank: BroadenedLibrary, ebv: float) -> float:
     design = _dusty(galaxy, populations, bank, ebv)
     return non_negative_fit(design, galaxy.flux * galaxy.root_weight)[1]
 
 
 def _mixture(
-    galaxy: Galaxy, populations: NDArray, bank: BroadenedLibrary
-) -> tuple[float, NDArray[np.float64]]:
+    galaxy: Galaxy, populations: np.ndarray, bank: BroadenedLibrary
+) -> tuple[float, np.ndarray]:
     """Best E(B−V) and the weights (K,) there."""
     ebv = float(
         minimize_scalar(
@@ -168,7 +171,7 @@ def _mixture(
 
 
 def _ebv_error(
-    galaxy: Galaxy, populations: NDArray, bank: BroadenedLibrary, ebv: float, scale: float
+    galaxy: Galaxy, populations: np.ndarray, bank: BroadenedLibrary, ebv: float, scale: float
 ) -> float:
     """Half width at Δχ² = scale, from the curvature of χ² over ±0.03 mag; at most `MAXIMUM_EBV`."""
     step = 0.03
@@ -179,7 +182,7 @@ def _ebv_error(
     return float(min(np.sqrt(scale / curvature), MAXIMUM_EBV)) if curvature > 0 else MAXIMUM_EBV
 
 
-def _light_weighted(weights: NDArray, bank: BroadenedLibrary) -> tuple[float, float]:
+def _light_weighted(weights: np.ndarray, bank: BroadenedLibrary) -> tuple[float, float]:
     """Mean log age in Gyr and mean log Z/Z☉ of a mixture (K,)."""
     share = weights / weights.sum() if weights.sum() > 0 else np.full(weights.shape, np.nan)
     library = bank.library
@@ -188,7 +191,7 @@ def _light_weighted(weights: NDArray, bank: BroadenedLibrary) -> tuple[float, fl
 
 def _scatter(
     galaxy: Galaxy,
-    populations: NDArray,
+    populations: np.ndarray,
     bank: BroadenedLibrary,
     ebv_and_error: tuple[float, float],
     scale: float,

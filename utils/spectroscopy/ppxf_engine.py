@@ -6,10 +6,11 @@ The same two steps as `populations`: kinematics with additive polynomials, then 
 the mixture at those kinematics.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy
 from utils.spectroscopy.dust import transmission
@@ -37,7 +38,7 @@ def load_ppxf() -> Callable:
 
 def fit_with_ppxf(
     galaxy: Galaxy, bank: BroadenedLibrary, start_km_s: float
-) -> tuple[float, float, float, float, NDArray[np.float64]]:
+) -> tuple[float, float, float, float, np.ndarray]:
     """σ★, its error, velocity (km/s), E(B−V) and weights (K,) of one galaxy."""
     ppxf = load_ppxf()
     templates = bank.at(galaxy.kernel(0.0))

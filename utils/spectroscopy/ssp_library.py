@@ -9,6 +9,8 @@ Every population is brought to vacuum, to the rest-frame grid and to unit mean f
 is kept as a Gaussian width in km/s per pixel.
 """
 
+from __future__ import annotations
+
 import gzip
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from datasets.errors import UserError
@@ -48,13 +49,13 @@ class SspLibrary:
     """
 
     name: str
-    flux: NDArray[np.float64]
-    age_gyr: NDArray[np.float64]
-    metallicity: NDArray[np.float64]
-    sigma_km_s: NDArray[np.float64]
+    flux: np.ndarray
+    age_gyr: np.ndarray
+    metallicity: np.ndarray
+    sigma_km_s: np.ndarray
     covered_angstrom: tuple[float, float]
 
-    def patterns(self) -> NDArray[np.float64]:
+    def patterns(self) -> np.ndarray:
         """(4, m) for `continuum.continuum_basis`: two old metallicities, 1 Gyr and 0.1 Gyr."""
         corners = ((10.0, 0.3), (10.0, -0.7), (1.0, 0.0), (0.1, 0.0))
         log_age = np.log10(self.age_gyr)
@@ -71,9 +72,9 @@ class SspLibrary:
 class _Population:
     """One spectrum as read: vacuum wavelengths (n,), flux (n,), FWHM resolution in km/s (n,)."""
 
-    wavelength_angstrom: NDArray[np.float64]
-    flux: NDArray[np.float64]
-    fwhm_km_s: NDArray[np.float64]
+    wavelength_angstrom: np.ndarray
+    flux: np.ndarray
+    fwhm_km_s: np.ndarray
     age_gyr: float
     metallicity: float
 
@@ -85,7 +86,7 @@ MILES_NAME = re.compile(
 BC03_NAME = re.compile(r"bc2003_hr_(?:\w+_)?m1?(?P<z>\d2)_\w+_ssp\.ised_ASCII(\.gz)?$")
 
 
-def _constant_fwhm(wavelength_angstrom: NDArray, fwhm_angstrom: float) -> NDArray[np.float64]:
+def _constant_fwhm(wavelength_angstrom: np.ndarray, fwhm_angstrom: float) -> np.ndarray:
     return SPEED_OF_LIGHT_KM_S * fwhm_angstrom / wavelength_angstrom
 
 
@@ -132,7 +133,7 @@ def _read_bc03(path: Path, name: re.Match) -> list[_Population]:
     return populations
 
 
-def _until_complete(lines: Iterator[str]) -> NDArray[np.float64]:
+def _until_complete(lines: Iterator[str]) -> np.ndarray:
     """The numbers of the first list of a file, its length included."""
     words = next(lines).split()
     while len(words) <= int(words[0]):
@@ -145,7 +146,7 @@ def _begins_a_list(line: str) -> bool:
     return len(words) > 1 and words[0].isdigit() and int(words[0]) > 100
 
 
-def _counted(numbers: NDArray) -> tuple[NDArray, NDArray]:
+def _counted(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The list at the beginning of numbers, without its length, and what follows it."""
     end = 1 + int(numbers[0])
     return numbers[1:end], numbers[end:]

@@ -7,10 +7,12 @@ All rest-frame fits share one logarithmic grid of the SDSS step, 10⁻⁴ in log
 which a redshift is a translation by log₁₀(1 + z) and a velocity width does not depend on λ.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.wavelengths import air_to_vacuum, vacuum_to_air  # noqa: F401
@@ -19,7 +21,7 @@ SDSS_LOG_STEP = 1e-4
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 
-def sdss_line_spread_km_s(wavelength_angstrom: ArrayLike) -> NDArray[np.float64]:
+def sdss_line_spread_km_s(wavelength_angstrom: ArrayLike) -> np.ndarray:
     """Typical Gaussian width of the SDSS line spread function at observed wavelengths.
 
     Medians of the column `wdisp` of a dozen spec files of legacy and BOSS plates; single fibres
@@ -39,11 +41,11 @@ class LogGrid:
     step: float = SDSS_LOG_STEP
 
     @property
-    def log10(self) -> NDArray[np.float64]:
+    def log10(self) -> np.ndarray:
         return self.start + self.step * np.arange(self.count)
 
     @property
-    def angstrom(self) -> NDArray[np.float64]:
+    def angstrom(self) -> np.ndarray:
         return 10.0**self.log10
 
     @property
@@ -55,7 +57,7 @@ class LogGrid:
         """The pixels whose centres lie in [low, high]."""
         return slice(*np.searchsorted(self.angstrom, (low_angstrom, high_angstrom)))
 
-    def window(self, low_angstrom: float, high_angstrom: float) -> "LogGrid":
+    def window(self, low_angstrom: float, high_angstrom: float) -> LogGrid:
         """The grid of those pixels."""
         part = self.part(low_angstrom, high_angstrom)
         return LogGrid(self.start + self.step * part.start, part.stop - part.start, self.step)
@@ -65,13 +67,13 @@ REST_GRID = LogGrid(start=3.35, count=6251)
 """2239 … 9441 Å: templates and everything fitted in the rest frame."""
 
 
-def good_pixels(flux: NDArray, sigma: NDArray | None) -> NDArray[np.bool_]:
+def good_pixels(flux: np.ndarray, sigma: np.ndarray | None) -> np.ndarray:
     """Pixels that carry a measurement: finite flux and, if given, finite positive σ; (N, n)."""
     good = np.isfinite(flux)
     return good if sigma is None else good & np.isfinite(sigma) & (sigma > 0)
 
 
-def fill_bad_pixels(flux: NDArray, good: NDArray[np.bool_]) -> NDArray[np.float64]:
+def fill_bad_pixels(flux: np.ndarray, good: np.ndarray) -> np.ndarray:
     """A copy of flux (N, n) with bad pixels interpolated; a row without a good one becomes 0."""
     filled = np.where(good, flux, 0.0)
     pixel = np.arange(flux.shape[1])
@@ -82,8 +84,8 @@ def fill_bad_pixels(flux: NDArray, good: NDArray[np.bool_]) -> NDArray[np.float6
 
 
 def resample(
-    wavelength_angstrom: NDArray, flux: NDArray, redshift: NDArray, grid: LogGrid
-) -> NDArray[np.float64]:
+    wavelength_angstrom: np.ndarray, flux: np.ndarray, redshift: np.ndarray, grid: LogGrid
+) -> np.ndarray:
     """Cubic interpolation of spectra to a grid in their rest frames.
 
     Linear interpolation would broaden narrow lines, by up to 35 km/s on SDSS pixels.
@@ -114,8 +116,8 @@ def resample(
 
 
 def _positions(
-    wavelength_angstrom: NDArray, redshift: NDArray, grid: LogGrid
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    wavelength_angstrom: np.ndarray, redshift: np.ndarray, grid: LogGrid
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixel numbers (N, m) of a rest-frame grid in the spectra, and whether they lie outside."""
     target = grid.angstrom[None, :] * (1.0 + np.asarray(redshift, float)[:, None])
     position = np.interp(target, wavelength_angstrom, np.arange(wavelength_angstrom.size))
@@ -123,12 +125,12 @@ def _positions(
 
 
 def weights_on_grid(
-    wavelength_angstrom: NDArray,
-    good: NDArray,
-    sigma: NDArray | None,
-    redshift: NDArray,
+    wavelength_angstrom: np.ndarray,
+    good: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray,
     grid: LogGrid,
-) -> NDArray[np.float64]:
+) -> np.ndarray:
     """Inverse variances (N, m) on a rest-frame grid, 0 unless both pixels around are good.
 
     Variances are interpolated linearly, as if resampled pixels were independent.
@@ -144,7 +146,7 @@ def weights_on_grid(
     return np.divide(1.0, on_grid, out=np.zeros_like(on_grid), where=usable)
 
 
-def pixel_edges(wavelength_angstrom: NDArray) -> NDArray[np.float64]:
+def pixel_edges(wavelength_angstrom: np.ndarray) -> np.ndarray:
     """The n + 1 edges of pixels (n,): midpoints of the centres, the outermost extrapolated."""
     middle = 0.5 * (wavelength_angstrom[1:] + wavelength_angstrom[:-1])
     first = 2.0 * wavelength_angstrom[0] - middle[0]
