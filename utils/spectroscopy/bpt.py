@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import numpy as np
 
-MINIMUM_SN = 3.0
+MINIMUM_SN = 3.0  # of each of the four lines
 BPT_CLASSES = ("undetermined", "star forming", "composite", "Seyfert", "LINER")
-BPT_RATIOS = {"log_nii_halpha": ("NII6584", "Halpha"), "log_oiii_hbeta": ("OIII5007", "Hbeta")}
-"""The axes x and y as line names."""
+BPT_RATIOS = {  # the axes x and y: lines above and below
+    "log_nii_halpha": ("NII6584", "Halpha"),
+    "log_oiii_hbeta": ("OIII5007", "Hbeta"),
+}
 
 
 def kauffmann_2003(log_nii_halpha: np.ndarray) -> np.ndarray:
@@ -45,14 +47,14 @@ def bpt_class(log_nii_halpha: np.ndarray, log_oiii_hbeta: np.ndarray) -> np.ndar
     x, y = np.asarray(log_nii_halpha, float), np.asarray(log_oiii_hbeta, float)
     agn = np.where(y > schawinski_2007(x), "Seyfert", "LINER")
     above = np.where(y > kewley_2001(x), agn, "composite")
-    known = np.where(y > kauffmann_2003(x), above, "star forming")
-    return np.where(np.isfinite(x) & np.isfinite(y), known, "undetermined")
+    determined = np.where(y > kauffmann_2003(x), above, "star forming")
+    return np.where(np.isfinite(x) & np.isfinite(y), determined, "undetermined")
 
 
 def measure_bpt(
     flux: dict[str, np.ndarray], flux_err: dict[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Ratios and classes.
+    """Line ratios, their errors and the excitation classes.
 
     Args:
         flux, flux_err: by line name, (N,) each, in one unit.
@@ -63,11 +65,11 @@ def measure_bpt(
         have S/N ≥ `MINIMUM_SN`.
     """
     result = {}
-    seen = np.ones(len(next(iter(flux.values()))), bool)
+    detected = np.ones(len(next(iter(flux.values()))), bool)
     for name, lines in BPT_RATIOS.items():
         above, below = (np.where(flux[line] > 0, flux[line], np.nan) for line in lines)
         noise = np.hypot(flux_err[lines[0]] / above, flux_err[lines[1]] / below)
         result[name], result[f"{name}_err"] = np.log10(above / below), noise / np.log(10.0)
-        seen &= np.all([flux[line] >= MINIMUM_SN * flux_err[line] for line in lines], axis=0)
+        detected &= np.all([flux[line] >= MINIMUM_SN * flux_err[line] for line in lines], axis=0)
     x, y = (result[name] for name in BPT_RATIOS)
-    return result, bpt_class(np.where(seen, x, np.nan), y)
+    return result, bpt_class(np.where(detected, x, np.nan), y)

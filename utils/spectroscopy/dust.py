@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-CALZETTI_RV = 4.05
+CALZETTI_RV = 4.05  # A(V) / E(B−V), eq. 5
 
 
 def calzetti_2000(wavelength_angstrom: np.ndarray) -> np.ndarray:
@@ -16,5 +16,5 @@ def calzetti_2000(wavelength_angstrom: np.ndarray) -> np.ndarray:
 
 
 def transmission(wavelength_angstrom: np.ndarray, ebv: float) -> np.ndarray:
-    """Share of the light that passes dust of colour excess E(B−V) in mag."""
+    """Fraction of the light that passes dust of colour excess E(B−V) in mag."""
     return 10.0 ** (-0.4 * ebv * calzetti_2000(wavelength_angstrom))

@@ -5,13 +5,12 @@ The spectrum minus its continuum is fitted, in the rest frame and in x = ln λ, 
     M(λ) = Σ_l A_l / (√(2π) s λ) · exp(−(x − x_l − v/c)² / 2s²)
 
 so that A_l is the flux ∫ M dλ. All lines of a galaxy share the velocity v and the width s: weak
-ones are measured where the strong ones are, and blends (Hα + [N II]) come apart.
+lines are measured at the place of the strong ones, and blends (Hα + [N II]) are separated.
 Levenberg–Marquardt with weights 1/σ², all galaxies at once; wide Gaussian priors on v and ln s keep
-galaxies without lines at rest. Amplitudes are free to be negative, hence unbiased at low S/N.
-Errors follow from the curvature matrix and from the covariance of the continuum, which tells how
-much Balmer absorption there may be. Equivalent widths are in the rest frame, positive in
-emission, and refer to the mean of the fitted continuum beside the line, outside the stars' own
-absorption.
+galaxies without lines at rest. Fluxes may be negative, and are therefore unbiased at low S/N.
+Errors follow from the curvature matrix and from the covariance of the continuum, which includes the
+uncertainty of the Balmer absorption. Equivalent widths are in the rest frame, positive in emission,
+and refer to the mean of the fitted continuum beside the line, outside the stellar absorption.
 """
 
 from __future__ import annotations
@@ -20,22 +19,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.line_list import LINES
 from utils.spectroscopy.continuum import CONTINUUM_GRID, ContinuumFit
-from utils.spectroscopy.wavelength import SPEED_OF_LIGHT_KM_S
 
-VELOCITY_PRIOR_KM_S = 150.0
-WIDTH_KM_S, WIDTH_PRIOR_DEX = 130.0, 0.2
-REACH_KM_S = 1800.0
-CORE_KM_S = 250.0
-SIDE_KM_S = (1000.0, 3000.0)
-"""The continuum level of an EW: outside the stars' own absorption line."""
-ITERATIONS = 10
+VELOCITY_PRIOR_KM_S = 150.0  # σ
+WIDTH_KM_S, WIDTH_PRIOR_DEX = 130.0, 0.2  # mean of the prior on s, σ of its logarithm
+REACH_KM_S = 1800.0  # of the fitted pixels around a line
+CORE_KM_S = 250.0  # of the pixels that must be covered
+SIDE_KM_S = (1000.0, 3000.0)  # where the continuum of an EW is taken: beside the stellar absorption
+ITERATIONS = 10  # of Levenberg–Marquardt
 
 
 @dataclass(frozen=True)
 class LineFit:
-    """Per line name: flux (N,) in flux unit × observed Å, rest-frame EW in Å, and their errors.
+    """By line name: flux (N,) in flux unit × observed Å, rest-frame EW in Å, and their errors.
 
     velocity_km_s is relative to the redshift, width_km_s the observed Gaussian σ, both (N,).
     """
@@ -67,7 +65,7 @@ def fit_lines(spectra: ContinuumFit, redshift: np.ndarray) -> LineFit:
     """
     pixels = _near(REACH_KM_S).any(axis=1)
     scale = np.abs(np.median(spectra.flux, axis=1))[:, None]
-    scale = np.where(scale > np.finfo(np.float32).tiny, scale, 1.0)  # of an empty spectrum: any
+    scale = np.where(scale > np.finfo(np.float32).tiny, scale, 1.0)  # of an empty spectrum
     data = ((spectra.flux - spectra.continuum)[:, pixels]) / scale
     weight = spectra.weight[:, pixels] * scale**2
     model = _LineModel(CONTINUUM_GRID.angstrom[pixels])

@@ -7,8 +7,8 @@ F_c is the straight line through the mean fluxes of the two side bands at their 
 Trager et al. (1998, ApJS 116, 1, table 1) and, for the higher Balmer lines, Worthey & Ottaviani
 (1997, ApJS 111, 377). All are tabulated in air and used here in vacuum, at rest.
 
-Pixels count with the part of them that lies inside a band. Indices are measured at the resolution
-that the spectrum has (not degraded to the 8–11 Å of the Lick/IDS system) and include line emission.
+A pixel counts with the part of it that lies inside a band. Indices are measured at the resolution
+of the spectrum (not degraded to the 8–11 Å of the Lick/IDS system) and include line emission.
 An index is NaN where a band leaves the coverage or lacks more than `MAX_MISSING` of its width.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from datasets.wavelengths import DN4000_BANDS_AIR_ANGSTROM, air_to_vacuum
 from utils.spectroscopy.wavelength import good_pixels, pixel_edges
 
-MAX_MISSING = 0.2
+MAX_MISSING = 0.2  # part of the width of a band
 
 
 @dataclass(frozen=True)

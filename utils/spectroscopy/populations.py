@@ -5,10 +5,10 @@ by a non-negative mixture of the library A behind dust, at the resolution and σ
 
     d ≈ Σ_k w_k [A_k ∗ G(s)] · 10^(−0.4 E(B−V) k(λ))
 
-with the curve of Calzetti et al. (2000). E(B−V) minimises χ², w ≥ 0 follows by linear algebra. The
-weights are shares of the light over 5000–5500 Å; age and metallicity are the means of log age and
-of log Z/Z☉ with these weights. Their errors are the scatter over realisations of the noise and of
-E(B−V). Where the best fit is worse than σ allows, the noise is scaled up to it.
+with the curve of Calzetti et al. (2000). E(B−V) minimises χ²; w ≥ 0 follows by linear algebra. The
+weights are fractions of the light over 5000–5500 Å; age and metallicity are the means of log age
+and log Z/Z☉ with these weights. Their errors are the scatter over realisations of the noise and of
+E(B−V). If the best fit is worse than σ allows, the noise is scaled up to match.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy, Observation
 from utils.spectroscopy.dust import transmission
 from utils.spectroscopy.kinematics import fit_kinematics, noise_scale, non_negative_fit
 from utils.spectroscopy.ppxf_engine import MAXIMUM_EBV, fit_with_ppxf, load_ppxf
 from utils.spectroscopy.ssp_library import SspLibrary
-from utils.spectroscopy.wavelength import SPEED_OF_LIGHT_KM_S, sdss_line_spread_km_s
+from utils.spectroscopy.wavelength import sdss_line_spread_km_s
 
-MINIMUM_PIXELS = 500
-START_KM_S = 150.0
-DRAWS = 8
+MINIMUM_PIXELS = 500  # good ones, for a fit
+START_KM_S = 150.0  # dispersion at which the populations are chosen first
+REALISATIONS = 8  # of the noise, for the errors
 POPULATION_UNITS = {
     "sigma_star": "km/s",
     "sigma_star_err": "km/s",
@@ -60,11 +61,11 @@ def fit_populations(
         flux: (N, n) F_λ in any unit; NaN marks bad pixels.
         sigma: (N, n) in the unit of flux, not finite or 0 where there is no measurement, or None.
         redshift: (N,).
-        library: from `ssp.read_library`.
-        engine: "nnls", or "ppxf": pPXF, which users install, gives all but the errors of age,
-            metallicity and E(B−V).
+        library: from `ssp_library.read_library`.
+        engine: "nnls", or "ppxf": pPXF, which users install, gives everything but the errors of
+            age, metallicity and E(B−V).
         instrument_km_s: (n,) Gaussian width of the spectrograph's line spread function; default
-            `frames.sdss_line_spread_km_s`.
+            `wavelength.sdss_line_spread_km_s`.
         smoothing_sigma_angstrom: further Gaussian smoothing in the observed frame; 2 for prepared
             spectra.
         progress: show a bar.
@@ -75,7 +76,7 @@ def fit_populations(
 
     Raises:
         ValueError: if the engine is unknown.
-        ImportError: if pPXF is asked for and not installed.
+        UserError: if pPXF is asked for and not installed.
     """
     if engine not in ("nnls", "ppxf"):
         raise ValueError(f"engine must be 'nnls' or 'ppxf', not {engine!r}")
@@ -198,16 +199,16 @@ def _scatter(
 ) -> tuple[float, float]:
     """Standard deviations of age and metallicity over noise and E(B−V).
 
-    Three values of E(B−V) with the variance of its error, `DRAWS` realisations of the noise each.
+    Three values of E(B−V) with the variance of its error, `REALISATIONS` of the noise for each.
     """
     generator = np.random.default_rng(0)
     ebv, error = ebv_and_error
     means = []
     for offset in (-np.sqrt(1.5), 0.0, np.sqrt(1.5)):
         design = _dusty(galaxy, populations, bank, max(ebv + offset * error, 0.0))
-        noise = generator.normal(0.0, np.sqrt(scale), (DRAWS, galaxy.flux.size))
+        noise = generator.normal(0.0, np.sqrt(scale), (REALISATIONS, galaxy.flux.size))
         data = galaxy.flux * galaxy.root_weight
-        for draw in data + noise * (galaxy.root_weight > 0):
-            means.append(_light_weighted(non_negative_fit(design, draw)[0], bank))
+        for noisy in data + noise * (galaxy.root_weight > 0):
+            means.append(_light_weighted(non_negative_fit(design, noisy)[0], bank))
     age_err, metallicity_err = np.std(means, axis=0)
     return float(age_err), float(metallicity_err)

@@ -12,25 +12,25 @@ from collections.abc import Callable
 
 import numpy as np
 
+from datasets.errors import UserError
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy
 from utils.spectroscopy.dust import transmission
 from utils.spectroscopy.kinematics import POLYNOMIAL_DEGREE
 
-MAXIMUM_EBV = 1.0
-EDGE_PIXELS = 30
-"""Ignored at both ends, where the convolution of the templates reaches beyond them."""
+MAXIMUM_EBV = 1.0  # mag
+EDGE_PIXELS = 30  # left out at both ends, where the convolution reaches beyond the templates
 
 
 def load_ppxf() -> Callable:
     """pPXF's fitting class.
 
     Raises:
-        ImportError: if it is not installed, with the remedy.
+        UserError: if it is not installed.
     """
     try:
         from ppxf.ppxf import ppxf
     except ImportError as error:
-        raise ImportError(
+        raise UserError(
             "the engine 'ppxf' needs pPXF: pip install ppxf, or use the engine 'nnls'"
         ) from error
     return ppxf

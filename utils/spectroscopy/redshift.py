@@ -6,13 +6,13 @@ with weights w by linear least squares; the gain over no template is
     Δχ²(s) = bᵀ A⁻¹ b,    A_jk(s) = Σ_i w_i T_j(i − s) T_k(i − s),   b_j(s) = Σ_i w_i d_i T_j(i − s)
 
 and all A and b are cross-correlations, hence FFTs (cross-correlation: Tonry & Davis 1979, AJ 84,
-1511; χ² of linear templates: Bolton et al. 2012, AJ 144, 144). Data and templates first lose their
-continuum, a running mean, so that flux calibration and dust do not matter.
+1511; χ² of linear templates: Bolton et al. 2012, AJ 144, 144). A running mean is subtracted from
+data and templates first, so that flux calibration and dust do not matter.
 
 Emission lines may only be added. The highest peaks of the unconstrained gain are therefore solved
-again without the lines that came out negative, and the best of those is taken. A parabola through
-the peak gives the redshift between the lags, Δχ² = 1 its error, and the margin is the gain of the
-peak over the best one more than `SEPARATION_KM_S` away.
+again without the lines that were negative, and the best of them is taken. A parabola through the
+peak gives the redshift between the lags, Δχ² = 1 its error; the margin is the gain of the peak over
+the best peak more than `SEPARATION_KM_S` away.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import uniform_filter1d
 
-from utils.spectroscopy.galaxy_templates import Templates
+from datasets.errors import UserError
+from utils.spectroscopy.galaxy_templates import RedshiftTemplates
 from utils.spectroscopy.wavelength import (
+    DEFAULT_REDSHIFT_RANGE,
     REST_GRID,
     LogGrid,
     fill_bad_pixels,
@@ -33,12 +35,11 @@ from utils.spectroscopy.wavelength import (
     weights_on_grid,
 )
 
-CONTINUUM_PIXELS = 301
-SEPARATION_KM_S = 1000.0
-PEAKS = 5
-MINIMUM_PIXELS = 500
-RIDGE = 1e-6
-"""Relative ridge of the normal equations: templates may leave the coverage."""
+SMOOTHING_PIXELS = 301  # of the running mean that is taken for the continuum
+SEPARATION_KM_S = 1000.0  # between peaks
+PEAKS = 5  # that are solved with non-negative lines
+MINIMUM_PIXELS = 500  # that spectra and templates must share
+RIDGE = 1e-6  # of the normal equations, relative: templates may leave the coverage
 
 
 @dataclass(frozen=True)
@@ -55,28 +56,27 @@ def fit_redshift(
     flux: np.ndarray,
     sigma: np.ndarray | None = None,
     *,
-    templates: Templates | None = None,
-    redshift_range: tuple[float, float] = (-0.01, 0.4),
+    templates: RedshiftTemplates | None = None,
+    redshift_range: tuple[float, float] = DEFAULT_REDSHIFT_RANGE,
 ) -> RedshiftFit:
     """Best redshift of every spectrum.
 
     Args:
         wavelength_angstrom: (n,) vacuum, increasing.
         flux: (N, n) in any unit; NaN marks bad pixels.
-        sigma: (N, n) in the same unit, not finite or 0 where there is no measurement. Where the
-        best
-            fit is worse than σ allows, error and margin are those of the σ that would allow it;
-            without σ all pixels weigh the same and the residuals alone set the scale.
-        templates: default `Templates.default()`.
-        redshift_range: searched, lower and upper end.
+        sigma: (N, n) in the same unit, not finite or 0 where there is no measurement. If the best
+            fit is worse than σ allows, σ is scaled up to it for error and margin; without σ all
+            pixels have the same weight and the residuals set the scale.
+        templates: default `RedshiftTemplates.default()`.
+        redshift_range: lower and upper end of the search.
 
     Returns:
         RedshiftFit; NaN where a spectrum has no good pixel.
 
     Raises:
-        ValueError: if templates and spectra overlap too little over `redshift_range`.
+        UserError: if templates and spectra overlap too little over `redshift_range`.
     """
-    templates = Templates.default() if templates is None else templates
+    templates = RedshiftTemplates.default() if templates is None else templates
     grid = _data_grid(wavelength_angstrom, redshift_range)
     lags, first = _lags(grid, redshift_range)
     data, weight = _flattened(wavelength_angstrom, flux, sigma, grid)
@@ -99,9 +99,9 @@ def fit_redshift(
 
 
 def remove_continuum(flux: np.ndarray) -> np.ndarray:
-    """flux (..., n) minus its running mean over `CONTINUUM_PIXELS`, over fewer near the ends."""
+    """flux (..., n) minus its running mean over `SMOOTHING_PIXELS`, over fewer near the ends."""
     total, share = (
-        uniform_filter1d(x, CONTINUUM_PIXELS, axis=-1, mode="constant")
+        uniform_filter1d(x, SMOOTHING_PIXELS, axis=-1, mode="constant")
         for x in (flux, np.ones(flux.shape[-1]))
     )
     return flux - total / share
@@ -116,9 +116,9 @@ def _data_grid(wavelength_angstrom: np.ndarray, redshift_range: tuple[float, flo
     start = int(np.ceil((low - REST_GRID.start) / REST_GRID.step - tolerance))
     stop = int(np.floor((high - REST_GRID.start) / REST_GRID.step + tolerance))
     if stop - start < MINIMUM_PIXELS:
-        raise ValueError(
-            f"spectra over {wavelength_angstrom[0]:.0f}–{wavelength_angstrom[-1]:.0f} Å have too "
-            f"little in common with the templates at redshifts {redshift_range}"
+        raise UserError(
+            f"spectra over {wavelength_angstrom[0]:.0f}–{wavelength_angstrom[-1]:.0f} Å overlap "
+            f"too little with the templates at redshifts {redshift_range}: narrow the range"
         )
     return LogGrid(REST_GRID.start + start * REST_GRID.step, stop - start + 1)
 
@@ -223,7 +223,7 @@ def _parabola(gain: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rows = np.arange(len(gain))
     left, centre, right = (gain[rows, middle + k] for k in (-1, 0, 1))
     curvature = centre - 0.5 * (left + right)
-    # a maximum has at least |right - left| / 2; less, at the rim or on a flat, is none
+    # at least |right - left| / 2 at a maximum, but less at the rim or on a plateau
     floor = np.abs(right - left) / 8 + np.finfo(np.float32).tiny
     curvature = np.maximum(curvature, floor)
     shift = np.clip(0.25 * (right - left) / curvature, -1.0, 1.0)

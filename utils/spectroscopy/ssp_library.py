@@ -5,8 +5,8 @@
     BC03      bc2003_hr_m62_chab_ssp.ised_ASCII[.gz]       Bruzual & Charlot 2003, high resolution
 
 Every population is brought to vacuum, to the rest-frame grid and to unit mean flux over
-`LIGHT_BAND_ANGSTROM`: mixture weights are then shares of that light. The resolution of the library
-is kept as a Gaussian width in km/s per pixel.
+`LIGHT_BAND_ANGSTROM`: mixture weights are then fractions of that light. The resolution of the
+library is kept as a Gaussian width in km/s per pixel.
 """
 
 from __future__ import annotations
@@ -21,24 +21,17 @@ import numpy as np
 from astropy.io import fits
 from scipy.interpolate import CubicSpline
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.errors import UserError
-from utils.spectroscopy.wavelength import (
-    FWHM_PER_SIGMA,
-    REST_GRID,
-    SPEED_OF_LIGHT_KM_S,
-    air_to_vacuum,
-)
+from datasets.wavelengths import air_to_vacuum
+from utils.spectroscopy.wavelength import FWHM_PER_SIGMA, REST_GRID
 
-LIGHT_BAND_ANGSTROM = (5000.0, 5500.0)
-AGES_PER_METALLICITY = 16
-BC03_METALLICITIES = {"22": 1e-4, "32": 4e-4, "42": 4e-3, "52": 8e-3, "62": 0.02, "72": 0.05}
-BC03_SOLAR = 0.02
-BLUE_LIMIT_ANGSTROM = 2000.0
-MILES_FWHM_ANGSTROM, BC03_FWHM_ANGSTROM = 2.51, 3.0
-
-
-class SspError(UserError):
-    """A folder without a readable library."""
+LIGHT_BAND_ANGSTROM = (5000.0, 5500.0)  # populations have unit mean flux here
+AGES_PER_METALLICITY = 16  # at most
+BC03_METALLICITIES = {"22": 1e-4, "32": 4e-4, "42": 4e-3, "52": 8e-3, "62": 0.02, "72": 0.05}  # Z
+BC03_SOLAR = 0.02  # Z☉
+BLUE_LIMIT_ANGSTROM = 2000.0  # of what is read of BC03 spectra
+MILES_FWHM_ANGSTROM, BC03_FWHM_ANGSTROM = 2.51, 3.0  # resolution
 
 
 @dataclass(frozen=True)
@@ -110,8 +103,8 @@ def _read_miles(path: Path, name: re.Match) -> list[_Population]:
 
 
 def _read_bc03(path: Path, name: re.Match) -> list[_Population]:
-    """Lists of numbers, each after its length: ages in years, then, after lines of text,
-    wavelengths in Å and for every age the spectrum and the values of some index."""
+    """Read lists of numbers, each preceded by its length: ages in years; after lines of text,
+    wavelengths in Å; and for every age the spectrum and the values of an index."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt") as file:
         lines = iter(file.read().splitlines())
@@ -147,7 +140,7 @@ def _begins_a_list(line: str) -> bool:
 
 
 def _counted(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The list at the beginning of numbers, without its length, and what follows it."""
+    """The first list, without its length, and the numbers after it."""
     end = 1 + int(numbers[0])
     return numbers[1:end], numbers[end:]
 
@@ -169,7 +162,7 @@ def read_library(folder: str | Path) -> SspLibrary:
         SspLibrary of at most `AGES_PER_METALLICITY` ages, evenly in log age, per metallicity.
 
     Raises:
-        SspError: if the folder has no file of a known layout, or one cannot be read.
+        UserError: the folder has no file of these layouts, or one cannot be read.
     """
     files = sorted(Path(folder).glob("*"))
     for layout, (pattern, reader) in LAYOUTS.items():
@@ -180,10 +173,10 @@ def read_library(folder: str | Path) -> SspLibrary:
                 try:
                     populations += reader(path, match)
                 except (KeyError, ValueError, OSError, StopIteration, IndexError) as error:
-                    raise SspError(f"{path}: not a {layout} file ({error!r})") from error
+                    raise UserError(f"{path}: not a {layout} file ({error!r})") from error
             return _assemble(layout, _thin(populations))
-    raise SspError(
-        f"{folder}: no file of a known library. Expected names like "
+    raise UserError(
+        f"{folder}: no file of a stellar library. Expected names like "
         "MaStar-SSP-A01.000-Z+0.00.fits.gz, Ech1.30Zp0.06T01.0000_iTp0.00_baseFe.fits or "
         "bc2003_hr_m62_chab_ssp.ised_ASCII"
     )
@@ -197,8 +190,8 @@ def _thin(populations: list[_Population]) -> list[_Population]:
             (p for p in populations if p.metallicity == metallicity), key=lambda p: p.age_gyr
         )
         log_age = np.log10([p.age_gyr for p in group])
-        wanted = np.linspace(log_age[0], log_age[-1], AGES_PER_METALLICITY)
-        nearest = np.unique(np.abs(log_age - wanted[:, None]).argmin(axis=1))
+        even = np.linspace(log_age[0], log_age[-1], AGES_PER_METALLICITY)
+        nearest = np.unique(np.abs(log_age - even[:, None]).argmin(axis=1))
         kept += [group[k] for k in nearest]
     return kept
 
@@ -208,7 +201,7 @@ def _assemble(name: str, populations: list[_Population]) -> SspLibrary:
     low = max(p.wavelength_angstrom[0] for p in populations)
     high = min(p.wavelength_angstrom[-1] for p in populations)
     if low > LIGHT_BAND_ANGSTROM[0] or high < LIGHT_BAND_ANGSTROM[1]:
-        raise SspError(f"{name}: populations cover {low:.0f}–{high:.0f} Å, not 5000–5500 Å")
+        raise UserError(f"{name}: populations cover {low:.0f}–{high:.0f} Å, not 5000–5500 Å")
     inside = (grid >= low) & (grid <= high)
     flux = np.zeros((len(populations), grid.size))
     for row, p in zip(flux, populations, strict=True):

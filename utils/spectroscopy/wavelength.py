@@ -1,7 +1,4 @@
-"""Air and vacuum, observed and rest frame, pixels and bands.
-
-Index tables are in air, SDSS spectra in vacuum: the tables are converted once, the spectra never
-(`datasets.wavelengths`).
+"""Observed and rest frame, pixels and resolution.
 
 All rest-frame fits share one logarithmic grid of the SDSS step, 10⁻⁴ in log₁₀ λ or 69 km/s, on
 which a redshift is a translation by log₁₀(1 + z) and a velocity width does not depend on λ.
@@ -15,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from datasets.constants import SPEED_OF_LIGHT_KM_S
-from datasets.wavelengths import air_to_vacuum, vacuum_to_air  # noqa: F401
 
-SDSS_LOG_STEP = 1e-4
-FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+SDSS_LOG_STEP = 1e-4  # of log₁₀ λ: the pixels of the SDSS spectrographs
+FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))  # of a Gaussian
+DEFAULT_REDSHIFT_RANGE = (-0.01, 0.4)  # of searches: templates overlap SDSS spectra in all of it
 
 
 def sdss_line_spread_km_s(wavelength_angstrom: ArrayLike) -> np.ndarray:
@@ -63,8 +60,7 @@ class LogGrid:
         return LogGrid(self.start + self.step * part.start, part.stop - part.start, self.step)
 
 
-REST_GRID = LogGrid(start=3.35, count=6251)
-"""2239 … 9441 Å: templates and everything fitted in the rest frame."""
+REST_GRID = LogGrid(start=3.35, count=6251)  # 2239 … 9441 Å: templates, all rest-frame fits
 
 
 def good_pixels(flux: np.ndarray, sigma: np.ndarray | None) -> np.ndarray:
@@ -78,8 +74,8 @@ def fill_bad_pixels(flux: np.ndarray, good: np.ndarray) -> np.ndarray:
     filled = np.where(good, flux, 0.0)
     pixel = np.arange(flux.shape[1])
     for row in np.flatnonzero(~good.all(axis=1) & good.any(axis=1)):
-        known = good[row]
-        filled[row, ~known] = np.interp(pixel[~known], pixel[known], filled[row, known])
+        measured = good[row]
+        filled[row, ~measured] = np.interp(pixel[~measured], pixel[measured], flux[row, measured])
     return filled
 
 
@@ -94,7 +90,7 @@ def resample(
         wavelength_angstrom: (n,) observed wavelengths, increasing, n ≥ 4.
         flux: (N, n) without gaps.
         redshift: (N,); 0 keeps the observed frame.
-        grid: the grid wanted, m pixels.
+        grid: m pixels.
 
     Returns:
         (N, m), 0 outside the coverage. Values stay per observed Å: nothing is scaled by 1 + z.
