@@ -29,15 +29,14 @@ from utils.plotting.plots import save_figure
 from utils.plotting.spectrum_panel import (
     MARKS,
     NORMALISED_LABEL,
-    PAGE_WIDTH_INCHES,
     WAVELENGTH_LABEL,
     Panel,
     draw_cutout,
     draw_spectra,
     legend_entries,
     mark_lines,
-    styled,
 )
+from utils.plotting.style import PAGE_WIDTH_INCHES, styled
 
 COLUMNS = 2
 SHORT_MARKS = {
