@@ -7,11 +7,12 @@ from torch import nn
 
 import train_contrastive
 import train_generative
+from datasets.hashing import mix
 from tests.support import GOLDEN, tiny
 from utils.core.checkpoints import read_checkpoint
 from utils.core.config import OptimiserConfig
 from utils.core.run_log import MetricsTable
-from utils.training.data_order import EpochSampler, mix
+from utils.training.data_order import EpochSampler
 from utils.training.optimiser import averaged, rate_factor
 
 
@@ -61,7 +62,7 @@ def test_average_warms_up_to_its_decay():
 
 def weights_of(path):
     checkpoint = read_checkpoint(path)
-    return {**checkpoint["network"], **checkpoint["average"]}
+    return {**checkpoint["network"], **checkpoint.get("average", {})}
 
 
 def assert_same_weights(a, b):
