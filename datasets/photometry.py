@@ -28,10 +28,10 @@ def filter_weights(
 ) -> np.ndarray:
     """Weights per Å that turn a spectrum into nanomaggies.
 
-    Arguments: ``wavelength_angstrom`` (P,) increasing, vacuum Å, observed frame; ``bands`` of
+    Arguments: `wavelength_angstrom` (P,) increasing, vacuum Å, observed frame; `bands` of
     "u", "g", "r", "i", "z".
-    Returns (B, P) float64 ``w``: ``np.trapezoid(flux * w, wavelength_angstrom)`` is the flux in
-    nanomaggies for ``flux`` in 1e-17 erg/s/cm²/Å. A filter that reaches beyond the grid counts
+    Returns (B, P) float64 `w`: `np.trapezoid(flux * w, wavelength_angstrom)` is the flux in
+    nanomaggies for `flux` in 1e-17 erg/s/cm²/Å. A filter that reaches beyond the grid counts
     only what lies inside, in the numerator: the caller chooses a grid that covers it.
     Raises ValueError for an unknown band.
     """

@@ -8,7 +8,7 @@ the observed frame and λ the vacuum wavelength in Å:
         → f_i = S̃_i / N,  N the median of S̃ over a window
 
 What is stored is the linear f, about 1. Logarithm, standardisation and resolution are the
-business of ``transforms.SpectrumTransform``.
+business of `transforms.SpectrumTransform`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy.interpolate import CubicSpline
 
 from datasets.errors import UserError
 
-#: Bits of SDSS's ``and_mask`` that make a pixel unusable (bit mask SPPIXMASK of the SDSS data
+#: Bits of SDSS's `and_mask` that make a pixel unusable (bit mask SPPIXMASK of the SDSS data
 #: releases): rejected in extraction; sky level unknown; sky so bright (10 σ above the object)
 #: that its residuals dominate; contiguous region of bad sky residuals. Other grave conditions
 #: have ivar = 0 already; the remaining bits are warnings.
@@ -40,9 +40,9 @@ class SpectrumError(UserError):
 
 @dataclass(frozen=True)
 class WavelengthGrid:
-    """Wavelengths of the pixels: ``start + step * k`` for k = 0 … count − 1, vacuum.
+    """Wavelengths of the pixels: `start + step * k` for k = 0 … count − 1, vacuum.
 
-    ``spacing`` is "linear" (start and step in Å) or "log10" (in dex of Å, as SDSS pixels).
+    `spacing` is "linear" (start and step in Å) or "log10" (in dex of Å, as SDSS pixels).
     """
 
     start: float = 4000.0
@@ -67,7 +67,7 @@ class WavelengthGrid:
         return self.coordinate if self.spacing == "linear" else 10.0**self.coordinate
 
     def every(self, factor: int) -> WavelengthGrid:
-        """The grid of every ``factor``-th pixel, starting with the first."""
+        """The grid of every `factor`-th pixel, starting with the first."""
         return replace(self, step=self.step * factor, count=-(-self.count // factor))
 
     def to_dict(self) -> dict:
@@ -124,9 +124,17 @@ class Preparation:
         return cls(**{**settings, "window_angstrom": (float(first), float(last))})
 
 
+# What `--preparation` of the commands chooses from: the grid and the preparation.
+PREPARATIONS = {
+    "median": (METHOD_GRID, Preparation()),
+    "original": (METHOD_GRID, Preparation.original()),
+    "native": (NATIVE_GRID, Preparation("minmax", (3800.0, 9000.0), 0.0)),
+}
+
+
 @dataclass(frozen=True)
 class PreparedSpectrum:
-    """``flux * normalisation + offset`` is the smoothed flux in the units of the input."""
+    """`flux * normalisation + offset` is the smoothed flux in the units of the input."""
 
     flux: np.ndarray  # (count,) float32, linear, about 1
     interpolated: np.ndarray  # (count,) bool: rests on a bad native pixel
@@ -145,12 +153,12 @@ def prepare_spectrum(
 ) -> PreparedSpectrum:
     """Bring one measured spectrum onto the grid: see the formula at the top of this module.
 
-    Arguments: ``wavelength_angstrom`` (n,) vacuum Å, strictly increasing; ``flux`` (n,) per Å in
-    any linear unit; ``ivar`` (n,) its inverse variance, where 0 means no data; ``and_mask`` (n,)
-    integer SDSS mask, of which ``UNUSABLE_BITS`` count.
+    Arguments: `wavelength_angstrom` (n,) vacuum Å, strictly increasing; `flux` (n,) per Å in
+    any linear unit; `ivar` (n,) its inverse variance, where 0 means no data; `and_mask` (n,)
+    integer SDSS mask, of which `UNUSABLE_BITS` count.
 
     Raises SpectrumError when the good pixels do not cover the grid, when more than
-    ``MAX_BAD_FRACTION`` of those inside it are bad, or when the normalisation is not positive.
+    `MAX_BAD_FRACTION` of those inside it are bad, or when the normalisation is not positive.
     """
     wavelength = np.asarray(wavelength_angstrom, dtype=np.float64)
     flux = np.asarray(flux, dtype=np.float64)
@@ -177,9 +185,9 @@ def signal_to_noise(
     ivar: np.ndarray,
     and_mask: np.ndarray | None = None,
 ) -> float:
-    """Median of flux · √ivar per native pixel, of the good ones in ``SN_WINDOW_ANGSTROM``.
+    """Median of flux · √ivar per native pixel, of the good ones in `SN_WINDOW_ANGSTROM`.
 
-    Arguments as of :func:`prepare_spectrum`; NaN if no pixel of the window is good.
+    Arguments as of `prepare_spectrum`; NaN if no pixel of the window is good.
     """
     first, last = SN_WINDOW_ANGSTROM
     used = (wavelength_angstrom >= first) & (wavelength_angstrom < last)

@@ -7,7 +7,7 @@ never moves one. Repeat observations are one galaxy: everything linked by separa
 
     u < v: validation;   v ≤ u < v + t: test;   otherwise: training
 
-The published split depends on the order of the galaxies instead: see ``original_split``.
+The published split depends on the order of the galaxies instead: see `original_split`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def assign_splits(
     seed: int = 1,
     fractions: tuple[float, float] = (0.05, 0.10),
 ) -> np.ndarray:
-    """(N,) int8 values of ``SPLITS``.
+    """(N,) int8 values of `SPLITS`.
 
-    Arguments: ``identifier`` (N,) integers; ``ra``, ``dec`` (N,) float64 degrees; ``fractions``
+    Arguments: `identifier` (N,) integers; `ra`, `dec` (N,) float64 degrees; `fractions`
     of validation and test, whose expectation the hash meets. Raises ValueError for fractions
     outside [0, 1) and for coordinates that are not finite.
     """
@@ -56,10 +56,10 @@ def assign_splits(
 
 
 def original_split(positive: np.ndarray) -> np.ndarray:
-    """(N,) int8 values of ``SPLITS``, or ``EXCLUDED``: the split of the published code.
+    """(N,) int8 values of `SPLITS`, or `EXCLUDED`: the split of the published code.
 
-    ``positive`` (N,) bool: the spectrum is positive everywhere, in the published order of galaxies;
-    others are in no split. Of the n positive ones, two draws of ``torch.randperm`` with seed 1 take
+    `positive` (N,) bool: the spectrum is positive everywhere, in the published order of galaxies;
+    others are in no split. Of the n positive ones, two draws of `torch.randperm` with seed 1 take
     m = int(0.1 n + 512) from the end of the first, and of these 512 for validation.
 
     Raises ValueError when fewer than 569 are positive: then n ≤ m, and nothing is left to train on.
@@ -85,7 +85,7 @@ def _permutation(count: int) -> np.ndarray:
 
 
 def _sky_groups(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """(N,) group numbers of friends of friends within ``REPEAT_RADIUS_ARCSEC``."""
+    """(N,) group numbers of friends of friends within `REPEAT_RADIUS_ARCSEC`."""
     ra, dec = np.radians(np.asarray(ra, np.float64)), np.radians(np.asarray(dec, np.float64))
     if not (np.isfinite(ra).all() and np.isfinite(dec).all()):
         raise ValueError("every galaxy needs finite ra and dec to find repeat observations")
@@ -97,7 +97,7 @@ def _sky_groups(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 
 
 def _splitmix64(value: np.ndarray) -> np.ndarray:
-    """SplitMix64's output for state ``value`` (uint64 arithmetic wraps around)."""
+    """SplitMix64's output for state `value` (uint64 arithmetic wraps around)."""
     value = value + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -9,7 +9,7 @@
     /truth/*        (N, …)                     what only a mock survey knows
     /statistics/*   (bands,) float64           image mean and σ of the training split
 
-The attribute ``settings`` (JSON) holds bands, pixel scale, grid, preparation, seed, provenance.
+The attribute `settings` (JSON) holds bands, pixel scale, grid, preparation, seed, provenance.
 The writer streams: memory does not grow with N. Readers open the file once per process.
 
     python -m datasets.survey FILE        prints what a survey file contains
@@ -40,9 +40,9 @@ class SurveyError(UserError):
 class Survey:
     """A survey file, read lazily: the catalogue at once, images and spectra when asked for.
 
-    Attributes: ``bands``, ``pixel_scale_arcsec``, ``image_unit``, ``image_size`` (px), ``grid``,
-    ``preparation``, ``provenance``, ``image_mean`` and ``image_sigma`` ((bands,) float64, of the
-    training split), ``catalogue`` (name → (N,) array, "split" included), ``truth_names``.
+    Attributes: `bands`, `pixel_scale_arcsec`, `image_unit`, `image_size` (px), `grid`,
+    `preparation`, `provenance`, `image_mean` and `image_sigma` ((bands,) float64, of the
+    training split), `catalogue` (name → (N,) array, "split" included), `truth_names`.
     Picklable, and safe in worker processes: each opens the file for itself.
     Raises FileNotFoundError, or SurveyError for a file that is not a survey of this version.
     """
@@ -138,7 +138,7 @@ LARGEST_GAP = 4  # rows between wanted ones that are read along rather than skip
 
 
 def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-    """``dataset[rows]`` in any order, with repeats, by slabs: h5py wants rows sorted and unique."""
+    """`dataset[rows]` in any order, with repeats, by slabs: h5py wants rows sorted and unique."""
     rows = np.asarray(rows, dtype=np.int64)
     order = np.argsort(rows, kind="stable")
     wanted = rows[order]

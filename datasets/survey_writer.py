@@ -18,13 +18,13 @@ from datasets.survey import SCHEMA, SCHEMA_VERSION, SurveyError
 class SurveyWriter:
     """Writes a survey file in pieces; used as a context manager.
 
-    The file appears under its name only when the ``with`` block ends without an exception.
+    The file appears under its name only when the `with` block ends without an exception.
 
     bands: names in the order of the image axis; pixel_scale_arcsec: per pixel, > 0;
-    provenance: JSON-able facts about the origin; seed, fractions: see ``splits``; split_rule:
+    provenance: JSON-able facts about the origin; seed, fractions: see `splits`; split_rule:
     "sky", or "original" for the published split, which goes by the order of the galaxies and needs
     no coordinates: those that are not known may be NaN.
-    Raises ValueError for another rule, FileExistsError if ``path`` exists without ``overwrite``.
+    Raises ValueError for another rule, FileExistsError if `path` exists without `overwrite`.
     """
 
     def __init__(

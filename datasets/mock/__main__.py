@@ -1,4 +1,4 @@
-"""Command line of the mock survey: ``python -m datasets.mock OUT.h5 --count 5000 --seed 1``."""
+"""Command line of the mock survey: `python -m datasets.mock OUT.h5 --count 5000 --seed 1`."""
 
 from __future__ import annotations
 

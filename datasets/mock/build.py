@@ -35,14 +35,14 @@ def make_mock(
     overwrite: bool = False,
     colour: bool = False,
 ) -> Path:
-    """Write a mock survey of ``count`` galaxies.
+    """Write a mock survey of `count` galaxies.
 
-    Galaxy i of a seed is the same, bit for bit, whatever ``count`` and ``workers`` are, and has
+    Galaxy i of a seed is the same, bit for bit, whatever `count` and `workers` are, and has
     the same spectrum in a survey of colour pictures.
 
-    Arguments: ``count`` ≥ 1; ``seed`` 0 … 2³¹ - 1; ``workers`` processes, by default one per
-    core, 1 for this process only; ``colour`` stores pictures in R, G, B instead of ugriz images.
-    Returns the path. Raises FileExistsError if it exists and ``overwrite`` is not set, ValueError
+    Arguments: `count` ≥ 1; `seed` 0 … 2³¹ - 1; `workers` processes, by default one per
+    core, 1 for this process only; `colour` stores pictures in R, G, B instead of ugriz images.
+    Returns the path. Raises FileExistsError if it exists and `overwrite` is not set, ValueError
     for a count or seed out of range.
     """
     from datasets.survey_writer import SurveyWriter

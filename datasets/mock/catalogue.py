@@ -49,13 +49,13 @@ def distance_modulus(z: np.ndarray) -> np.ndarray:
 
 
 def arcsec_per_kpc(z: np.ndarray) -> np.ndarray:
-    """Apparent size of one kiloparsec at redshift ``z``."""
+    """Apparent size of one kiloparsec at redshift `z`."""
     luminosity_kpc = 10 ** (0.2 * distance_modulus(z) - 2)
     return np.degrees((1 + z) ** 2 / luminosity_kpc) * 3600
 
 
 def draw(seed: int, first: int, count: int) -> tuple[list[np.random.Generator], dict]:
-    """Galaxies ``first`` … ``first + count - 1`` of the survey ``seed``.
+    """Galaxies `first` … `first + count - 1` of the survey `seed`.
 
     Returns their random streams and the catalogue, a dict of (count,) arrays.
     """

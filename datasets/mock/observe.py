@@ -49,7 +49,7 @@ def error(flux: np.ndarray) -> np.ndarray:
 
 
 def expose(flux: np.ndarray, streams: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy spectra and their inverse variance, both like ``flux`` (n, FIBRE_PIXELS)."""
+    """Noisy spectra and their inverse variance, both like `flux` (n, FIBRE_PIXELS)."""
     sigma = error(flux)
     noise = np.stack([stream.standard_normal(FIBRE_PIXELS) for stream in streams])
     return flux + sigma * noise, 1 / sigma**2

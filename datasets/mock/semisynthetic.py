@@ -6,11 +6,11 @@ The spectra, redshifts and colours are real; the images are not. Each is drawn b
 renderer with a bulge share, size, arms and lumps that suit the galaxy's morphological class, colour
 and redshift, and its band fluxes are scaled so that, inside the 3" fibre aperture,
 
-    Σ_c s_cb F_cb = (what SDSS imaging measured there: ``calibflux``) ,
+    Σ_c s_cb F_cb = (what SDSS imaging measured there: `calibflux`) ,
 
 with s_cb the share of component c inside the aperture in band b. So a model can learn spectra from
 real colours, but nothing true about shapes. Galaxies without coverage of the method's grid or
-without measured fluxes are skipped and listed in ``OUT.skipped.csv``.
+without measured fluxes are skipped and listed in `OUT.skipped.csv`.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ PROVENANCE = {
 def make_semisynthetic(
     path: str | Path, spectra: str | Path, seed: int = 1, overwrite: bool = False
 ) -> list[dict]:
-    """Write the survey file ``path`` from the spectra collection ``spectra``.
+    """Write the survey file `path` from the spectra collection `spectra`.
 
-    Arguments: ``spectra`` an HDF5 file as ``read_spectra_collection`` takes it, with columns
-    ``calibflux`` and ``spectroflux`` (N, 5) nanomaggies, and ``morph``; ``seed`` ≥ 0 of the shapes
+    Arguments: `spectra` an HDF5 file as `read_spectra_collection` takes it, with columns
+    `calibflux` and `spectroflux` (N, 5) nanomaggies, and `morph`; `seed` ≥ 0 of the shapes
     and the noise.
-    Returns what was skipped: rows with specobjid, row and reason, also in ``PATH.skipped.csv``.
-    Raises FileExistsError if ``path`` exists and ``overwrite`` is not set, SpectrumFileError for
+    Returns what was skipped: rows with specobjid, row and reason, also in `PATH.skipped.csv`.
+    Raises FileExistsError if `path` exists and `overwrite` is not set, SpectrumFileError for
     a file of another kind.
     """
     collection = read_spectra_collection(spectra)
@@ -93,7 +93,7 @@ def make_semisynthetic(
 def _usable(
     collection: SpectraCollection, rows: range, skipped: list[dict]
 ) -> tuple[list[int], list[PreparedSpectrum]]:
-    """Rows that can be used and their spectra; the others join ``skipped``."""
+    """Rows that can be used and their spectra; the others join `skipped`."""
     used, prepared = [], []
     for row in rows[: len(collection) - rows.start]:
         try:
@@ -134,7 +134,7 @@ def _colours(flux: np.ndarray) -> np.ndarray:
 def _galaxies(
     collection: SpectraCollection, rows: np.ndarray, prepared: list[PreparedSpectrum], seed: int
 ) -> dict:
-    """The arguments of ``SurveyWriter.append`` for some rows of the collection."""
+    """The arguments of `SurveyWriter.append` for some rows of the collection."""
     identifier = collection.catalogue["specobjid"][rows].astype(np.uint64)
     fibre = collection.catalogue["calibflux"][rows].astype(np.float64)
     streams = [np.random.default_rng([seed, int(i)]) for i in identifier]
@@ -171,7 +171,7 @@ def _kinds(collection: SpectraCollection, rows: np.ndarray) -> np.ndarray:
 def _appearance(
     fibre: np.ndarray, z: np.ndarray, kind: np.ndarray, streams: list[np.random.Generator]
 ) -> dict[str, np.ndarray]:
-    """A shape for each galaxy, as ``images.scene`` wants it, with ``young`` and ``seeing``."""
+    """A shape for each galaxy, as `images.scene` wants it, with `young` and `seeing`."""
     u = np.array([stream.random(8) for stream in streams]).T
     normal = np.array([stream.standard_normal(5) for stream in streams]).T
     g_r = 2.5 * np.log10(fibre[:, 2] / fibre[:, 1])
@@ -201,9 +201,9 @@ def _appearance(
 def render(
     shape: dict[str, np.ndarray], fibre: np.ndarray, streams: list[np.random.Generator]
 ) -> np.ndarray:
-    """Images (n, 5, 64, 64) whose light inside the fibre aperture is ``fibre`` (n, 5) nanomaggies.
+    """Images (n, 5, 64, 64) whose light inside the fibre aperture is `fibre` (n, 5) nanomaggies.
 
-    ``shape`` as ``_appearance`` gives it; noise and neighbours come on top.
+    `shape` as `_appearance` gives it; noise and neighbours come on top.
     """
     maps = images.scene(shape, streams)
     psf = images.seeing(shape["seeing"])

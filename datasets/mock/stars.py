@@ -72,7 +72,7 @@ TEMPLATE_LOG_AGE = np.array([7.0, 8.9, 9.95, 8.7])  # log years, a proxy for the
 
 @dataclass(frozen=True)
 class StellarLibrary:
-    """``templates`` (4, P) of unit flux at 5500 Å; ``metals`` (2, P): tau of old, young light."""
+    """`templates` (4, P) of unit flux at 5500 Å; `metals` (2, P): tau of old, young light."""
 
     templates: np.ndarray
     metals: np.ndarray
@@ -121,7 +121,7 @@ def _coarse(nodes: np.ndarray, flux: np.ndarray, emits: bool) -> np.ndarray:
 
 
 def _optical_depth(lines: tuple, column: int) -> np.ndarray:
-    """Sum of Gaussian lines on the grid; ``column`` chooses the equivalent width."""
+    """Sum of Gaussian lines on the grid; `column` chooses the equivalent width."""
     tau = np.zeros(LOG_WAVELENGTH.size)
     for line in lines:
         sigma = ABSORPTION_WIDTHS_KMS[line[-1]] / LIGHT_KMS * line[0]
@@ -157,8 +157,8 @@ def template_weights(catalogue: dict) -> np.ndarray:
 def component_spectra(catalogue: dict, weights: np.ndarray) -> np.ndarray:
     """Observed-frame f_lambda of bulge, old disc and young disc at SDSS resolution, (n, 3, P).
 
-    The units are arbitrary but common to the discs of a galaxy. ``catalogue`` needs z, type,
-    metallicity, a_v and sigma_star_kms, all (n,); ``weights`` as ``template_weights`` gives them.
+    The units are arbitrary but common to the discs of a galaxy. `catalogue` needs z, type,
+    metallicity, a_v and sigma_star_kms, all (n,); `weights` as `template_weights` gives them.
     """
     stars = library()
     ratio = WAVELENGTH_ANGSTROM / PIVOT_ANGSTROM
@@ -184,7 +184,7 @@ def component_spectra(catalogue: dict, weights: np.ndarray) -> np.ndarray:
 
 
 def broaden_and_shift(spectra: np.ndarray, sigma_kms: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Convolve (n, c, P) rest-frame spectra with Gaussians of ``sigma_kms`` and redshift them."""
+    """Convolve (n, c, P) rest-frame spectra with Gaussians of `sigma_kms` and redshift them."""
     size = spectra.shape[-1]
     frequency = np.arange(size // 2 + 1) / size
     width = (sigma_kms / PIXEL_KMS)[:, None]

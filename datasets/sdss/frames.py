@@ -56,7 +56,7 @@ class Frame:
 
 
 def group_fields(paths: Iterable[Path]) -> list[dict[str, Path]]:
-    """Per field, the frame of each band, by the names ``frame-{band}-{run}-{camcol}-{field}``.
+    """Per field, the frame of each band, by the names `frame-{band}-{run}-{camcol}-{field}`.
 
     Raises:
         FrameError: for other names, and for fields that lack a band.
