@@ -18,8 +18,7 @@ from datasets.errors import UserError
 
 MAX_ARRAY_BYTES = 1 << 29  # of one cutout, frame or table: 512 MiB, 5 bands of 5,180 px a side
 MAX_COLUMN_BYTES = 1 << 28  # of a column beside the images in a file of many cutouts
-MAX_EXPANSION = 100  # bytes declared over bytes stored; compressed spectra and images reach 10
-SMALL_BYTES = 1 << 20  # is read whatever it expands from
+MAX_EXPANSION = 100  # of larger columns: bytes declared over bytes stored; real data reach 10
 
 
 def check_bytes(shape: Sequence[int], item_bytes: int, limit: int = MAX_ARRAY_BYTES) -> None:
@@ -31,26 +30,28 @@ def check_bytes(shape: Sequence[int], item_bytes: int, limit: int = MAX_ARRAY_BY
         )
 
 
+def check_stored(dataset: h5py.Dataset) -> None:
+    """Refuse a large data set that declares far more than its file stores."""
+    stored = dataset.id.get_storage_size()
+    if dataset.nbytes > max(MAX_COLUMN_BYTES, MAX_EXPANSION * stored):
+        raise UserError(
+            f"{dataset.name} declares {dataset.nbytes / 2**20:,.0f} MiB, of which the file stores "
+            f"{stored:,} bytes: it is incomplete, write it again"
+        )
+
+
 def own_datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
     """The data sets of a group that the file itself stores, by name.
 
     Links into other files, external and virtual storage are not followed.
-
-    Raises:
-        UserError: a data set declares far more than the file stores of it.
     """
-    datasets = {}
-    for name in group:
-        item = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
-        if isinstance(item, h5py.Dataset) and not (item.external or item.is_virtual):
-            stored = item.id.get_storage_size()
-            if item.nbytes > max(SMALL_BYTES, MAX_EXPANSION * stored):
-                raise UserError(
-                    f"{name} declares {item.nbytes / 2**20:,.0f} MiB of which the file stores "
-                    f"{stored:,} bytes: it is incomplete, write it again"
-                )
-            datasets[name] = item
-    return datasets
+    hard = [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
+    items = {name: group[name] for name in hard}
+    return {
+        name: item
+        for name, item in items.items()
+        if isinstance(item, h5py.Dataset) and not (item.external or item.is_virtual)
+    }
 
 
 def own_group(file: h5py.File, name: str) -> h5py.Group | None:

@@ -6,12 +6,12 @@ import pytest
 import generate
 import train_contrastive
 import train_generative
+from datasets.cutouts.export import export
 from datasets.errors import UserError
 from datasets.survey import Survey
 from tests.support import tiny
 from utils.core.checkpoints import load_generator
 from utils.core.device import pick_device
-from utils.export_cutouts import export
 from utils.generation.fits_output import read_spectrum
 from utils.generation.pipeline import Pipeline
 

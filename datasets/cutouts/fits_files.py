@@ -167,4 +167,4 @@ def write_cutout(
     if redshift is not None:
         hdu.header["REDSHIFT"] = redshift
     with atomic_path(path) as temporary:
-        hdu.writeto(temporary, output_verify="exception")
+        hdu.writeto(temporary, overwrite=True, output_verify="exception")

@@ -25,6 +25,7 @@ from datasets.errors import UserError
 from datasets.file_limits import (
     MAX_COLUMN_BYTES,
     check_bytes,
+    check_stored,
     npy_header,
     own_datasets,
     own_group,
@@ -129,6 +130,7 @@ def read_hdf5(path: Path) -> Iterator[RawCutout]:
     with h5py.File(path, "r") as file:
         arrays = own_datasets(file)
         images = arrays.pop(_image_key({name: item.shape for name, item in arrays.items()}))
+        check_stored(images)
         group = own_group(file, "catalogue")
         columns = arrays | (own_datasets(group) if group else {})
         columns = {n: item for n, item in columns.items() if item.nbytes <= MAX_COLUMN_BYTES}

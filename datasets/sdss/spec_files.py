@@ -24,7 +24,7 @@ import numpy as np
 from astropy.io import fits
 
 from datasets.errors import UserError
-from datasets.file_limits import check_bytes, own_datasets
+from datasets.file_limits import check_bytes, check_stored, own_datasets
 
 LEGACY_RUN2D = (26, 103, 104)  # the pipelines of SDSS-I/II and SEGUE
 LOGLAM_STEP = 1e-4  # dex: the pixels of every SDSS spectrum lie at multiples of it
@@ -227,7 +227,10 @@ def read_spectra_collection(path: str | Path) -> SpectraCollection:
     """
     try:
         with h5py.File(path, "r") as file:
-            columns = {name: values[:] for name, values in own_datasets(file).items()}
+            datasets = own_datasets(file)
+            for dataset in datasets.values():
+                check_stored(dataset)
+            columns = {name: dataset[:] for name, dataset in datasets.items()}
         wavelength = _wavelength(columns.pop("loglam"))
         flux, ivar = columns.pop("flux"), columns.pop("ivar")
         # Unsigned also where a file stores the 64 bits as a signed integer: eBOSS plates > 8191.

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from datasets.errors import UserError
 from datasets.mock import images, semisynthetic
 from datasets.sdss.spec_files import SpectrumFileError
 from datasets.survey import Survey
@@ -106,7 +107,7 @@ def test_survey_of_a_collection(tmp_path):
     assert "not observed" in survey.provenance["description"]
     assert set(survey.catalogue["morph"]) == {"Sp"}
     np.testing.assert_array_equal(survey.catalogue["sn"], 9.0)  # from flux and ivar
-    with pytest.raises(FileExistsError):
+    with pytest.raises(UserError, match="exists"):
         semisynthetic.make_semisynthetic(path, source)
 
 

@@ -70,7 +70,7 @@ def test_colours_are_compared_with_the_cutout(tmp_path):
 
 def test_generate_measures_unless_told_otherwise(tiny_survey, tiny_generator, tmp_path):
     import generate
-    from utils.export_cutouts import export
+    from datasets.cutouts.export import export
 
     export(Survey(tiny_survey), tmp_path / "cutouts", "test", 2)
     for name, more in (("with", []), ("without", ["--no-measure", "--rank", "both"])):
