@@ -146,9 +146,7 @@ class Survey:
 
 def _check_schema(path: Path, attributes: h5py.AttributeManager) -> None:
     if attributes.get("schema") != SCHEMA:
-        raise SurveyError(
-            f"{path} is not a survey file: make one with python -m utils.build_survey"
-        )
+        raise SurveyError(f"{path} is not a survey file: run python -m utils.build_survey")
     version = int(attributes["schema_version"])
     if version != SCHEMA_VERSION:
         raise SurveyError(

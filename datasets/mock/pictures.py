@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.mock.images import PIXEL_ARCSEC
-from datasets.photometry import SDSS_BANDS
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 
 SHOWN_BANDS = ("z", "r", "g")  # as red, green and blue
 GAIN = np.array([2.2, 3.4, 6.0])
@@ -29,7 +28,7 @@ LEVELS = 255  # a JPEG has bytes
 
 def picture(flux: np.ndarray) -> np.ndarray:
     """The colour picture (…, 3, H, W), 0 … 1, of `flux` in z, r, g in nanomaggies per pixel."""
-    native = flux * (LEGACY_PIXEL_ARCSEC / PIXEL_ARCSEC) ** 2
+    native = flux * (LEGACY_PIXEL_ARCSEC / SDSS_PIXEL_ARCSEC) ** 2
     colours = GAIN[:, None, None] * native + OFFSET
     intensity = np.maximum(colours, 0).mean(axis=-3, keepdims=True)
     intensity = np.maximum(intensity, np.finfo(np.float32).tiny)  # black stays black

@@ -12,11 +12,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from datasets.constants import SDSS_BANDS
 from datasets.mock import catalogue as sky
 from datasets.mock import images, lines, observe, pictures, stars
 from datasets.mock.stars import PIVOT_ANGSTROM, WAVELENGTH_ANGSTROM
-from datasets.photometry import SDSS_BANDS, filter_weights
 from datasets.spectra import PreparedSpectrum, prepare_spectrum, signal_to_noise
+from datasets.synthetic_photometry import filter_weights
 
 BLOCK = 32  # galaxies computed together; never a function of the number of processes
 NUCLEUS = 3

@@ -18,7 +18,8 @@ from astropy.io import fits
 from astropy.table import Table
 from tqdm import tqdm
 
-from datasets.photometry import COLOUR_NAMES, synthetic_colours
+from datasets.photometry import COLOUR_NAMES
+from datasets.synthetic_photometry import synthetic_colours
 from utils.generation.fits_output import (
     FLUX_UNIT,
     GeneratedSpectrum,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from datasets.errors import UserError
-from datasets.photometry import photometry
+from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from models.generator import uniform_numbers
 from models.property_heads import image_features
@@ -55,7 +55,7 @@ def condition_features(
     view = towers.images.evaluation if generator is None else towers.images.training
     arguments = (images,) if generator is None else (images, generator)
     seen = image_features(towers.network.image_encoder, view(*arguments))
-    magnitudes = photometry(images.cpu().numpy(), towers.survey.pixel_scale_arcsec)
+    magnitudes = photometric_features(images.cpu().numpy(), towers.survey.pixel_scale_arcsec)
     return torch.cat([seen, torch.from_numpy(magnitudes).to(seen)], dim=1)
 
 

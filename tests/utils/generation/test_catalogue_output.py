@@ -7,8 +7,8 @@ import pytest
 from astropy import units as u
 from astropy.table import Table
 
-from datasets.photometry import synthetic_colours
 from datasets.survey import Survey
+from datasets.synthetic_photometry import synthetic_colours
 from tests.utils.generation.test_fits_output import spectrum
 from utils.generation.catalogue_output import COLOUR_LIMIT_MAG, write_generated_catalogue
 from utils.generation.fits_output import write_spectrum
