@@ -18,8 +18,9 @@ from astropy.table import Table
 from tqdm import tqdm
 
 from datasets.atomic_files import atomic_path
-from datasets.photometry import COLOUR_NAMES, synthetic_colours
+from datasets.photometry import COLOUR_NAMES
 from datasets.processors import usable_cores
+from datasets.synthetic_photometry import synthetic_colours
 from utils.generation.fits_output import FLUX_UNIT, GeneratedSpectrum, ascii_text, read_spectrum
 from utils.spectroscopy.measurements import column_units, measure_candidates
 

@@ -8,8 +8,8 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 
-from datasets.photometry import synthetic_colours
 from datasets.survey import Survey
+from datasets.synthetic_photometry import synthetic_colours
 from tests.utils.generation.test_fits_output import spectrum
 from utils.generation import catalogue_output
 from utils.generation.catalogue_output import COLOUR_LIMIT_MAG, write_generated_catalogue
@@ -83,7 +83,7 @@ def test_colours_are_compared_with_the_cutout(tmp_path):
 
 def test_generate_measures_unless_told_otherwise(tiny_survey, tiny_generator, tmp_path):
     import generate
-    from utils.export_cutouts import export
+    from datasets.cutouts.export import export
 
     export(Survey(tiny_survey), tmp_path / "cutouts", "test", 2)
     for name, more in (("with", []), ("without", ["--no-measure", "--rank", "both"])):

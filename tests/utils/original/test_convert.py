@@ -10,6 +10,7 @@ import yaml
 from astropy.io import fits
 
 import generate
+from datasets.cutouts.export import export
 from datasets.errors import UserError
 from datasets.spectra import Preparation
 from datasets.survey import Survey
@@ -27,7 +28,6 @@ from tests.original_files import (
     write_checkpoint,
 )
 from utils.core.checkpoints import load_contrastive, load_generator
-from utils.export_cutouts import export
 from utils.original import restore
 from utils.original.__main__ import main
 from utils.original.files import read_original
