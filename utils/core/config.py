@@ -1,8 +1,9 @@
 """The typed, closed configuration of the training scripts, and the one home of their defaults.
 
-Every key of the parameter files is a field below; an unknown key is refused, and so are values out
-of range and contradictions, before anything is read. Precedence: command line > YAML file > the
-defaults here. This module imports nothing heavy, so that `--help` is quick.
+Every key of the parameter files is a field below. An unknown key, a value out of range and a
+contradiction are refused before anything is read. Later arguments of a command line, be they keys
+or `--config` files, override earlier ones, and all of them the defaults here. This module imports
+nothing heavy, so that `--help` is quick.
 """
 
 from __future__ import annotations
