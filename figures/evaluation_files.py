@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from datasets.survey import Survey
-from utils.plotting.spectrum_panel import COLOURS
+from utils.plotting.style import COLOURS
 
 GENERATED, TRUTH = "generated", "true"
 PHOTOMETRY, CLIMATOLOGY = "neighbours in photometry", "climatology"

@@ -11,7 +11,6 @@ that the printed squared errors are to be compared with.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -19,31 +18,32 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datasets.cutouts.conversion import CutoutFormat
-from datasets.cutouts.formats import CutoutError, read_picture
-from datasets.sdss.spec_files import SpectrumFileError, read_spec_file
-from datasets.spectra import SpectrumError, prepare_spectrum
-from datasets.survey import Survey, SurveyError
+from datasets.cutouts.formats import read_picture
+from datasets.errors import UserError
+from datasets.sdss.spec_files import read_spec_file
+from datasets.spectra import prepare_spectrum
+from datasets.survey import Survey
+from datasets.tables import read_table
 from utils.generation.batch_run import file_stem
 from utils.generation.fits_output import read_spectrum
 from utils.plotting.plots import save_figure
 from utils.plotting.spectrum_panel import (
     MARKS,
     NORMALISED_LABEL,
-    PAGE_WIDTH_INCHES,
     WAVELENGTH_LABEL,
     Panel,
     draw_cutout,
     draw_spectra,
     legend_entries,
     mark_lines,
-    styled,
 )
+from utils.plotting.style import PAGE_WIDTH_INCHES, styled
 
 COLUMNS = 2
 SHORT_MARKS = {
     "Hβ": MARKS["Hβ"], "Mg b": MARKS["Mg b"], "Na D": MARKS["Na D"], "Hα": MARKS["Hα + [N II]"],
 }  # fmt: skip
-INPUT_ERRORS = (OSError, KeyError, CutoutError, SpectrumFileError, SpectrumError, SurveyError)
+INPUT_ERRORS = (OSError, KeyError, UserError)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,12 +76,12 @@ def panels_of(folder: Path, table: Path, survey: Survey) -> list[Panel]:
     Raises:
         One of INPUT_ERRORS: a file or a column is missing or of another kind.
     """
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    columns = read_table(table)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return [_panel(folder, table.parent, row, survey) for row in rows]
 
 
-def _panel(folder: Path, beside: Path, row: dict[str, str], survey: Survey) -> Panel:
+def _panel(folder: Path, beside: Path, row: dict, survey: Survey) -> Panel:
     name = file_stem(Path(row["image"]).stem)
     generated = read_spectrum(folder / "spectra" / f"{name}.fits")
     (picture,) = read_picture(beside / row["image"])

@@ -7,13 +7,13 @@ import torch
 import generate
 import train_contrastive
 import train_generative
+from datasets.cutouts.export import export
 from datasets.errors import UserError
 from datasets.survey import Survey
 from tests.support import tiny
 from utils.core.checkpoints import load_generator
 from utils.core.config import SamplingConfig
 from utils.core.device import pick_device
-from utils.export_cutouts import export
 from utils.generation.conditions import guide_parameters
 from utils.generation.fits_output import read_spectrum
 from utils.generation.pipeline import GUIDES, Pipeline, make_sampler

@@ -28,7 +28,6 @@ from utils.evaluation.evaluator import Evaluation
 from utils.evaluation.report import details, summary
 from utils.generation.options import parse_condition
 from utils.generation.ranking import RANKINGS
-from utils.spectroscopy.ssp_library import SspError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         figures = Evaluation(options).run()
-    except (UserError, SurveyError, SspError, FileNotFoundError) as error:
+    except (UserError, SurveyError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     folder = Path(options.output)

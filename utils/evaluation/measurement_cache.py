@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from utils.evaluation.candidate_sources import Method
 from utils.evaluation.derived_quantities import QUANTITIES
-from utils.spectroscopy import SspLibrary, measure
 from utils.spectroscopy.line_velocities import coherence_units
-from utils.spectroscopy.ssp_library import read_library
+from utils.spectroscopy.measurements import measure
+from utils.spectroscopy.ssp_library import SspLibrary, read_library
 from utils.spectroscopy.wavelength import LogGrid, resample
 
 BLOCK = 512  # spectra

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from datasets.photometry import COLOUR_NAMES, image_colours, synthetic_colours
+from datasets.photometry import COLOUR_NAMES, image_colours
 from datasets.survey import Survey
+from datasets.synthetic_photometry import synthetic_colours
 from models.contrastive import best_first
 from utils.evaluation.bootstrap import median, scatter, with_error, with_interval
 from utils.evaluation.derived_quantities import Columns, compare

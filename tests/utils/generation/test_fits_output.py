@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 from specutils import Spectrum
 
+from datasets.errors import UserError
 from datasets.spectra import candidate_sigma
 from utils.generation.catalogue_output import write_catalogue
 from utils.generation.fits_output import (
@@ -93,6 +94,13 @@ def test_everything_comes_back(scale, tmp_path):
     for field in fields(written):
         np.testing.assert_array_equal(getattr(read, field.name), getattr(written, field.name))
     assert isinstance(read.identifier, int)
+
+
+@pytest.mark.parametrize(("written", "read"), [(2**63 + 1025, 2**63 + 1025), (0, 0), (-1, 0)])
+def test_identifiers_are_exact_unsigned_integers(written, read, tmp_path):
+    write_spectrum(tmp_path / "a.fits", replace(spectrum(), identifier=written))
+    assert fits.getval(tmp_path / "a.fits", "OBJID") == written
+    assert read_spectrum(tmp_path / "a.fits").identifier == read
 
 
 def test_tables_show_the_columns_with_units(tmp_path):
@@ -182,7 +190,7 @@ def test_equal_input_gives_equal_bytes_and_no_leftovers(tmp_path):
 
 def test_other_files_are_refused_by_name(tmp_path):
     fits.PrimaryHDU().writeto(tmp_path / "other.fits")
-    with pytest.raises(ValueError, match=r"other\.fits is no generated spectrum"):
+    with pytest.raises(UserError, match=r"other\.fits is not a generated spectrum"):
         read_spectrum(tmp_path / "other.fits")
 
 

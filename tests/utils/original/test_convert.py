@@ -10,6 +10,7 @@ import yaml
 from astropy.io import fits
 
 import generate
+from datasets.cutouts.export import export
 from datasets.errors import UserError
 from datasets.spectra import Preparation
 from datasets.survey import Survey
@@ -27,10 +28,9 @@ from tests.original_files import (
     write_checkpoint,
 )
 from utils.core.checkpoints import load_contrastive, load_generator
-from utils.export_cutouts import export
-from utils.original import restore
 from utils.original.__main__ import main
 from utils.original.files import read_original
+from utils.original.networks import restore
 
 STATISTICS = ["--image-mean", 0, 0.1, 0.2, 0.3, 0.4, "--image-sigma", 1, 2, 3, 4, 5]
 
@@ -231,7 +231,7 @@ def test_missing_and_damaged_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such checkpoint"):
         read_original(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("text")
-    with pytest.raises(UserError, match="damaged, or no PyTorch file"):
+    with pytest.raises(UserError, match="damaged or not a PyTorch file"):
         read_original(tmp_path / "text.pt")
 
 

@@ -110,10 +110,10 @@ def test_galaxies_that_cannot_be_used_are_listed(folder, catalogue):
     expected = {
         "1": "no file in spectra",
         "2": "wavelengths must be as many as fluxes",
-        "3": "no array of plain numbers",
+        "3": "not an array of numbers",
         "4": "values that are not finite",
         "5": f"no specObjID of the catalogue rounds to {identifier(99)}",
-        "6": "is no specObjID",
+        "6": "is not a specObjID",
         "7": "mean over 6900-6950",
     }
     for name, reason in expected.items():
@@ -161,7 +161,7 @@ def test_the_published_split(tmp_path):
         ([], "too few for the original's split"),
         (["--split", "sky"], "--split sky needs coordinates: give --catalogue"),
         (["--preparation", "median"], "prepared as the original's"),
-        (["--catalogue", "none.csv"], "none.csv is not a readable CSV file"),
+        (["--catalogue", "none.csv"], "none.csv: no such file"),
     ],
 )
 def test_what_cannot_be_done_is_said(folder, options, message, capsys):
