@@ -32,6 +32,8 @@ def test_order_and_company_do_not_matter():
 
 def test_signed_and_unsigned_identifiers_agree():
     identifier, ra, dec = sky(500)
+    identifier[::2] += np.uint64(2**63)
+    ra[1::2], dec[1::2] = ra[::2], dec[::2]  # pairs of a large and a small one
     np.testing.assert_array_equal(
         assign_splits(identifier, ra, dec), assign_splits(identifier.astype(np.int64), ra, dec)
     )
@@ -85,6 +87,25 @@ def test_the_smallest_identifier_decides_for_its_group():
     )
     alone = assign_splits(identifier, ra, dec, fractions=(0.3, 0.3))
     np.testing.assert_array_equal(both, np.concatenate([alone, alone]))
+
+
+def test_what_a_later_observation_moves():
+    """A repeat moves its own galaxy if its identifier is the smallest, and no other galaxy."""
+    identifier, ra, dec = sky(2000)
+    before = assign_splits(identifier, ra, dec, fractions=(0.3, 0.3))
+
+    def after(repeats):
+        pairs = zip((identifier, ra, dec), repeats, strict=True)
+        return assign_splits(*map(np.concatenate, pairs), fractions=(0.3, 0.3))
+
+    repeated = slice(0, 1000)
+    larger = (identifier[repeated] + np.uint64(1), ra[repeated], dec[repeated])
+    np.testing.assert_array_equal(after(larger)[:2000], before)
+    smaller = (np.arange(1000, dtype=np.uint64), ra[repeated], dec[repeated])
+    moved = after(smaller)[:2000] != before
+    assert not moved[1000:].any()
+    # A new hash falls into the same split with probability 0.4² + 0.3² + 0.3².
+    assert moved[:1000].mean() == pytest.approx(1 - 0.34, abs=0.05)
 
 
 @pytest.mark.skipif(not COLLECTION.exists(), reason="real survey data are not at hand")
