@@ -174,7 +174,7 @@ class SpectrumTransform:
         return to_phases(values) if self.representation == "polyphase" else values.unsqueeze(-2)
 
     def in_order(self, x: Tensor) -> Tensor:
-        """(..., C, L) → (..., output_grid.count), in order of wavelength: the inverse of `arrange`."""
+        """(..., C, L) → (..., output_grid.count) by wavelength: the inverse of `arrange`."""
         polyphase = self.representation == "polyphase"
         return from_phases(x, self.grid.count) if polyphase else x.squeeze(-2)
 

@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import random_split
 
 from datasets.constants import SPLITS
+from datasets.errors import UserError
 from datasets.sdss.spec_files import read_spectra_collection
 from datasets.splits import EXCLUDED, assign_splits, original_split
 from tests.support import REAL_DATA
@@ -124,7 +125,7 @@ def test_real_repeats_never_straddle():
 
 def test_what_cannot_work_is_refused():
     identifier, ra, dec = sky(3)
-    with pytest.raises(ValueError, match="nothing to train"):
+    with pytest.raises(UserError, match="nothing to train"):
         assign_splits(identifier, ra, dec, fractions=(0.5, 0.5))
     with pytest.raises(ValueError, match="finite"):
         assign_splits(identifier, ra * np.nan, dec)
