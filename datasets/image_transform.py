@@ -34,11 +34,11 @@ STRETCHES = ("linear", "asinh")
 BLOCK_ROWS = 256  # images held at a time while their statistics are computed
 ASINH_SOFTENING = 0.1  # k: where the stretch turns from linear to logarithmic, in σ of the band
 
-#: Mean and σ of ImageNet's pictures, R G B, values 0 … 1 (PyTorch's documentation of torchvision).
+# Mean and σ of ImageNet's pictures, R G B, values 0 … 1 (PyTorch's documentation of torchvision).
 IMAGENET_MEAN, IMAGENET_SIGMA = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-#: Bands shown as red, green and blue, the first set of which an image has all members, with the
-#: factors that make a galaxy of average colour (g − r = 0.7, r − i = 0.35, r − z = 0.6) grey-gold.
+# Bands shown as red, green and blue, of which the first set that an image has is taken, and the
+# factors that make a galaxy of average colour (g − r = 0.7, r − i = 0.35, r − z = 0.6) grey-gold.
 DISPLAY_BANDS = (
     (("i", "r", "g"), (0.80, 1.00, 1.55)),
     (("z", "r", "g"), (0.65, 1.00, 1.55)),
@@ -49,13 +49,14 @@ class ImageTransform:
     """From raw cutouts (batch, bands, any, any) to network inputs (batch, bands, size, size).
 
     Args:
-        stretch: "linear" or "asinh" (module docstring).
+        stretch: "linear" or "asinh", see the top of this module.
         mean, sigma: (bands,) of the training images' pixels, in the images' unit; sigma > 0.
-        size: side of the output in px.
-        zoom_size: side in px to which images are enlarged before the crop, at least `size`.
+        size: Side of the output in px.
+        zoom_size: Side in px to which images are enlarged before the crop, at least `size`.
+
     Raises:
-        ValueError: for a stretch that does not exist, statistics that cannot standardise, or a
-            crop larger than the enlarged image.
+        ValueError: for another stretch, statistics that cannot standardise, or a crop larger than
+            the enlarged image.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class ImageTransform:
     def training(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """A random view of each of the images (batch, bands, any, any).
 
-        `generator` draws crop and flips of every image, independently of one another.
+        Crop and flips of every image are random numbers of `generator`, independent of each other.
         """
         device, count = images.device, len(images)
         shape, source = (2, count, 1), generator.device
@@ -128,7 +129,7 @@ class ImageTransform:
         return moved
 
     def to_dict(self) -> dict:
-        """What `from_dict` needs, as primitives and tensors."""
+        """The arguments of `from_dict`, as primitives and tensors."""
         return {
             "stretch": self.stretch,
             "mean": self.mean.cpu(),
@@ -148,10 +149,12 @@ def image_statistics(images: Any, used: np.ndarray) -> tuple[np.ndarray, np.ndar
     Args:
         images: (N, bands, H, W), an array or an HDF5 data set.
         used: (N,) bool, e.g. the training split.
+
     Returns:
         Two arrays (bands,) float64.
+
     Raises:
-        ValueError: if none is used.
+        ValueError: none is used.
     """
     if not used.any():
         raise ValueError("the training split is empty: add galaxies or change the fractions")
@@ -182,10 +185,11 @@ def to_rgb(image: np.ndarray | Tensor, bands: Sequence[str], softening: float = 
 
     Args:
         image: (bands, height, width), linear flux; values 0 … 1 for the bands R, G, B.
-        bands: names of the bands, e.g. ("u", "g", "r", "i", "z").
+        bands: Names of the bands, e.g. ("u", "g", "r", "i", "z").
         softening: Q of the paper, how much the bright end is compressed.
+
     Returns:
-        (height, width, 3) float32 in 0 … 1. Without bands that make a colour: grey.
+        (height, width, 3) float32 in 0 … 1; grey without bands that make a colour.
     """
     planes = dict(zip(bands, np.asarray(image, dtype=np.float32), strict=True))
     if set("RGB") <= planes.keys():
@@ -205,7 +209,8 @@ def to_rgb(image: np.ndarray | Tensor, bands: Sequence[str], softening: float = 
 
 def _display_levels(intensity: np.ndarray) -> tuple[float, float]:
     """Black level, a little below the sky, and the range of intensities shown as linear."""
-    sky = float(np.median(intensity))
-    noise = 1.4826 * float(np.median(np.abs(intensity - sky)))
+    from astropy.stats import mad_std  # slow to import, and only pictures need it
+
+    sky, noise = float(np.median(intensity)), float(mad_std(intensity))
     bright = float(np.quantile(intensity, 0.995)) - sky
     return sky - noise, max(0.4 * bright, 30 * noise, 1e-6)

@@ -1,12 +1,12 @@
-"""From prepared spectra to what networks see, and back.
+"""From prepared spectra to the inputs of networks, and back.
 
-A network of representation *low*, *super*, *polyphase* or *native* sees x = (T(f) − μ)/σ, with f
-the prepared linear flux (P = 4500 px), T a flux transform, and μ, σ of the training spectra:
+A network's input is x = (T(f) − μ)/σ, with f the prepared linear flux (P = 4500 px), T a flux
+transform, and μ, σ of the training spectra, in one of these representations:
 
-    low     every eighth pixel          (1, 563)   pixel k is pixel 8k of the grid: aligned
-    super   all pixels                  (1, 4500)
-    full    all, as interleaved phases  (8, 563)   phase k holds the pixels k, k + 8, k + 16, …
-    direct  all pixels                  (1, P)     as *super*, but in one stage: nothing is given
+    low        every eighth pixel          (1, 563)   pixel k is pixel 8k of the grid
+    super      all pixels                  (1, 4500)  guided by a *low* spectrum
+    polyphase  all, as interleaved phases  (8, 563)   phase k holds the pixels k, k + 8, k + 16, …
+    native     all pixels                  (1, P)     as *super*, but without a guide
 
 Shapes: ... any leading dimensions, P pixels of the grid, C channels, L their length.
 """
@@ -21,15 +21,13 @@ from torch import Tensor
 
 from datasets.spectra import METHOD_GRID, WavelengthGrid
 
-PHASES = 8  # pixels of the full grid per low-representation pixel
+PHASES = 8  # pixels of the grid per pixel of the low representation
 REPRESENTATIONS = ("low", "super", "polyphase", "native")
 CHUNK_ROWS = 1024  # spectra held in float64 at a time while fitting
 
-#: Prepared flux below this (2 % of the continuum) is noise about a level that no logarithm can
-#: hold: it is raised to the floor, so that non-positive pixels stay finite.
-LOG_FLOOR = 0.02
+LOG_FLOOR = 0.02  # flux, 2 % of the continuum, to which noisier pixels are raised before the log
 
-#: name → (forward, inverse); "log_positive" is the published one, for spectra positive everywhere.
+# name → (forward, inverse); "log_positive" is the published one, for spectra positive everywhere.
 FLUX_TRANSFORMS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "log": (lambda flux: flux.clamp(min=LOG_FLOOR).log(), torch.exp),
     "log_positive": (torch.log, torch.exp),
@@ -45,17 +43,21 @@ def to_phases(x: Tensor, phases: int = PHASES) -> Tensor:
 
 
 def from_phases(x: Tensor, count: int) -> Tensor:
-    """(..., phases, L) → (..., count): exactly undoes `to_phases` of `count` pixels."""
+    """(..., phases, L) → (..., count): the exact inverse of `to_phases` of `count` pixels."""
     return x.transpose(-1, -2).flatten(-2)[..., :count]
 
 
 class SpectrumTransform:
     """T, μ, σ and the arrangement of pixels as one invertible function.
 
-    representation: one of `REPRESENTATIONS` (top of this module).
-    flux: name in `FLUX_TRANSFORMS`.
-    mean, sigma: of T(f); scalars, or per pixel of the output grid; σ > 0.
-    grid: of the prepared spectra that `encode` takes.
+    Args:
+        representation: One of `REPRESENTATIONS`, see the top of this module.
+        flux: Name in `FLUX_TRANSFORMS`.
+        mean, sigma: Of T(f); scalars, or per pixel of the output grid; σ > 0.
+        grid: Of the prepared spectra that `encode` takes.
+
+    Raises:
+        ValueError: for another representation or transform, or σ that is not positive.
     """
 
     def __init__(
@@ -87,11 +89,16 @@ class SpectrumTransform:
         standardise: str = "global",
         grid: WavelengthGrid = METHOD_GRID,
     ) -> SpectrumTransform:
-        """μ and σ of training spectra, accumulated in float64.
+        """The transform with μ and σ of training spectra, accumulated in float64.
 
-        Arguments: `spectra` (N, P) linear prepared flux, an array (or HDF5 data set) or an
-        iterable of such chunks; `standardise` "global" (one μ and σ), "pixel" or "none".
-        Raises ValueError when T(f) is not finite or a σ is zero.
+        Args:
+            spectra: (N, P) linear prepared flux, an array (or HDF5 data set) or an iterable of
+                such chunks.
+            representation, flux, grid: As of the class.
+            standardise: "global" (one μ and σ), "pixel" or "none".
+
+        Raises:
+            ValueError: T(f) is not finite, or a σ is zero.
         """
         if standardise not in ("global", "pixel", "none"):
             raise ValueError(f"standardise: global, pixel or none, not {standardise!r}")
@@ -113,7 +120,7 @@ class SpectrumTransform:
 
     @property
     def output_grid(self) -> WavelengthGrid:
-        """The grid of what `decode` returns."""
+        """The grid of decoded spectra."""
         return self.grid.every(PHASES) if self.representation == "low" else self.grid
 
     @property
@@ -128,7 +135,7 @@ class SpectrumTransform:
     def encode(self, flux: Tensor) -> Tensor:
         """Linear flux (..., P) → standardised (..., C, L), float32.
 
-        At representation low, spectra on the output grid (..., 563) are taken as well.
+        The low representation also accepts spectra on its output grid (..., 563).
         """
         if self.representation == "low":
             return self.encode_low(flux)
@@ -141,7 +148,7 @@ class SpectrumTransform:
     def encode_low(self, flux: Tensor) -> Tensor:
         """Every eighth pixel, standardised: (..., P) or (..., 563) → (..., 1, 563), float32.
 
-        What the super-representation network is given beside the noisy spectrum.
+        The guide of a network of the super representation.
         """
         if flux.shape[-1] == self.grid.count:
             flux = flux[..., ::PHASES]
@@ -161,12 +168,12 @@ class SpectrumTransform:
         return to_phases(values) if self.representation == "polyphase" else values.unsqueeze(-2)
 
     def in_order(self, x: Tensor) -> Tensor:
-        """(..., C, L) → (..., output_grid.count), in order of wavelength: undoes `arrange`."""
-        full = self.representation == "polyphase"
-        return from_phases(x, self.grid.count) if full else x.squeeze(-2)
+        """(..., C, L) → (..., output_grid.count) by wavelength: the inverse of `arrange`."""
+        polyphase = self.representation == "polyphase"
+        return from_phases(x, self.grid.count) if polyphase else x.squeeze(-2)
 
     def _select(self, flux: Tensor) -> Tensor:
-        """T(f) of the pixels that this resolution has, (..., output_grid.count)."""
+        """T(f) of the pixels of the output grid, (..., output_grid.count)."""
         values = self._transform(flux)
         return values[..., ::PHASES] if self.representation == "low" else values
 

@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from datasets.constants import SPLITS
+from datasets.errors import UserError
 from datasets.hashing import hashed
 
 EXCLUDED = -1  # from every split
@@ -32,9 +33,9 @@ ORIGINAL_VALIDATION = 512  # galaxies
 
 
 def check_fractions(fractions: tuple[float, float]) -> None:
-    """Raise ValueError for fractions of validation and test that leave nothing to train on."""
+    """Raise UserError for fractions of validation and test that leave nothing to train on."""
     if min(fractions) < 0 or sum(fractions) >= 1:
-        raise ValueError(f"fractions {fractions} leave nothing to train on")
+        raise UserError(f"fractions {fractions} leave nothing to train on: choose a sum below 1")
 
 
 def assign_splits(
@@ -56,7 +57,8 @@ def assign_splits(
         (N,) int8 values of `SPLITS`.
 
     Raises:
-        ValueError: the fractions leave nothing to train on, or a coordinate is not finite.
+        UserError: the fractions leave nothing to train on.
+        ValueError: a coordinate is not finite.
     """
     check_fractions(fractions)
     validation, test = fractions

@@ -162,7 +162,7 @@ def _column(dataset: h5py.Dataset, rows: np.ndarray | None = None) -> np.ndarray
 
 
 def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-    """`dataset[rows]` in any order, with repeats, by slabs: h5py wants rows sorted and unique."""
+    """`dataset[rows]` in any order, with repeats, by slabs: h5py needs rows sorted and unique."""
     rows = np.asarray(rows, dtype=np.int64)
     order = np.argsort(rows, kind="stable")
     wanted = rows[order]
@@ -176,7 +176,7 @@ def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print what a survey file contains; returns the exit status."""
+    """Print the contents of a survey file; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m datasets.survey", description="Print the contents of a survey file."
     )

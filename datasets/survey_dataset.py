@@ -1,7 +1,7 @@
-"""A split of a survey file as a torch data set that costs no preprocessing per item.
+"""Rows of a survey file as a torch data set, without preprocessing per item.
 
-Items are dictionaries: "image" (bands, H, W) float32 as stored, "spectrum" (P,) float32 linear,
-"index" the row in the survey file, which leads to the catalogue.
+Items are dictionaries: "image" (bands, H, W) float32 as stored, "spectrum" (P,) float32 linear, and
+"index", the row in the survey file and its catalogue.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from torch.utils.data import Dataset
 
 from datasets.survey import Survey
 
-IN_MEMORY_LIMIT_BYTES = 2e9  # a split smaller than this is held in memory
+IN_MEMORY_LIMIT_BYTES = 2e9  # rows of fewer bytes are held in memory
 
 
 class SurveyDataset(Dataset):
     """The given rows of a survey.
 
-    in_memory: hold images and spectra in memory (None: if they fit into
-    `IN_MEMORY_LIMIT_BYTES`). They are loaded at once, so that forked workers share them;
-    a pickled copy reads from the file instead.
+    Args:
+        survey: An open survey file.
+        rows: Of the file.
+        in_memory: Hold images and spectra in memory (None: if they fit into
+            `IN_MEMORY_LIMIT_BYTES`). They are loaded at once, so that forked workers share them; a
+            pickled copy reads from the file instead.
     """
 
     def __init__(self, survey: Survey, rows: np.ndarray, in_memory: bool | None = None) -> None:
@@ -39,7 +42,7 @@ class SurveyDataset(Dataset):
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: list[int]) -> list[dict[str, torch.Tensor | int]]:
-        """A batch at once: the DataLoader calls this and collates the list."""
+        """A batch at once: called by the DataLoader, which collates the list."""
         rows = self.rows[positions]
         if self._held is None:
             images, spectra = self._load(rows)

@@ -1,4 +1,4 @@
-"""What a network has to know of the survey it was trained on."""
+"""The description of a survey that a trained network carries with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datasets.survey import Survey
 
 @dataclass(frozen=True)
 class SurveyDescription:
-    """What a network has to know of the survey it was trained on.
+    """Images and spectra of the survey that a network was trained on.
 
     Args:
         bands: Names of the image bands, in order.
@@ -21,7 +21,7 @@ class SurveyDescription:
         image_unit: Unit of the images per pixel, e.g. `nanomaggy`.
         grid: Wavelengths of the prepared spectra.
         preparation: How the spectra were prepared.
-        name: Where the survey came from, for people.
+        name: Of the survey file, for people.
     """
 
     bands: tuple[str, ...]

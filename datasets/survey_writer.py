@@ -60,10 +60,8 @@ class SurveyWriter:
         self.path = Path(path)
         if self.path.exists() and not overwrite:
             raise UserError(f"{path} exists: choose another name or remove it first")
-        try:
-            check_fractions(fractions)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        check_fractions(fractions)
+        # Not named by the process: the next run replaces the leftovers of one that was killed.
         self._partial = self.path.with_name(f".{self.path.name}.partial")
         self._bands, self._grid = tuple(bands), grid
         self._split_rule = split_rule

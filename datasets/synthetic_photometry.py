@@ -22,7 +22,7 @@ AB_ZERO_1E17 = 3631e-23 * SPEED_OF_LIGHT_KM_S * 1e13 * 1e17
 MIN_COVERAGE = 0.999  # of a band's response inside the spectrum, for an absolute flux
 MIN_COLOUR_COVERAGE = 0.95  # and for a colour, whose missing part is extrapolated
 BLUE_LIMIT_ANGSTROM = 3700.0  # of the g filter's response
-EDGE_ANGSTROM = 50.0  # at the blue end of a spectrum, whose mean stands for what is missing of g
+EDGE_ANGSTROM = 50.0  # at the blue end of a spectrum, whose mean extrapolates it through g
 
 
 def filter_weights(

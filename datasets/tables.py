@@ -18,7 +18,7 @@ FORMATS = {
     ".csv": "ascii.basic", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits",
     ".fits.gz": "fits", ".vot": "votable", ".votable": "votable", ".xml": "votable",
 }  # fmt: skip
-IDENTIFIERS = ("specobjid", "objid", "bestobjid", "identifier")
+IDENTIFIERS = ("identifier", "objid", "specobjid", "bestobjid")  # first: preferred
 NAMES = ("name", "file", "image", "spectrum")  # columns of text, also where it is all digits
 
 

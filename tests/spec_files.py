@@ -20,10 +20,18 @@ def write_spec_file(
     names: bool = True,
     **changes,
 ) -> Path:
-    """A spec file with the columns that matter.
+    """Write a spec file with the columns that are read.
 
-    upper: column names in capitals; names: HDUs have names; changes: object column → (FITS format,
-    value), or None for no such column.
+    Args:
+        path: The file.
+        identifier: specObjID, from which plate, MJD, fiber and run2d follow.
+        loglam, flux: (n,) of the pixels.
+        upper: Column names in capitals.
+        names: HDUs have names.
+        changes: Object column → (FITS format, value), or None for no such column.
+
+    Returns:
+        The path.
     """
     plate, mjd, fiber, run2d = spec_object_parts(identifier)
     count = len(loglam)

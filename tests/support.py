@@ -1,4 +1,4 @@
-"""What several tests use: a tiny survey whose images know their spectra, tiny networks."""
+"""Shared by tests: a tiny survey whose spectra follow from its images, tiny parameters."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.spectra import METHOD_GRID, Preparation
 from datasets.survey_writer import SurveyWriter
 
-BANDS = ("u", "g", "r", "i", "z")
+BANDS = SDSS_BANDS
 TINY_GALAXIES = 96
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -36,7 +37,7 @@ def make_tiny_survey(path: Path, count: int = TINY_GALAXIES, seed: int = 0) -> P
     images = (1 + 4 * line)[:, None, None, None] * colour[..., None, None] * blob
     images = images + generator.normal(0, 0.02, images.shape)
     with SurveyWriter(
-        path, BANDS, 0.396, METHOD_GRID, Preparation(), fractions=(0.2, 0.2), seed=3
+        path, BANDS, SDSS_PIXEL_ARCSEC, METHOD_GRID, Preparation(), fractions=(0.2, 0.2), seed=3
     ) as writer:
         writer.append(
             images.astype(np.float32),

@@ -30,7 +30,7 @@ from datasets.file_limits import (
     own_datasets,
     own_group,
 )
-from datasets.tables import exact_identifiers
+from datasets.tables import IDENTIFIERS, exact_identifiers
 
 MAX_SIDE_PIXELS = 10_000
 MAX_BANDS = 64
@@ -41,7 +41,7 @@ IMAGE_KEYS = ("images", "image", "cube", "cutouts", "cutout", "data", "arr_0")
 FIELDS = {  # name of a field of `RawCutout`, and its names in files, in lower case
     "ra": ("ra", "ra_obj", "raj2000"),
     "dec": ("dec", "dec_obj", "dej2000"),
-    "identifier": ("identifier", "objid", "specobjid", "bestobjid"),
+    "identifier": IDENTIFIERS,
     "redshift": ("redshift", "z"),
 }
 

@@ -3,10 +3,10 @@
     python -m datasets.mock OUT.h5 --count 5000 --seed 1
     python -m datasets.mock OUT.h5 --count 5000 --seed 1 --pictures  # R G B, not u g r i z
 
-Modules, in the order of the light: `catalogue` (who lives there), `stars` and `lines` (their
-spectra), `images` (their looks) and `pictures` (the same as colour JPEGs), `observe` (fibre
-and spectrograph), `simulate` (all of it for a block of galaxies), `build` (the survey file);
-`tables` holds the numbers.
+Modules, in the order of the light: `catalogue` (the population of galaxies), `stars` and `lines`
+(their spectra), `images` and `pictures` (images in nanomaggies, or as colour JPEGs), `observe` (the
+fibre and the spectrograph), `simulate` (all of these for a block of galaxies), `build` (the survey
+file); `tables` holds the numbers.
 
 The file's `truth` group has, per galaxy: `noiseless` (4500 px, prepared like the noisy
 spectrum); `log_mass` (M☉), `log_ssfr` (1/yr), `log_oh` (12 + log O/H), `metallicity` ([Z/H]

@@ -81,7 +81,7 @@ def make_mock(
 
 
 def _blocks(seed: int, firsts: range, workers: int, colour: bool) -> Iterator[dict]:
-    """Blocks of galaxies in order; at most a few are held at a time."""
+    """Blocks of galaxies in order, of which memory holds a few at a time."""
     if workers == 1:
         yield from (simulate(seed, first, colour) for first in firsts)
         return

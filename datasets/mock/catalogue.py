@@ -1,4 +1,4 @@
-"""Who lives in the mock survey: masses, histories, shapes and the scaling relations among them.
+"""The mock survey's galaxies: masses, histories, shapes and the scaling relations among them.
 
 Stellar masses follow a Schechter (1976) law flat in log M★, redshifts the volume in
 0.05 < z < 0.15, and only galaxies with 14.5 < r < 17.77 (the main galaxy sample of SDSS, Strauss
@@ -6,9 +6,9 @@ et al. 2002) are kept. A galaxy is star forming, green, quiescent or post-starbu
 probability that depends on its mass; metallicity, dust, velocity dispersion, bulge share, size
 and nuclear activity follow from mass and type with scatter. M★ in M☉, sSFR in 1/yr.
 
-Every galaxy has its own random stream, seeded by (seed, index): it draws candidates, in blocks,
-until one passes the magnitude limit. The stream goes on into image and noise, so that a galaxy
-depends on nothing but its seed and its index.
+Every galaxy has a random stream seeded by (seed, index): candidates are sampled from it, in blocks,
+until one passes the magnitude limit. The same stream supplies image and noise, so that a galaxy
+depends on its seed and index only.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ NO_AGN, LINER, SEYFERT = range(3)
 MAGNITUDE_LIMITS = (14.5, 17.77)
 REDSHIFT_LIMITS = (0.05, 0.15)
 COSMOLOGY = FlatLambdaCDM(H0=70.0, Om0=0.3)
-SOLAR_R_MAGNITUDE = 4.65
+SOLAR_R_MAGNITUDE = 4.65  # absolute, AB (Willmer 2018, ApJS 236, 47)
 CANDIDATES = 64  # per block: about one in eight passes the magnitude limit
-UNIFORMS, NORMALS = 10, 14
+UNIFORMS, NORMALS = 10, 14  # random numbers of each kind per candidate
 
 
 def distance_modulus(z: np.ndarray) -> np.ndarray:
@@ -39,10 +39,11 @@ def arcsec_per_kpc(z: np.ndarray) -> np.ndarray:
     return COSMOLOGY.arcsec_per_kpc_proper(z).value
 
 
-def draw(seed: int, first: int, count: int) -> tuple[list[np.random.Generator], dict]:
+def sample(seed: int, first: int, count: int) -> tuple[list[np.random.Generator], dict]:
     """Galaxies `first` … `first + count - 1` of the survey `seed`.
 
-    Returns their random streams and the catalogue, a dict of (count,) arrays.
+    Returns:
+        Their random streams, and the catalogue: a dict of (count,) arrays.
     """
     streams = [np.random.default_rng([seed, first + i]) for i in range(count)]
     chosen = [_first_observable(stream) for stream in streams]
@@ -57,16 +58,17 @@ def _first_observable(stream: np.random.Generator) -> dict[str, float]:
             stream.random((UNIFORMS, CANDIDATES)), stream.standard_normal((NORMALS, CANDIDATES))
         )
         bright, faint = MAGNITUDE_LIMITS
-        seen = candidates.pop("alive") & (candidates["r"] > bright) & (candidates["r"] < faint)
-        if seen.any():
-            return {name: values[seen.argmax()] for name, values in candidates.items()}
+        exists = candidates.pop("exists")  # with the probability of the mass function
+        visible = exists & (candidates["r"] > bright) & (candidates["r"] < faint)
+        if visible.any():
+            return {name: values[visible.argmax()] for name, values in candidates.items()}
 
 
 def _candidates(uniform: np.ndarray, normal: np.ndarray) -> dict[str, np.ndarray]:
     """Galaxies of a volume, observable or not, from unit deviates (k, n)."""
     u, g = iter(uniform), iter(normal)
     log_mass = 9.0 + 2.8 * next(u)
-    alive = next(u) < np.exp(-(10 ** (log_mass - 10.75)))
+    exists = next(u) < np.exp(-(10 ** (log_mass - 10.75)))
     low, high = REDSHIFT_LIMITS
     z = np.cbrt(low**3 + (high**3 - low**3) * next(u))
     kind = _kind(log_mass, next(u))
@@ -82,7 +84,7 @@ def _candidates(uniform: np.ndarray, normal: np.ndarray) -> dict[str, np.ndarray
     nucleus = _nucleus(log_mass, kind, next(u), next(u))
     log_sigma = 2.22 + 0.27 * (log_mass - 10.6) + 0.18 * (shape["bulge_total"] - 0.5)
     return {
-        "alive": alive,
+        "exists": exists,
         "z": z,
         "r": absolute + distance_modulus(z) + z,  # K-correction in r: about z magnitudes
         "type": kind.astype(np.int8),

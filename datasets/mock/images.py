@@ -7,8 +7,8 @@ are exact. Young discs carry logarithmic spiral arms and lumps. With the PSF P_b
 
     I_b(x) = FFT^-1[ P_b(k) Σ_c F_cb M_c(k) ] .
 
-The maps are drawn with a Gaussian of `PRESMOOTH` pixels already applied, which P_b(k) gives
-back; they are larger than the cutout, so that the periodic convolution does not wrap into it.
+The maps are already smoothed with a Gaussian of `PRESMOOTH` pixels, by which P_b(k) is narrower;
+they are larger than the cutout, so that the periodic convolution does not wrap into it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from scipy.special import j1
 
 from datasets.constants import SDSS_FIBRE_ARCSEC, SDSS_PIXEL_ARCSEC
 
-SIZE, MARGIN = 64, 8
+SIZE, MARGIN = 64, 8  # pixels
 FRAME = SIZE + 2 * MARGIN
 PRESMOOTH = 0.8  # pixels
 FIBRE_RADIUS = SDSS_FIBRE_ARCSEC / 2 / SDSS_PIXEL_ARCSEC  # pixels
-FWHM = 2.354820045
+FWHM = 2.354820045  # in σ of a Gaussian
 
 # u g r i z: seeing, sky noise and nanomaggies per photo-electron, as in SDSS frames.
 SEEING_ARCSEC = np.array([1.42, 1.38, 1.30, 1.24, 1.22])
@@ -39,10 +39,14 @@ DE_VAUCOULEURS, EXPONENTIAL = (4.0, 8.0, 11, (0.012, 3.5)), (1.0, 4.0, 7, (0.10,
 
 @lru_cache(maxsize=2)
 def mixture(profile: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (sum 1) and widths of Gaussians that make a Sérsic profile of unit radius.
+    """Gaussians whose sum is a Sérsic profile of unit half-light radius.
 
-    `profile`: index n, truncation radius, number of Gaussians, range of widths, all in units of
-    the half-light radius. Beyond 0.85 of the truncation radius the profile fades to zero.
+    Args:
+        profile: Index n, truncation radius, number of Gaussians, range of widths, in units of the
+            half-light radius. Beyond 0.85 of the truncation radius the profile fades to zero.
+
+    Returns:
+        Their weights (sum 1) and widths.
     """
     index, edge, count, (low, high) = profile
     sigma = np.geomspace(low, high, count)
@@ -55,7 +59,7 @@ def mixture(profile: tuple) -> tuple[np.ndarray, np.ndarray]:
     weights, _ = nnls(gauss * weight[:, None], intensity * weight)
     weights, sigma = weights[weights > 0] / weights.sum(), sigma[weights > 0]
     growth = 1 - np.exp(-0.5 * (x[:, None] / sigma) ** 2) @ weights
-    return weights, sigma / np.interp(0.5, growth, x)  # the truncation had made it smaller
+    return weights, sigma / np.interp(0.5, growth, x)  # truncation makes it smaller
 
 
 @lru_cache(maxsize=1)
@@ -68,9 +72,14 @@ def _frame() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def ellipse(profile, radius, ratio, angle, x0, y0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Elliptical Sérsic maps of unit flux on the frame, presmoothed.
 
-    Arguments, each (n,): half-light radius along the major axis in pixels, axis ratio, position
-    angle in radians, centre in pixels from the frame's. Returns the maps (n, F, F) and the
-    coordinates along the major and the minor axis.
+    Args:
+        profile: See `mixture`.
+        radius: (n,) half-light radius along the major axis in pixels.
+        ratio, angle: (n,) axis ratio; position angle in radians.
+        x0, y0: (n,) centre in pixels from the frame's.
+
+    Returns:
+        The maps (n, F, F), and the coordinates along the major and the minor axis.
     """
     column = [np.asarray(v, np.float32)[:, None, None] for v in (radius, ratio, angle, x0, y0)]
     radius, ratio, angle, x0, y0 = column
@@ -91,9 +100,11 @@ def ellipse(profile, radius, ratio, angle, x0, y0) -> tuple[np.ndarray, np.ndarr
 def scene(shape: dict, streams: list[np.random.Generator]) -> np.ndarray:
     """Fourier maps (n, 4, F, F//2+1) of bulge, old disc, young disc and nucleus, unit flux each.
 
-    `shape` holds (n,) arrays: `radius_arcsec`, `bulge_total`, `bulge_axis_ratio`,
-    `cos_inclination`, `position_angle` (radians), `arm_strength` 0…1, `arm_count`,
-    `arm_pitch`, `lumpiness` and the centre `x0`, `y0` (pixels).
+    Args:
+        shape: (n,) arrays: `radius_arcsec`, `bulge_total`, `bulge_axis_ratio`, `cos_inclination`,
+            `position_angle` (radians), `arm_strength` 0…1, `arm_count`, `arm_pitch`, `lumpiness`
+            and the centre `x0`, `y0` (pixels).
+        streams: n random streams.
     """
     radius = shape["radius_arcsec"] / SDSS_PIXEL_ARCSEC
     centre = shape["x0"], shape["y0"]
@@ -141,28 +152,28 @@ def _lumps(lumpiness: np.ndarray, streams: list[np.random.Generator]) -> np.ndar
 
 
 def neighbours(streams: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stars and galaxies that happen to be in the field: half a one per image on average.
+    """Other stars and galaxies in the field, 0.5 per image on average.
 
-    Returns the image each belongs to (m,), Fourier maps (m, F, F//2+1) and fluxes (m, 5) in
-    nanomaggies.
+    Returns:
+        Image that each belongs to (m,), Fourier maps (m, F, F//2+1), fluxes (m, 5) in nanomaggies.
     """
     rows = []
     for i, stream in enumerate(streams):
         for _ in range(min(stream.poisson(0.5), 3)):
             rows.append((i, *stream.random(6), *stream.standard_normal(5)))
     table = np.array(rows).reshape(-1, 12)
-    owner, draws, normal = table[:, 0].astype(int), table[:, 1:7].T, table[:, 7:].T
-    distance = np.sqrt(10.0**2 + (36.0**2 - 10.0**2) * draws[0])
-    x0, y0 = distance * np.cos(2 * np.pi * draws[1]), distance * np.sin(2 * np.pi * draws[1])
+    owner, u, normal = table[:, 0].astype(int), table[:, 1:7].T, table[:, 7:].T
+    distance = np.sqrt(10.0**2 + (36.0**2 - 10.0**2) * u[0])
+    x0, y0 = distance * np.cos(2 * np.pi * u[1]), distance * np.sin(2 * np.pi * u[1])
     # Counts rise as 10^(0.35 m) between 18 and 22.
-    r = 18 + np.log10(1 + draws[2] * (10**1.4 - 1)) / 0.35
-    star = draws[3] < 0.35
+    r = 18 + np.log10(1 + u[2] * (10**1.4 - 1)) / 0.35
+    star = u[3] < 0.35
     radius = np.where(star, 0.02, 0.9 * np.exp(0.4 * normal[0])) / SDSS_PIXEL_ARCSEC
     g_r = np.clip(0.75 + 0.35 * normal[1], 0.1, 1.6)
     r_i, i_z = 0.08 + 0.40 * g_r + 0.05 * normal[2], 0.05 + 0.25 * g_r + 0.05 * normal[3]
     u_g = 0.55 + 1.0 * g_r + 0.2 * normal[4]
     magnitude = r[:, None] + np.stack([u_g + g_r, g_r, 0 * r, -r_i, -r_i - i_z], axis=1)
-    maps, _, _ = ellipse(EXPONENTIAL, radius, 0.3 + 0.7 * draws[4], np.pi * draws[5], x0, y0)
+    maps, _, _ = ellipse(EXPONENTIAL, radius, 0.3 + 0.7 * u[4], np.pi * u[5], x0, y0)
     return owner, rfft2(maps), 10 ** (0.4 * (22.5 - magnitude))
 
 
@@ -181,8 +192,8 @@ def seeing(factor: np.ndarray) -> np.ndarray:
 def fibre_shares(maps: np.ndarray, psf: np.ndarray, x0: np.ndarray, y0: np.ndarray) -> np.ndarray:
     """Share of each component's light inside the fibre, through each band's PSF: (n, 4, 5).
 
-    The aperture sum is the map convolved with a disc, read at the galaxy's centre: a sum over
-    frequencies, each of which stands for its complex conjugate too.
+    The aperture sum is the map convolved with a disc, at the galaxy's centre: a sum over half of
+    the frequencies, in which the complex conjugates count double.
     """
     kx, ky = _frame()[2:]
     k = 2 * np.pi * FIBRE_RADIUS * np.hypot(kx, ky)
@@ -200,8 +211,11 @@ def fibre_shares(maps: np.ndarray, psf: np.ndarray, x0: np.ndarray, y0: np.ndarr
 def render(maps: np.ndarray, fluxes: np.ndarray, psf: np.ndarray, extra: tuple) -> np.ndarray:
     """Noiseless cutouts (n, 5, 64, 64) in nanomaggies per pixel.
 
-    `maps` (n, 4, …) of `scene`, `fluxes` (n, 4, 5) in nanomaggies, `psf` of `seeing`,
-    `extra` of `neighbours`.
+    Args:
+        maps: (n, 4, …) of `scene`.
+        fluxes: (n, 4, 5) in nanomaggies.
+        psf: Of `seeing`.
+        extra: Of `neighbours`.
     """
     total = np.einsum("ncyx,ncb->nbyx", maps, fluxes.astype(np.float32))
     owner, other_maps, other_fluxes = extra

@@ -19,8 +19,8 @@ from datasets.mock.tables import EMISSION_LINES
 
 LINE_NAMES = tuple(name for name, _ in EMISSION_LINES)
 LINE_ANGSTROM = np.array([wavelength for _, wavelength in EMISSION_LINES])
-INSTRUMENT_KMS = 65.0
-HALF_WINDOW = 40  # pixels each side over which a line is drawn
+INSTRUMENT_KMS = 65.0  # σ of the line spread function
+HALF_WINDOW = 40  # pixels on each side that a line's profile covers
 
 
 def _index(name: str) -> int:
@@ -88,10 +88,14 @@ def gas_width_kms(catalogue: dict, factor: np.ndarray) -> np.ndarray:
 def add_lines(
     spectra: np.ndarray, flux: np.ndarray, sigma_kms: np.ndarray, z: np.ndarray, first_pixel: int
 ) -> None:
-    """Draw lines into observed-frame spectra, in place.
+    """Add lines to observed-frame spectra, in place.
 
-    Arguments: `spectra` (n, P) per Å on the pixels of the logarithmic grid from `first_pixel`
-    on; `flux` (n, L) integrated over wavelength; `sigma_kms` (n,) without the instrument.
+    Args:
+        spectra: (n, P) per Å.
+        flux: (n, L) integrated over wavelength.
+        sigma_kms: (n,) without the instrument.
+        z: (n,) redshifts.
+        first_pixel: Of the spectra on the logarithmic grid.
     """
     observed = LINE_ANGSTROM * (1 + z[:, None])
     centre = pixel_of(observed) - first_pixel

@@ -1,12 +1,12 @@
-"""What the spectrograph makes of the light in the fibre.
+"""The spectrograph: from the light in the fibre to a noisy spectrum.
 
 Spectra are sampled on SDSS's own grid (1e-4 in log10 lambda). The error per pixel, fitted to 1386
 SDSS galaxy spectra, is
 
     sigma² = (sigma_sky e(lambda))² + (k e(lambda))² F + (c F)² ,
 
-with F the flux in 1e-17 erg/s/cm²/Å and e the error's dependence on wavelength: the throughput of
-the spectrograph and the lines of the night sky.
+with F the flux in 1e-17 erg/s/cm²/Å and e the error's dependence on wavelength, from the throughput
+of the spectrograph and the lines of the night sky.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from datasets.mock.stars import LOG_WAVELENGTH, PIXEL_KMS, WAVELENGTH_ANGSTROM, 
 from datasets.mock.tables import ERROR_CONTINUUM, SKY_LINES
 from datasets.wavelengths import DN4000_BANDS_AIR_ANGSTROM, air_to_vacuum
 
-# Part of the grid that is "observed": a little more than the method's 4000–8499 Å.
+# Observed part of the grid: a little more than the method's 4000–8499 Å.
 FIRST_PIXEL, FIBRE_PIXELS = 1900, 3500
 FIBRE = slice(FIRST_PIXEL, FIRST_PIXEL + FIBRE_PIXELS)
 FIBRE_ANGSTROM = WAVELENGTH_ANGSTROM[FIBRE]
-SKY_ERROR = 0.55
-POISSON = 0.025
-CALIBRATION = 0.0125
-SKY_LINE_KMS = 90.0
+SKY_ERROR = 0.55  # sigma_sky, 1e-17 erg/s/cm²/Å
+POISSON = 0.025  # k², 1e-17 erg/s/cm²/Å
+CALIBRATION = 0.0125  # c, relative
+SKY_LINE_KMS = 90.0  # √2 σ of a sky line
 
 
 @lru_cache(maxsize=1)

@@ -1,14 +1,14 @@
 """Colour pictures of the mock galaxies, made the way the Legacy Surveys make their JPEGs.
 
 Their viewer (github.com/legacysurvey/imagine) shows z, r and g as red, green and blue. With the
-flux F_b in nanomaggies per pixel of 0.262", gains s_b, an offset m and a softening Q, the mapping
-known there as `dr2_rgb`, after Lupton et al. 2004 (PASP 116, 133), is
+flux F_b in nanomaggies per pixel of 0.262″, gains s_b, an offset m and a softening Q, its mapping
+`dr2_rgb`, after Lupton et al. 2004 (PASP 116, 133), is
 
     C_b = s_b F_b + m,    I = Σ_b max(C_b, 0) / 3,    picture_b = C_b asinh(Q I) / (√Q I) in 0 … 1 .
 
-The pixels here are those of the survey, 0.396", and the stretch is applied to them; a JPEG of
-0.1" per pixel that is averaged to 0.396" was stretched before. The seeing is that of the SDSS
-images; the noise is the lower one of the Legacy Surveys.
+Here the stretch is applied to the survey's pixels of 0.396″, whereas a JPEG of 0.1″ per pixel is
+stretched before it is averaged to 0.396″. The seeing is that of the SDSS images, the noise that of
+the Legacy Surveys, which is lower.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SHOWN_BANDS = ("z", "r", "g")  # as red, green and blue
 GAIN = np.array([2.2, 3.4, 6.0])
 OFFSET, SOFTENING = 0.03, 20.0
 LEGACY_PIXEL_ARCSEC = 0.262
-# Sky noise of z, r, g per pixel of 0.396", measured in the corners of Legacy Surveys DR9 JPEGs.
+# Sky noise of z, r, g per pixel of 0.396″, measured in the corners of Legacy Surveys DR9 JPEGs.
 SKY_NANOMAGGY = np.array([0.013, 0.006, 0.003])
 LEVELS = 255  # a JPEG has bytes
 

@@ -1,8 +1,8 @@
 """From a seed to images, spectra and their truth, a block of galaxies at a time.
 
-Everything a galaxy shows comes from the same components, bulge, old disc, young disc and nucleus:
-each has a spectrum, and through the filters fluxes for its map in the image; the fibre spectrum is
-the sum of the spectra, weighted with the share of each map inside the 3" fibre (r band). So the
+Image and spectrum of a galaxy come from the same components: bulge, old disc, young disc, nucleus.
+Each has a spectrum, and through the filters fluxes for its map in the image; the fibre spectrum is
+the sum of the spectra, weighted with the share of each map inside the 3″ fibre (r band). So the
 colours of an image inside the fibre are those of the spectrum.
 """
 
@@ -19,7 +19,7 @@ from datasets.mock.stars import PIVOT_ANGSTROM, WAVELENGTH_ANGSTROM
 from datasets.spectra import PreparedSpectrum, prepare_spectrum, signal_to_noise
 from datasets.synthetic_photometry import filter_weights
 
-BLOCK = 32  # galaxies computed together; never a function of the number of processes
+BLOCK = 32  # galaxies computed together, whatever the number of processes
 NUCLEUS = 3
 R_BAND = SDSS_BANDS.index("r")
 HALPHA = lines.LINE_NAMES.index("halpha")
@@ -40,12 +40,13 @@ def _weights() -> np.ndarray:
 def simulate(seed: int, first: int, colour: bool = False) -> dict:
     """Galaxies `first` … `first + BLOCK - 1` of the survey `seed`.
 
-    Returns a dict of `images` (n, 5, 64, 64) nanomaggies per pixel, or, if `colour`, pictures
-    (n, 3, 64, 64) of the same galaxies with the same spectra; `spectra` (n, 4500),
-    `normalisation` (n,) and `interpolated` (n, 4500) as `prepare_spectrum` makes them;
-    `catalogue` and `truth`, dicts of (n, …) arrays.
+    Returns:
+        `images` (n, 5, 64, 64) in nanomaggies per pixel or, if `colour`, pictures (n, 3, 64, 64) of
+        the same galaxies with the same spectra; `spectra` (n, 4500), `normalisation` (n,) and
+        `interpolated` (n, 4500) of `prepare_spectrum`; `catalogue` and `truth`, dicts of (n, …)
+        arrays.
     """
-    streams, galaxies = sky.draw(seed, first, BLOCK)
+    streams, galaxies = sky.sample(seed, first, BLOCK)
     galaxies.update(_appearance(galaxies, streams))
     centre = galaxies["x0"], galaxies["y0"]
     maps = images.scene(galaxies, streams)
@@ -79,7 +80,7 @@ def _prepare(flux: np.ndarray, ivar: np.ndarray | None = None) -> PreparedSpectr
 
 
 def _appearance(galaxies: dict, streams: list[np.random.Generator]) -> dict[str, np.ndarray]:
-    """Spiral arms, lumps, seeing and the place on the pixel grid."""
+    """Spiral arms, lumps, seeing and the position on the pixel grid."""
     u = np.array([stream.random(6) for stream in streams]).T
     normal = np.array([stream.standard_normal(4) for stream in streams]).T
     young = galaxies["young_share"]
@@ -99,9 +100,10 @@ def _appearance(galaxies: dict, streams: list[np.random.Generator]) -> dict[str,
 def _components(galaxies: dict, shares: np.ndarray) -> dict[str, np.ndarray]:
     """Spectra, line fluxes and band fluxes of the components on the catalogue's flux scale.
 
-    Returns `spectra` (n, 4, P) observed frame, 1e-17 erg/s/cm²/Å; `lines` (n, 4, L) in 1e-17
-    erg/s/cm²; `fluxes` (n, 4, 5) nanomaggies, lines included; `weights` of the templates and
-    `continuum` (n, 4) under Hα.
+    Returns:
+        `spectra` (n, 4, P) in the observed frame, 1e-17 erg/s/cm²/Å; `lines` (n, 4, L) in 1e-17
+        erg/s/cm²; `fluxes` (n, 4, 5) in nanomaggies, lines included; `weights` of the templates;
+        `continuum` (n, 4) under Hα.
     """
     z = galaxies["z"]
     weights = stars.template_weights(galaxies)
@@ -175,7 +177,7 @@ def _fibre_spectra(galaxies: dict, light: dict, shares: np.ndarray) -> np.ndarra
 
 
 def _truth(galaxies: dict, light: dict, shares: np.ndarray, fibre: np.ndarray) -> dict:
-    """What is to be found in the fibre spectra: see the package's docstring for the names."""
+    """True quantities of the fibre spectra; the package's docstring explains the names."""
     z = galaxies["z"]
     truth = {name: galaxies[name] for name in TRUTH_OF_CATALOGUE}
     emission = np.einsum("ncl,nc->nl", light["lines"], shares)
@@ -197,7 +199,7 @@ def _truth(galaxies: dict, light: dict, shares: np.ndarray, fibre: np.ndarray) -
 
 
 def _band_share(fluxes: np.ndarray) -> np.ndarray:
-    """Shares of the stellar components in the r light; the discs' is common, as their weights."""
+    """Shares of the stellar components in the r light; one for both discs, as in the weights."""
     share = fluxes[:, :3, R_BAND].copy()
     share[:, stars.OLD_DISC :] = share[:, stars.OLD_DISC :].sum(axis=1, keepdims=True)
     return share

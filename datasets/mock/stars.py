@@ -2,8 +2,8 @@
 
 Coarse shapes come from four of kcorrect's galaxy templates (Blanton & Roweis 2007, AJ 133, 734):
 strong-lined, star forming, old and post-starburst. They are sampled at 257 km/s, too coarsely to
-carry a velocity dispersion: everything finer than 600 km/s is taken out and replaced by
-absorption lines of known equivalent width W_k (tables.py), at the resolution of SDSS,
+carry a velocity dispersion: everything finer than 600 km/s is removed and replaced by absorption
+lines of tabulated equivalent width W_k (`tables`), at the resolution of SDSS,
 
     T(lambda) = T_600(lambda) exp(-[tau - tau_600]) ,   tau = Σ_k W_k phi_k(lambda) ,
 
@@ -38,9 +38,9 @@ from datasets.mock.tables import (
     TEMPLATE_LINES,
 )
 
-# One logarithmic grid for rest and observed frame: the step of SDSS spectra, a length that the
-# FFT likes, wide enough for the u and z filters. The first 600 pixels are only there to be
-# shifted away.
+# One logarithmic grid for rest and observed frame: the step of SDSS spectra, a length of small
+# prime factors for the FFT, wide enough for the u and z filters. The first 600 pixels are a margin
+# for the redshift.
 LOG_STEP = 1e-4
 LOG_WAVELENGTH = 3.40 + LOG_STEP * np.arange(6912)
 WAVELENGTH_ANGSTROM = 10**LOG_WAVELENGTH
@@ -50,10 +50,10 @@ PIVOT_ANGSTROM = 5500.0
 
 BULGE, OLD_DISC, YOUNG_DISC = range(3)
 STRONG_LINED, FORMING, OLD, STARBURST = range(4)
-TEMPLATE_ROWS = (1, 2, 3, 4)  # of kcorrect's file; row 0 is a dusty galaxy: the dust law makes it
-# For each template: has it emission lines, over which its Balmer absorption is lost and must come
-# back whole? Its metal lines as a mixture of those of (old, young) light; the column of
-# BALMER_LINES and a factor.
+TEMPLATE_ROWS = (1, 2, 3, 4)  # of kcorrect's file; row 0 is dusty, which the dust law covers
+# For each template: whether it has emission lines, whose removal removes Balmer absorption, too; its
+# metal lines as a mixture of those of (old, young) light; the column of BALMER_LINES and a
+# factor of the absorption to add.
 MIXTURES = (
     (True, (0.0, 0.3), 3, 0.6),
     (True, (0.5, 0.5), 3, 1.0),
@@ -67,10 +67,10 @@ TEMPLATE_LOG_AGE = np.array([7.0, 8.9, 9.95, 8.7])  # log years, a proxy for the
 
 @dataclass(frozen=True)
 class StellarLibrary:
-    """`templates` (4, P) of unit flux at 5500 Å; `metals` (2, P): tau of old, young light."""
+    """Stellar light at the resolution of SDSS, before broadening."""
 
-    templates: np.ndarray
-    metals: np.ndarray
+    templates: np.ndarray  # (4, P), of unit flux at 5500 Å
+    metals: np.ndarray  # (2, P), tau of the metal lines in old and in young light
 
 
 def pixel_of(wavelength_angstrom: np.ndarray) -> np.ndarray:
@@ -128,7 +128,7 @@ def _optical_depth(lines: tuple, column: int) -> np.ndarray:
 def template_weights(catalogue: dict) -> np.ndarray:
     """Shares of the four templates in the light at 5500 Å of each component, (n, 3, 4).
 
-    The rows of the two discs carry their share of the disc's light and add up to one together.
+    The rows of the two discs are shares of the light of both and add up to one together.
     """
     y, frosting, kind = catalogue["young_share"], catalogue["frosting"], catalogue["type"]
     weights = np.zeros((y.size, 3, 4))
@@ -152,8 +152,11 @@ def template_weights(catalogue: dict) -> np.ndarray:
 def component_spectra(catalogue: dict, weights: np.ndarray) -> np.ndarray:
     """Observed-frame f_lambda of bulge, old disc and young disc at SDSS resolution, (n, 3, P).
 
-    The units are arbitrary but common to the discs of a galaxy. `catalogue` needs z, type,
-    metallicity, a_v and sigma_star_kms, all (n,); `weights` as `template_weights` gives them.
+    The units are arbitrary but common to the discs of a galaxy.
+
+    Args:
+        catalogue: (n,) arrays z, metallicity, a_v and sigma_star_kms.
+        weights: Of `template_weights`.
     """
     stars = library()
     ratio = WAVELENGTH_ANGSTROM / PIVOT_ANGSTROM

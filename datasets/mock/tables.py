@@ -1,10 +1,11 @@
-"""Numbers of the mock survey that are tables rather than formulae. All wavelengths are vacuum Å.
+"""Tables of the mock survey: lines and the error spectrum. All wavelengths are vacuum Å.
 
 Absorption lines: equivalent widths fitted (non-negative least squares on Gaussians) to the part
 finer than 600 km/s of MaStar simple stellar populations (Maraston et al. 2020, MNRAS 496, 2962)
 of 9 Gyr ("old", mean of [Z/H] -0.33, 0, 0.35) and 0.3 Gyr ("young", solar), at the resolution of
-SDSS spectra; then to what was still missing from the median of 400 SDSS ellipticals. Sky: the
-strongest lines in the median error spectrum of 1386 SDSS galaxies.
+SDSS spectra; then to the residuals from the median of 400 SDSS ellipticals. Wavelengths are part of
+the fit, and so not those of `datasets.line_list`. Sky: the strongest lines in the median error
+spectrum of 1386 SDSS galaxies.
 """
 
 from __future__ import annotations

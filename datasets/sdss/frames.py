@@ -110,7 +110,7 @@ def _interpolate(frame: Frame, ra: np.ndarray, dec: np.ndarray) -> np.ndarray | 
 
 @dataclass(frozen=True)
 class Position:
-    """Where to cut, in degrees, and what the cutout's header states besides."""
+    """A position to cut out, in degrees, with the other entries of the cutout's header."""
 
     name: str
     ra: float

@@ -47,6 +47,8 @@ class Pair(NamedTuple):
 
 
 class Galaxy(NamedTuple):
+    """A galaxy as the survey file takes it."""
+
     image: np.ndarray  # (bands, 64, 64)
     columns: dict[str, int | float | str]
     prepared: PreparedSpectrum
@@ -54,6 +56,8 @@ class Galaxy(NamedTuple):
 
 
 class Refusal(NamedTuple):
+    """A galaxy that is not in the survey file, and why."""
+
     source: str
     specobjid: int | str  # empty if unknown
     reason: str
@@ -75,7 +79,7 @@ def build_survey(
     seed: int = 1,
     workers: int = 1,
 ) -> Survey:
-    """Write a survey file, and OUTPUT.refused.csv with what is not in it and why.
+    """Write a survey file, and OUTPUT.refused.csv with the refused galaxies and the reasons.
 
     Args:
         output: The survey file; an existing one is not overwritten.
@@ -204,7 +208,7 @@ def _workers(count: int) -> AbstractContextManager[Pool | None]:
 
 
 def write_refusals(path: Path, refused: list[Refusal]) -> None:
-    """List what was refused in a CSV file, and count the reasons on the terminal."""
+    """List refusals in a CSV file, and count their reasons on the terminal."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(Refusal._fields)

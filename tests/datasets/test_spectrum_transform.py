@@ -70,7 +70,7 @@ def test_decode_undoes_encode(representation, standardise):
 
 
 def test_low_resolution_is_aligned():
-    """Pixel k of what ``low`` decodes lies at the wavelength of pixel 8k."""
+    """Pixel k of what `low` decodes lies at the wavelength of pixel 8k."""
     wavelength = WavelengthGrid().angstrom
     low = SpectrumTransform("low", "none")
     decoded = low.decode(low.encode(torch.from_numpy(wavelength)))

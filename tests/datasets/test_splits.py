@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import random_split
 
 from datasets.constants import SPLITS
+from datasets.errors import UserError
 from datasets.sdss.spec_files import read_spectra_collection
 from datasets.splits import EXCLUDED, assign_splits, original_split
 from tests.support import REAL_DATA
@@ -32,6 +33,8 @@ def test_order_and_company_do_not_matter():
 
 def test_signed_and_unsigned_identifiers_agree():
     identifier, ra, dec = sky(500)
+    identifier[::2] += np.uint64(2**63)
+    ra[1::2], dec[1::2] = ra[::2], dec[::2]  # pairs of a large and a small one
     np.testing.assert_array_equal(
         assign_splits(identifier, ra, dec), assign_splits(identifier.astype(np.int64), ra, dec)
     )
@@ -87,6 +90,25 @@ def test_the_smallest_identifier_decides_for_its_group():
     np.testing.assert_array_equal(both, np.concatenate([alone, alone]))
 
 
+def test_what_a_later_observation_moves():
+    """A repeat moves its own galaxy if its identifier is the smallest, and no other galaxy."""
+    identifier, ra, dec = sky(2000)
+    before = assign_splits(identifier, ra, dec, fractions=(0.3, 0.3))
+
+    def after(repeats):
+        pairs = zip((identifier, ra, dec), repeats, strict=True)
+        return assign_splits(*map(np.concatenate, pairs), fractions=(0.3, 0.3))
+
+    repeated = slice(0, 1000)
+    larger = (identifier[repeated] + np.uint64(1), ra[repeated], dec[repeated])
+    np.testing.assert_array_equal(after(larger)[:2000], before)
+    smaller = (np.arange(1000, dtype=np.uint64), ra[repeated], dec[repeated])
+    moved = after(smaller)[:2000] != before
+    assert not moved[1000:].any()
+    # A new hash falls into the same split with probability 0.4² + 0.3² + 0.3².
+    assert moved[:1000].mean() == pytest.approx(1 - 0.34, abs=0.05)
+
+
 @pytest.mark.skipif(not COLLECTION.exists(), reason="real survey data are not at hand")
 def test_real_repeats_never_straddle():
     catalogue = read_spectra_collection(COLLECTION).catalogue
@@ -103,7 +125,7 @@ def test_real_repeats_never_straddle():
 
 def test_what_cannot_work_is_refused():
     identifier, ra, dec = sky(3)
-    with pytest.raises(ValueError, match="nothing to train"):
+    with pytest.raises(UserError, match="nothing to train"):
         assign_splits(identifier, ra, dec, fractions=(0.5, 0.5))
     with pytest.raises(ValueError, match="finite"):
         assign_splits(identifier, ra * np.nan, dec)

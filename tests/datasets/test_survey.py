@@ -13,10 +13,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from datasets.constants import SPLITS
-from datasets.errors import UserError
+from datasets.errors import USER_ERROR, UserError
 from datasets.spectra import Preparation, WavelengthGrid
 from datasets.splits import EXCLUDED, assign_splits
-from datasets.survey import Survey, SurveyError, read_rows
+from datasets.survey import Survey, SurveyError, main, read_rows
 from datasets.survey_dataset import SurveyDataset
 from datasets.survey_writer import SurveyWriter
 from tests.support import ROOT
@@ -278,4 +278,5 @@ def test_description_command(survey_path):
         command, cwd=ROOT, capture_output=True, text=True, check=True, env=dict(os.environ)
     ).stdout
     assert text.strip() == Survey(survey_path).describe()
+    assert main([str(survey_path.with_name("missing.h5"))]) == USER_ERROR
     assert f"{COUNT} (" in text and "g r i, 64 x 64 px, 0.396 arcsec/px" in text

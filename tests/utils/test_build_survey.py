@@ -114,6 +114,8 @@ def test_every_refusal_has_its_reason(tmp_path, spectra, cube):
     shutil.copy(paths[9], spectra / "spec-0266-51630-0009.fits.copy.fits")
     (spectra.parent / "again").mkdir()
     shutil.copy(paths[10], spectra.parent / "again")
+    impossible = spectra / "spec-0266-51630-9999.fits"  # a fiber that does not exist
+    shutil.copy(paths[1], impossible)
     stranger = spectra / "spec-9999-51630-0001.fits"
     shutil.copy(paths[1], stranger)
 
@@ -128,6 +130,7 @@ def test_every_refusal_has_its_reason(tmp_path, spectra, cube):
         paths[7]: "spectrum:",
         paths[8]: "spectrum: good pixels span 4786-",
         spectra / "spec-0266-51630-0009.fits.copy.fits": "not named",
+        impossible: "not named",
         spectra.parent / "again" / paths[10].name: "a second file",
         stranger: "no image",
     }
@@ -156,6 +159,35 @@ def test_folder_of_images_and_catalogue(tmp_path, spectra):
     np.testing.assert_array_equal(survey.catalogue["logmass_maraston09"], fiber / 10)
     reasons = [refused[str(spectra / f"spec-0266-51630-{k:04d}.fits")] for k in (1, 3)]
     assert reasons[0] == "not in the catalogue" and reasons[1].startswith("image: ")
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_identifiers_of_high_plates_stay_exact(tmp_path, signed):
+    """Plates above 8191 have specObjID ≥ 2⁶³; beside smaller ones numpy would make them floats."""
+    parts = [(266, 51630, 1, "26"), (8192, 57346, 2, "v5_13_0"), (12000, 58000, 3, "v5_13_0")]
+    identifiers = [spec_object_identifier(*one) for one in parts]
+    assert max(identifiers) > 2**63
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for k, identifier in enumerate(identifiers):
+        np.save(folder / f"{identifier}.npy", image(k))
+    np.save(folder / f"{2**64}.npy", image(0))  # is not an identifier
+    stored = np.array(identifiers, np.uint64)
+    with h5py.File(tmp_path / "spectra.h5", "w") as file:
+        file["loglam"] = LOGLAM
+        file["flux"] = np.stack([flux(k) for k in range(3)])
+        file["ivar"] = np.ones((3, len(LOGLAM)))
+        file["specobjid"] = stored.astype(np.int64) if signed else stored
+        for name, column in zip(("plate", "mjd", "fiber"), zip(*parts, strict=False), strict=False):
+            file[name] = column
+        for name, value in {"z": 0.1, "zwarning": 0, "ra": 1.0, "dec": 2.0}.items():
+            file[name] = np.full(3, value) + (np.arange(3) if name == "ra" else 0)
+        file["cls"], file["subclass"] = np.full(3, b"GALAXY"), np.full(3, b"")
+    status, refused = build(tmp_path, tmp_path / "spectra.h5", folder)
+    assert (status, refused) == (0, {})
+    catalogue = Survey(tmp_path / "survey.h5").catalogue
+    assert catalogue["identifier"].dtype == np.uint64
+    assert sorted(catalogue["identifier"].tolist()) == sorted(identifiers)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +225,7 @@ def test_inputs_that_hold_nothing(tmp_path, spectra, cube, capsys):
         ((spectra, tmp_path / "missing.npz"), "missing.npz is not an npz file"),
         ((spectra, cube, "--pixel-scale", 0.2), "leave the options out"),
         ((spectra, cube, "--z-range", 2, 3), "no galaxy was appended"),
+        ((spectra, cube, "--fractions", 0.5, 0.6), "leave nothing to train on"),
     ]:
         source, images, *more = map(str, options)
         assert main([*base, "--spectra", source, "--images", images, *more]) == 2

@@ -188,6 +188,13 @@ def test_a_record_array_beside_the_cube_is_its_catalogue(tmp_path):
     assert [c.identifier for c in read(tmp_path)] == IDENTIFIERS.tolist()
 
 
+def test_identifiers_that_lost_digits_are_unknown(tmp_path):
+    stack = np.stack([image(seed=k) for k in range(3)])
+    values = np.array([1237648721217716541.0, 2048.0, -1.0])
+    np.savez(tmp_path / "many.npz", images=stack, objid=values)
+    assert [c.identifier for c in read(tmp_path)] == [0, 2048, 0]
+
+
 def test_one_bad_cutout_of_many_is_refused_alone(tmp_path):
     stack = np.stack([image(), 0 * image(), image()])
     np.save(tmp_path / "many.npy", stack)

@@ -123,7 +123,7 @@ def test_absorption_widens_with_velocity_dispersion():
 
 def test_r_band_photometry_of_images(survey):
     """Cutouts of small galaxies hold the catalogue's flux to 2 %, without their neighbours."""
-    streams, galaxies = sky.draw(SEED, 0, simulate.BLOCK)
+    streams, galaxies = sky.sample(SEED, 0, simulate.BLOCK)
     galaxies.update(simulate._appearance(galaxies, streams))
     maps = images.scene(galaxies, streams)
     psf = images.seeing(galaxies["seeing"])
