@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
+from datasets.mock.catalogue import TYPES
 from datasets.mock.images import PIXEL_ARCSEC
 from datasets.mock.simulate import BLOCK, simulate
 from datasets.photometry import SDSS_BANDS
@@ -23,6 +24,7 @@ PROVENANCE = {
     "description": "simulated galaxies with known truth, see datasets/mock",
     "data": "templates of kcorrect (Blanton & Roweis 2007), SDSS filters of speclite",
     "schema": 1,
+    "types": TYPES,
 }
 
 

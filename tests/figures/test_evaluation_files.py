@@ -1,4 +1,4 @@
-"""The pieces the evaluation's figures share."""
+"""Parts that several figures share."""
 
 import numpy as np
 from matplotlib.figure import Figure
