@@ -60,9 +60,10 @@ class Galaxy:
 class Results:
     """An evaluation folder.
 
-    Attributes: `metrics` (the content of `evaluation.json`), `order` (N, P) candidate numbers,
-    best first, `log_mass` (N,), `errors`, `colours`, `truth` and `measured` as nested dicts of
-    arrays, the last by method and (N, P), best candidate first; `wavelength_angstrom` (n,).
+    Attributes: `metrics` (the content of `evaluation.json`), `order` (N, P) positions in
+    `candidates.h5`, best first, `log_mass` (N,), `errors`, `colours`, `truth` and `measured` as
+    nested dicts of arrays, the last by method and (N, P), best candidate first;
+    `wavelength_angstrom` (n,).
 
     Raises:
         UserError: the folder holds no complete evaluation, or its survey cannot be read.

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from datasets.processors import usable_cores
 from utils.core.errors import run_command
-from utils.generation.conditions import parse_condition
+from utils.generation.options import parse_condition
 from utils.generation.ranking import RANKINGS
 
 

@@ -20,6 +20,11 @@ from datasets.errors import UserError
 from utils.core.provenance import versions
 
 
+def run_folder(output: str) -> Path:
+    """The folder that `run.output` names, environment variables and `~` expanded."""
+    return Path(os.path.expandvars(output)).expanduser()
+
+
 def open_run(output: str, config: dict[str, Any], seed: int, resume: bool) -> Path:
     """The run directory: made new, or, to resume, found with the same configuration.
 
@@ -27,7 +32,7 @@ def open_run(output: str, config: dict[str, Any], seed: int, resume: bool) -> Pa
         UserError: the directory holds a run already and `resume` is not set; or `resume` is set
             and there is no run, or one with another configuration.
     """
-    folder = Path(os.path.expandvars(output)).expanduser()
+    folder = run_folder(output)
     config_file = folder / "config.yml"
     if resume:
         _check_same_config(config_file, config)

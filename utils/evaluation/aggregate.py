@@ -68,7 +68,7 @@ def ranking_errors(
 
     Args:
         flux: (N, P, n) candidates.
-        orders: (N, P) candidate numbers, best first, by ranking.
+        orders: (N, P) positions of the candidates in `flux`, best first, by ranking.
         truth: reads the true spectra of a slice.
     """
     blocks: dict[str, list] = {name: [] for name in orders}

@@ -1,7 +1,8 @@
 """Candidates of the galaxies that are evaluated, generated once and kept in `candidates.h5`.
 
-/flux (N, P, n) float32      linear, divided by the normalisation, in order of candidate number
+/flux (N, P, n) float32      linear, divided by the normalisation; most similar to the image first
 /scores (N, P)               contrastive similarity to the image
+/numbers (N, P)              of the candidates, by which they were sampled
 /redshift, /snr (N, P)       condition of each candidate, NaN where it was unconditional
 /rows (N,)                   of the survey file
 attribute `identity` (JSON)  everything that the candidates depend on
@@ -23,6 +24,7 @@ from utils.evaluation.cache_identity import array_digest, differences, label
 from utils.generation.conditions import CONDITIONS, catalogue_conditions, given_conditions
 from utils.generation.pipeline import Pipeline, make_sampler
 
+SCALARS = ("scores", *CONDITIONS)  # one number per candidate
 BATCH = 16  # galaxies between two states from which an interrupted run can continue
 CODE = (
     "models",
@@ -78,7 +80,7 @@ def generate_all(
                 sampler=sampler,
                 given=given_conditions(identity["given"], values),
             )
-            for name in ("flux", "scores", *CONDITIONS):
+            for name in ("flux", "numbers", *SCALARS):
                 file[name][start : start + len(part)] = getattr(candidates, name)
             file.attrs["done"] = start + len(part)
             file.flush()
@@ -88,7 +90,8 @@ def generate_all(
 def _create(file: h5py.File, shape: tuple[int, int, int]) -> None:
     """Empty data sets for N galaxies of P candidates of n pixels."""
     file.create_dataset("flux", shape, "f4", chunks=(1, *shape[1:]))
-    for name in ("scores", *CONDITIONS):
+    file.create_dataset("numbers", shape[:2], "i4")
+    for name in SCALARS:
         file.create_dataset(name, shape[:2], "f4")
     file.attrs["done"] = 0
 

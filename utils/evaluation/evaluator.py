@@ -47,7 +47,7 @@ from utils.evaluation.measurement_cache import (
 from utils.evaluation.method import CONSTANT, GENERATED, TRUE_SPECTRA, Method
 from utils.evaluation.pixel_metrics import PixelScores, score_method
 from utils.generation.conditions import CONDITIONS, validate_conditions
-from utils.generation.pipeline import Pipeline, sampling_of
+from utils.generation.pipeline import Pipeline, check_ranking, sampling_of
 from utils.spectroscopy.measurements import DEFAULT_REDSHIFT_RANGE
 from utils.spectroscopy.ssp_library import read_library
 from utils.training.regression import load_regression
@@ -76,9 +76,9 @@ class Evaluation:
             stages,
             pick_device(options.device),
             options.precision,
-            rank=options.rank,
             guidance=self.sampling.guidance,
         )
+        self.pipeline.check(self.sampling)
         if options.against == "noiseless" and "noiseless" not in self.survey.truth_names:
             raise UserError(
                 f"--against noiseless: {options.survey} has no noiseless spectra, which only a "
@@ -87,6 +87,7 @@ class Evaluation:
         self.requested = {name: getattr(options, name) for name in CONDITIONS}
         validate_conditions(stages[0], self.requested)
         self.towers, self.transform = self.pipeline.last.contrastive, self.pipeline.last.spectra
+        check_ranking(options.rank, self.towers.survey)
         trained, survey = self.towers.survey, self.survey
         for name, ours, theirs in (
             ("bands", survey.bands, trained.bands),
@@ -185,7 +186,7 @@ class Evaluation:
         return metrics
 
     def _orders(self, file: h5py.File, image_colours: np.ndarray) -> dict[str, np.ndarray]:
-        """Candidate numbers (N, P), best first, by ranking."""
+        """Positions in the file of candidates (N, P), best first, by ranking."""
         offsets = colours.differences(
             self.wavelength, lambda part: file["flux"][part], len(self.rows), image_colours
         )

@@ -63,7 +63,7 @@ def distribution(values: np.ndarray) -> dict:
 
 
 def orders(similarity: np.ndarray, colours: np.ndarray, temperature: float) -> dict:
-    """Candidate numbers (N, P), best first, by every ranking.
+    """Positions of the candidates (N, P), best first, by every ranking.
 
     Args:
         similarity: (N, P).
@@ -104,7 +104,7 @@ def measured_by_ranking(
     Args:
         truth: (N,) columns.
         columns: (N, P) columns of the candidates, in the order `own`.
-        own: (N, P) candidate numbers.
+        own: (N, P) their positions in the file of candidates.
         orders: the same by ranking.
     """
     result = {}

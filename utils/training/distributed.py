@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 import ignite.distributed as idist
 import torch
+import torch.distributed as dist
 from torch.multiprocessing import ProcessRaisedException
 
 from datasets.errors import UserError
@@ -17,6 +20,8 @@ from utils.core.command_line import Flags
 from utils.core.config import Config, RunConfig
 from utils.core.device import pick_device
 from utils.core.run_log import log_to
+
+Result = TypeVar("Result")
 
 
 def launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
@@ -60,6 +65,29 @@ def device_of(config: RunConfig) -> torch.device:
     device = pick_device(config.device)
     several = idist.get_world_size() > 1 and device.type == "cuda"
     return idist.device() if several else device
+
+
+def on_first_rank(compute: Callable[[], Result], device: torch.device) -> Result:
+    """The result of `compute`, which runs in the first process only and is sent to the others.
+
+    Every process must call this. Without several processes it is `compute()`. The random state of
+    the other processes does not advance: let `compute` use a generator that it makes itself.
+
+    Args:
+        compute: Returns tensors, numbers, strings, and dicts, lists and tuples of these (the
+            `state_dict` of a module, not the module).
+        device: Where the tensors lie in the other processes.
+    """
+    if idist.get_world_size() == 1:
+        return compute()
+    if idist.get_rank() == 0:
+        result, buffer = compute(), io.BytesIO()
+        torch.save(result, buffer)
+        dist.broadcast_object_list([buffer.getvalue()], src=0)
+        return result
+    received = [None]
+    dist.broadcast_object_list(received, src=0)
+    return torch.load(io.BytesIO(received[0]), map_location=device, weights_only=True)
 
 
 def _free_port() -> int:

@@ -26,6 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from datasets.errors import UserError
+from utils.core.checkpoints import InferenceState
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
 from utils.core.run_log import MetricsTable
@@ -150,14 +151,14 @@ class Trainer:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_early)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         self.best = Checkpoint(
-            self._to_save(with_best=False),
+            self._for_users(),
             KeepUntilReplaced(str(self.folder), require_empty=False),
             filename_pattern="best.pt",
             score_function=lambda engine: -engine.state.score,
             n_saved=1,
         )
         self.last = Checkpoint(
-            self._to_save(with_best=True),
+            self._to_resume(),
             KeepUntilReplaced(str(self.folder), require_empty=False),
             filename_pattern="last.pt",
             n_saved=1,
@@ -176,17 +177,24 @@ class Trainer:
                 )
                 engine.add_event_handler(Events.COMPLETED, self.board.close)
 
-    def _to_save(self, with_best: bool) -> dict[str, Any]:
+    def _for_users(self) -> dict[str, Any]:
+        """Each weight once: what `best.pt` holds."""
+        constants = {name: State(values) for name, values in self.task.constants().items()}
+        network = InferenceState(self.validated_network)
+        return {**constants, "network": network, "trainer": self.engine}
+
+    def _to_resume(self) -> dict[str, Any]:
+        """What `last.pt` holds."""
         objects = {
-            **{name: State(values) for name, values in self.task.constants().items()},
-            "network": self.task.network,
+            **self._for_users(),
+            "network": InferenceState(self.task.network),
             "optimiser": self.optimiser,
             "scheduler": self.scheduler,
-            "trainer": self.engine,
+            "best": self.best,
         }
         if self.average is not None:
-            objects["average"] = self.average
-        return objects | ({"best": self.best} if with_best else {})
+            objects["average"] = InferenceState(self.average)
+        return objects
 
     def _begin_epoch(self) -> None:
         self.loader.sampler.epoch = self.engine.state.epoch - 1
@@ -254,7 +262,7 @@ class Trainer:
                 f"{path}: {checkpoint['trainer']['epoch_length']} batches an epoch then, "
                 f"{len(self.loader)} now: the survey file has changed"
             )
-        Checkpoint.load_objects(self._to_save(with_best=True), checkpoint)
+        Checkpoint.load_objects(self._to_resume(), checkpoint)
         self.table.keep(lambda row: int(row["epoch"]) <= self.engine.state.epoch)
         self.started -= self.table.last("seconds", 0.0)
 

@@ -61,7 +61,7 @@ def test_average_warms_up_to_its_decay():
 
 def weights_of(path):
     checkpoint = read_checkpoint(path)
-    return {**checkpoint["network"], **checkpoint["average"]}
+    return {**checkpoint["network"], **checkpoint.get("average", {})}
 
 
 def assert_same_weights(a, b):
