@@ -75,7 +75,7 @@ def measure_sample(
         name, colour, kind: as in `Sample`.
         wavelength: (n,) Å, vacuum, observed frame.
         flux: (N, n).
-        sigma: (N, n) of the flux, if it is known.
+        sigma: (N, n) of the flux, or None.
         z: (N,).
     """
     breaks = measure_indices(wavelength, flux, sigma, z)["Dn4000"]

@@ -1,4 +1,4 @@
-"""The population of generated galaxies beside the true one: BPT, two kinds, mass–metallicity."""
+"""The generated population beside the true one: BPT, bimodality, mass–metallicity relation."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def draw_bimodality(results: Results) -> Figure:
 
 @styled
 def draw_mass_metallicity(results: Results) -> Figure | None:
-    """Gas metallicity (N2) against stellar mass; None where the masses are not known."""
+    """Gas metallicity (N2) against stellar mass; None without masses."""
     found = results.metrics["populations"]
     if "log_mass" not in found[GENERATED]["mass_metallicity"]:
         return None

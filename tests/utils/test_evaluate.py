@@ -103,7 +103,10 @@ def test_galaxies_are_kept_one_by_one(evaluated, found, tiny_survey):
         rows = Survey(tiny_survey).indices("test")[:GALAXIES]
         np.testing.assert_array_equal(file["row"], rows)
         assert file["measured/generated/Dn4000"].shape == (GALAXIES, 3)
-        assert np.sort(file["order"][0]).tolist() == [0, 1, 2]
+        assert file["order"][0].tolist() == [0, 1, 2]
+    with h5py.File(evaluated / "candidates.h5") as file:
+        assert (np.diff(file["scores"][:]) <= 0).all()  # best first
+        assert np.sort(file["numbers"][0]).tolist() == [0, 1, 2]
 
 
 def test_evaluating_again_generates_and_measures_nothing(
@@ -112,19 +115,19 @@ def test_evaluating_again_generates_and_measures_nothing(
     def never(*args, **kwargs):
         raise AssertionError("this is kept in the folder")
 
-    def in_order_of_numbers():
+    def in_order_of_candidates():
         with h5py.File(evaluated / "galaxies.h5") as file:
             order, values = file["order"][:], file["measured/generated/Dn4000"][:]
         return order, np.take_along_axis(values, np.argsort(order, axis=1), axis=1)
 
-    first_order, first = in_order_of_numbers()
+    first_order, first = in_order_of_candidates()
     monkeypatch.setattr(generating.Pipeline, "generate", never)
     monkeypatch.setattr(measuring, "measure", never)
     more = ("--regression", str(tiny_regression), "--rank", "both")
     assert run(tiny_generator, tiny_survey, evaluated, *more) == 0
     again = json.loads((evaluated / "evaluation.json").read_text())
     assert again["sources"]["rank"] == "both"
-    order, values = in_order_of_numbers()
+    order, values = in_order_of_candidates()
     assert not np.array_equal(order, first_order)
     np.testing.assert_array_equal(values, first)
     for name in ("mse_mean", "crps", "mse_oracle"):
@@ -235,7 +238,7 @@ def test_there_is_a_figure_for_all_metrics(evaluated):
 
 
 @pytest.mark.slow
-def test_all_figures_are_drawn(evaluated, tmp_path, capsys):
+def test_all_figures_have_ink(evaluated, tmp_path, capsys):
     assert figures.main([str(evaluated), "--output", str(tmp_path)]) == 0
     names = {path.stem for path in tmp_path.glob("*.png")}
     expected = {"errors", "samples", "ranked", "calibration", "colours", "measured", "redshift"}

@@ -165,7 +165,7 @@ def joint_tarp(truth: Columns, measured: dict[str, Columns], references: int, se
     for method, columns in measured.items():
         candidates = (vector(columns) - mean_) / sigma
         intervals = tarp_intervals(candidates, true, (chosen - mean_) / sigma)
-        known = np.isfinite(intervals).all(axis=(1, 2))
-        if known.any():
-            result[method] = intervals[known]
+        measured_all = np.isfinite(intervals).all(axis=(1, 2))
+        if measured_all.any():
+            result[method] = intervals[measured_all]
     return result

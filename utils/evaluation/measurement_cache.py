@@ -37,9 +37,9 @@ class Spectroscope:
 
     Args:
         path: of `measured.h5`.
-        wavelength_angstrom: (n,) of all spectra.
-        redshift_range: within which redshifts are fitted.
-        smoothing_sigma_angstrom: of the spectra, for the population fit.
+        wavelength_angstrom: (n,) of all spectra, Å.
+        redshift_range: in which redshifts are fitted.
+        smoothing_sigma_angstrom: that was applied to the spectra, for the population fit.
         library: of stellar populations; without it there are no population columns.
         workers: threads.
     """
@@ -122,14 +122,14 @@ def rest_colour(
     wavelength_angstrom: np.ndarray, flux: np.ndarray, redshift: np.ndarray
 ) -> np.ndarray:
     """Colour (m,) in AB magnitudes between the two `COLOUR_BANDS_ANGSTROM` at rest."""
-    known = np.isfinite(redshift)
-    somewhere = np.where(known, redshift, 0.1)
-    rest = resample(wavelength_angstrom, flux, somewhere, _COLOUR_GRID)
+    measured = np.isfinite(redshift)
+    any_redshift = np.where(measured, redshift, 0.1)
+    rest = resample(wavelength_angstrom, flux, any_redshift, _COLOUR_GRID)
     blue, red = (
         np.mean(rest[:, part] * _COLOUR_GRID.angstrom[part] ** 2, axis=1)
         for part in (_COLOUR_GRID.part(*band) for band in COLOUR_BANDS_ANGSTROM)
     )
-    positive = known & (blue > 0) & (red > 0)
+    positive = measured & (blue > 0) & (red > 0)
     ratio = np.divide(blue, red, out=np.ones_like(blue), where=positive)
     return np.where(positive, -2.5 * np.log10(ratio), np.nan)
 

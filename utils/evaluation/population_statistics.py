@@ -90,11 +90,11 @@ def bimodality(truth: Columns, columns: Columns) -> dict:
 def retired(truth: Columns, columns: Columns) -> dict:
     """Share of retired galaxies, and how often candidates and truth agree on it."""
     ew, true = columns["Halpha_ew"], truth["Halpha_ew"]
-    known = np.isfinite(true) & np.isfinite(ew).any(axis=1)
-    if not known.any():
+    used = np.isfinite(true) & np.isfinite(ew).any(axis=1)
+    if not used.any():
         return {}
-    score = np.nanmean(np.where(np.isfinite(ew), ew < RETIRED_EW_ANGSTROM, np.nan)[known], axis=1)
-    own = true[known] < RETIRED_EW_ANGSTROM
+    score = np.nanmean(np.where(np.isfinite(ew), ew < RETIRED_EW_ANGSTROM, np.nan)[used], axis=1)
+    own = true[used] < RETIRED_EW_ANGSTROM
     return {
         "share": float(score.mean()),
         "share_true": float(own.mean()),

@@ -27,7 +27,7 @@ def test_climatology_is_reproducible_and_without_repetition():
     np.testing.assert_array_equal(rows, baselines.climatology(100, 5, 16, seed=3))
 
 
-def test_photometry_knows_colour_and_concentration():
+def test_photometry_measures_colour_and_concentration():
     pixel = np.arange(64) - 31.5
     blob = np.exp(-0.5 * (pixel[:, None] ** 2 + pixel**2) / 9) * 100
     red = np.stack([blob * factor for factor in (0.2, 0.5, 1.0, 1.5, 2.0)])

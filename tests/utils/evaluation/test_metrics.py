@@ -67,7 +67,7 @@ def test_candidates_without_order_have_no_best():
 
 
 @pytest.mark.parametrize("lag", [1, 4])
-def test_noise_is_told_from_what_is_smooth(lag):
+def test_noise_is_separated_from_smooth_spectra(lag):
     noise = GENERATOR.normal(0, 0.3, (20, 4500))
     smooth = 5 * np.sin(np.arange(4500) / 300)
     np.testing.assert_allclose(pixel_noise(noise + smooth, lag), 0.3, rtol=0.1)

@@ -39,7 +39,7 @@ def test_blocks_of_galaxies_make_no_difference(monkeypatch):
     assert whole.spread.ratio() == pytest.approx(once.spread.ratio())
 
 
-def test_windows_are_told_apart():
+def test_windows_are_scored_apart():
     noise = np.where(GRID < 5000, 0.02, 0.1)  # too narrow in the first window
     centre = TRUTH - GENERATOR.normal(0, 0.1, TRUTH.shape)
     candidates = centre[:, None] + noise * GENERATOR.normal(size=(N, P, len(GRID)))

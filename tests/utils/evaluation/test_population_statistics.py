@@ -19,7 +19,7 @@ def test_area_under_curve_is_the_chance_of_the_right_order():
     assert np.isnan(populations.area_under_curve(np.ones(5, bool), np.arange(5.0)))
 
 
-def test_accuracies_of_a_classifier_that_says_no():
+def test_accuracies_of_a_classifier_without_positives():
     positive = np.arange(10) < 2
     assert populations.accuracy(positive, np.zeros(10)) == pytest.approx(0.8)
     assert populations.balanced_accuracy(positive, np.zeros(10)) == pytest.approx(0.5)
@@ -59,7 +59,7 @@ def test_missing_ratios_are_not_active():
     assert np.isnan(populations.gas_metallicity(columns)).all()
 
 
-def test_two_peaks_are_told_from_one():
+def test_two_peaks_are_distinguished_from_one():
     def peaks(count, *shape):
         old = GENERATOR.random(shape) < 0.5
         return {

@@ -11,7 +11,7 @@ N, P = 40, 5
 
 
 def columns(**given):
-    """Nothing measured but what is given."""
+    """Columns of NaN, except those given."""
     return {name: np.full((N, P), np.nan) for name in coherence_units()} | given
 
 
