@@ -52,7 +52,7 @@ class ImageTransform:
         stretch: "linear" or "asinh" (module docstring).
         mean, sigma: (bands,) of the training images' pixels, in the images' unit; sigma > 0.
         size: side of the output in px.
-        zoom_size: side in px to which images are enlarged before the crop, at least ``size``.
+        zoom_size: side in px to which images are enlarged before the crop, at least `size`.
     Raises:
         ValueError: for a stretch that does not exist, statistics that cannot standardise, or a
             crop larger than the enlarged image.
@@ -84,7 +84,7 @@ class ImageTransform:
     def training(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """A random view of each of the images (batch, bands, any, any).
 
-        ``generator`` draws crop and flips of every image, independently of one another.
+        `generator` draws crop and flips of every image, independently of one another.
         """
         device, count = images.device, len(images)
         shape, source = (2, count, 1), generator.device
@@ -128,7 +128,7 @@ class ImageTransform:
         return moved
 
     def to_dict(self) -> dict:
-        """What :meth:`from_dict` needs, as primitives and tensors."""
+        """What `from_dict` needs, as primitives and tensors."""
         return {
             "stretch": self.stretch,
             "mean": self.mean.cpu(),

@@ -7,8 +7,8 @@ the observed frame and λ the vacuum wavelength in Å:
         → S̃_i = Σ_j g(i − j) S_j / Σ_j g(i − j),  g a Gaussian of σ = 2 Å cut at 4σ
         → f_i = S̃_i / N,  N the median of S̃ over a window
 
-What is stored is the linear f, about 1. Logarithm, standardisation and resolution are the
-business of ``transforms.SpectrumTransform``.
+A survey stores the linear f, about 1; `datasets.spectrum_transform` takes the logarithm, and
+standardises and arranges the pixels.
 """
 
 from __future__ import annotations
@@ -16,33 +16,36 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from datasets.errors import UserError
 
-#: Bits of SDSS's ``and_mask`` that make a pixel unusable (bit mask SPPIXMASK of the SDSS data
-#: releases): rejected in extraction; sky level unknown; sky so bright (10 σ above the object)
-#: that its residuals dominate; contiguous region of bad sky residuals. Other grave conditions
-#: have ivar = 0 already; the remaining bits are warnings.
+# Bits of SDSS's `and_mask` that make a pixel unusable (bit mask SPPIXMASK of the SDSS data
+# releases): rejected in extraction; sky level unknown; sky so bright (10 σ above the object) that
+# its residuals dominate; contiguous region of bad sky residuals. Other grave conditions have
+# ivar = 0 already; the remaining bits are warnings.
 UNUSABLE_BITS = {"FULLREJECT": 18, "NOSKY": 22, "BRIGHTSKY": 23, "REDMONSTER": 28}
 _UNUSABLE = sum(1 << bit for bit in UNUSABLE_BITS.values())
 
-MAX_BAD_FRACTION = 0.25  # of the pixels inside the grid; more is a reconstruction, not data
-COVERAGE_TOLERANCE_ANGSTROM = 2.0  # one native SDSS pixel: data may end that far inside the grid
-SN_WINDOW_ANGSTROM = (5500.0, 7000.0)  # what a catalogue's S/N is the median of
+MAX_BAD_FRACTION = 0.25  # of the pixels inside the grid: beyond, interpolation dominates
+COVERAGE_TOLERANCE_ANGSTROM = 2.0  # that data may end inside the grid: about one SDSS pixel
+SN_WINDOW_ANGSTROM = (5500.0, 7000.0)  # in which S/N is the median over pixels
 KERNEL_SIGMAS = 4.0  # half-width of the smoothing kernel, as astropy's Gaussian1DKernel has it
-SIGMA_PERCENTILES = (16, 84)
+SIGMA_PERCENTILES = (16, 84)  # half their distance is σ of a normal distribution
 
 
 class SpectrumError(UserError):
-    """A spectrum that cannot be used; the message says why."""
+    """A spectrum that cannot be used."""
 
 
 @dataclass(frozen=True)
 class WavelengthGrid:
-    """Wavelengths of the pixels: ``start + step * k`` for k = 0 … count − 1, vacuum.
+    """Vacuum wavelengths of the pixels: `start + step * k` for k = 0 … count − 1.
 
-    ``spacing`` is "linear" (start and step in Å) or "log10" (in dex of Å, as SDSS pixels).
+    Args:
+        start: Of the first pixel, in Å or, on a "log10" grid, log10 Å.
+        step: > 0, in Å or dex.
+        count: Number of pixels.
+        spacing: "linear" or "log10" (as SDSS pixels).
     """
 
     start: float = 4000.0
@@ -67,7 +70,7 @@ class WavelengthGrid:
         return self.coordinate if self.spacing == "linear" else 10.0**self.coordinate
 
     def every(self, factor: int) -> WavelengthGrid:
-        """The grid of every ``factor``-th pixel, starting with the first."""
+        """The grid of every `factor`-th pixel, starting with the first."""
         return replace(self, step=self.step * factor, count=-(-self.count // factor))
 
     def to_dict(self) -> dict:
@@ -78,7 +81,7 @@ class WavelengthGrid:
         return cls(**settings)
 
 
-METHOD_GRID = WavelengthGrid()
+METHOD_GRID = WavelengthGrid()  # of the 2024 paper: 4000 … 8499 Å
 NATIVE_GRID = WavelengthGrid(3.5901, 1e-4, 3598, "log10")  # SDSS pixels of the 2022 paper
 
 
@@ -86,14 +89,16 @@ NATIVE_GRID = WavelengthGrid(3.5901, 1e-4, 3598, "log10")  # SDSS pixels of the 
 class Preparation:
     """How measured spectra become prepared ones.
 
-    normalisation: divide by the "median" or "mean" over the window, or "minmax": map its
-        extremes to 0 and 1 (2022 paper). The median is not moved by Hα, which lies in the
-        published window for 0.051 < z < 0.059.
-    window_angstrom: half-open range [first, last) in Å.
-    smoothing_sigma_angstrom: σ of the Gaussian in Å; 0 for none (the only choice on log10 grids).
-    edges: "measured" smooths before cutting and renormalises the kernel where the data end;
-        "zero" pads with zeros as the published code does (the edge pixel keeps 60 %).
-    use_mask: interpolate pixels that ivar or and_mask call bad. Non-finite ones always are.
+    Args:
+        normalisation: Divide by the "median" or "mean" over the window, or "minmax": map its
+            extremes to 0 and 1 (2022 paper). The median is insensitive to Hα, which lies in the
+            published window for 0.051 < z < 0.059.
+        window_angstrom: Half-open range [first, last) in Å.
+        smoothing_sigma_angstrom: σ of the Gaussian in Å; 0 for none, as it must be on log10 grids.
+        edges: "measured" smooths before cutting and renormalises the kernel where the data end;
+            "zero" pads with zeros as the published code does (the edge pixel keeps 60 %).
+        use_mask: Interpolate pixels that ivar or and_mask mark as bad. Those that are not finite
+            are always interpolated.
     """
 
     normalisation: str = "median"
@@ -124,9 +129,17 @@ class Preparation:
         return cls(**{**settings, "window_angstrom": (float(first), float(last))})
 
 
+# What `--preparation` of the commands chooses from: the grid and the preparation.
+PREPARATIONS = {
+    "median": (METHOD_GRID, Preparation()),
+    "original": (METHOD_GRID, Preparation.original()),
+    "native": (NATIVE_GRID, Preparation("minmax", (3800.0, 9000.0), 0.0)),
+}
+
+
 @dataclass(frozen=True)
 class PreparedSpectrum:
-    """``flux * normalisation + offset`` is the smoothed flux in the units of the input."""
+    """`flux * normalisation + offset` is the smoothed flux in the units of the input."""
 
     flux: np.ndarray  # (count,) float32, linear, about 1
     interpolated: np.ndarray  # (count,) bool: rests on a bad native pixel
@@ -145,12 +158,17 @@ def prepare_spectrum(
 ) -> PreparedSpectrum:
     """Bring one measured spectrum onto the grid: see the formula at the top of this module.
 
-    Arguments: ``wavelength_angstrom`` (n,) vacuum Å, strictly increasing; ``flux`` (n,) per Å in
-    any linear unit; ``ivar`` (n,) its inverse variance, where 0 means no data; ``and_mask`` (n,)
-    integer SDSS mask, of which ``UNUSABLE_BITS`` count.
+    Args:
+        wavelength_angstrom: (n,) vacuum Å, strictly increasing.
+        flux: (n,) per Å in any linear unit.
+        ivar: (n,) inverse variance of the flux; 0 means no data.
+        and_mask: (n,) integer SDSS mask, of which `UNUSABLE_BITS` count.
+        grid: Of the result.
+        preparation: The recipe.
 
-    Raises SpectrumError when the good pixels do not cover the grid, when more than
-    ``MAX_BAD_FRACTION`` of those inside it are bad, or when the normalisation is not positive.
+    Raises:
+        SpectrumError: the good pixels do not cover the grid, more than `MAX_BAD_FRACTION` of those
+            inside it are bad, or the normalisation is not positive.
     """
     wavelength = np.asarray(wavelength_angstrom, dtype=np.float64)
     flux = np.asarray(flux, dtype=np.float64)
@@ -177,9 +195,9 @@ def signal_to_noise(
     ivar: np.ndarray,
     and_mask: np.ndarray | None = None,
 ) -> float:
-    """Median of flux · √ivar per native pixel, of the good ones in ``SN_WINDOW_ANGSTROM``.
+    """Median of flux · √ivar per native pixel, of the good ones in `SN_WINDOW_ANGSTROM`.
 
-    Arguments as of :func:`prepare_spectrum`; NaN if no pixel of the window is good.
+    The arguments are those of `prepare_spectrum`. NaN if no pixel of the window is good.
     """
     first, last = SN_WINDOW_ANGSTROM
     used = (wavelength_angstrom >= first) & (wavelength_angstrom < last)
@@ -221,6 +239,8 @@ def _covered(wavelength, bad, grid: WavelengthGrid) -> slice:
 
 def _resample(wavelength, flux, grid: WavelengthGrid, preparation: Preparation) -> np.ndarray:
     """Spline onto the grid and smooth; (count,) float64."""
+    from scipy.interpolate import CubicSpline  # slow to import; the grids are needed without it
+
     kernel = _gaussian(preparation.smoothing_sigma_angstrom, grid)
     radius = len(kernel) // 2
     data = wavelength if grid.spacing == "linear" else np.log10(wavelength)
@@ -262,9 +282,13 @@ def _offset_and_scale(flux, wavelength, preparation: Preparation) -> tuple[float
 
 
 def candidate_sigma(candidates: np.ndarray) -> np.ndarray:
-    """(..., pixels): half the 16th to 84th percentile range of candidates (..., drawn, pixels).
+    """Half the range from the 16th to the 84th percentile of candidates.
 
-    A single candidate has no spread: NaN.
+    Args:
+        candidates: (..., candidates, pixels).
+
+    Returns:
+        (..., pixels) float32; NaN for a single candidate, which has no spread.
     """
     if candidates.shape[-2] < 2:
         return np.full_like(candidates[..., 0, :], np.nan)

@@ -45,17 +45,17 @@ def to_phases(x: Tensor, phases: int = PHASES) -> Tensor:
 
 
 def from_phases(x: Tensor, count: int) -> Tensor:
-    """(..., phases, L) → (..., count): exactly undoes ``to_phases`` of ``count`` pixels."""
+    """(..., phases, L) → (..., count): exactly undoes `to_phases` of `count` pixels."""
     return x.transpose(-1, -2).flatten(-2)[..., :count]
 
 
 class SpectrumTransform:
     """T, μ, σ and the arrangement of pixels as one invertible function.
 
-    representation: one of ``REPRESENTATIONS`` (top of this module).
-    flux: name in ``FLUX_TRANSFORMS``.
+    representation: one of `REPRESENTATIONS` (top of this module).
+    flux: name in `FLUX_TRANSFORMS`.
     mean, sigma: of T(f); scalars, or per pixel of the output grid; σ > 0.
-    grid: of the prepared spectra that ``encode`` takes.
+    grid: of the prepared spectra that `encode` takes.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class SpectrumTransform:
     ) -> SpectrumTransform:
         """μ and σ of training spectra, accumulated in float64.
 
-        Arguments: ``spectra`` (N, P) linear prepared flux, an array (or HDF5 data set) or an
-        iterable of such chunks; ``standardise`` "global" (one μ and σ), "pixel" or "none".
+        Arguments: `spectra` (N, P) linear prepared flux, an array (or HDF5 data set) or an
+        iterable of such chunks; `standardise` "global" (one μ and σ), "pixel" or "none".
         Raises ValueError when T(f) is not finite or a σ is zero.
         """
         if standardise not in ("global", "pixel", "none"):
@@ -113,7 +113,7 @@ class SpectrumTransform:
 
     @property
     def output_grid(self) -> WavelengthGrid:
-        """The grid of what ``decode`` returns."""
+        """The grid of what `decode` returns."""
         return self.grid.every(PHASES) if self.representation == "low" else self.grid
 
     @property
@@ -161,7 +161,7 @@ class SpectrumTransform:
         return to_phases(values) if self.representation == "polyphase" else values.unsqueeze(-2)
 
     def in_order(self, x: Tensor) -> Tensor:
-        """(..., C, L) → (..., output_grid.count), in order of wavelength: undoes ``arrange``."""
+        """(..., C, L) → (..., output_grid.count), in order of wavelength: undoes `arrange`."""
         full = self.representation == "polyphase"
         return from_phases(x, self.grid.count) if full else x.squeeze(-2)
 
@@ -180,12 +180,12 @@ class SpectrumTransform:
         return FLUX_TRANSFORMS[self.flux][0](flux.float())
 
     def to(self, device: torch.device | str) -> SpectrumTransform:
-        """The same transform with μ and σ on ``device``."""
+        """The same transform with μ and σ on `device`."""
         mean, sigma = self.mean.to(device), self.sigma.to(device)
         return SpectrumTransform(self.representation, self.flux, mean, sigma, self.grid)
 
     def to_dict(self) -> dict:
-        """Primitives and tensors: safe for ``torch.load(weights_only=True)``."""
+        """Primitives and tensors: safe for `torch.load(weights_only=True)`."""
         return {
             "representation": self.representation,
             "flux": self.flux,

@@ -1,13 +1,17 @@
 """Which galaxies train, validate and test.
 
-A split is a pure function of (identifier, seed): adding, removing or reordering other galaxies
-never moves one. Repeat observations are one galaxy: everything linked by separations of at most
-2″ is a group, and its smallest identifier decides for all of it. With h the SplitMix64 hash
-(Steele, Lea & Flood 2014), u = h(identifier ⊕ h(seed)) / 2^64 is uniform in [0, 1):
+Repeat observations are one galaxy: everything linked by separations of at most 2″ is a group, and
+its smallest identifier decides for all of it. With h the SplitMix64 hash (Steele, Lea & Flood
+2014), u = h(identifier ⊕ h(seed)) / 2⁶⁴ is uniform in [0, 1):
 
     u < v: validation;   v ≤ u < v + t: test;   otherwise: training
 
-The published split depends on the order of the galaxies instead: see ``original_split``.
+So the split of a group depends on its smallest identifier and the seed only: adding, removing or
+reordering galaxies elsewhere on the sky never moves one. A new observation of the same galaxy moves
+its group if its identifier is smaller than all others of the group, or if it links two groups; in
+SDSS the identifiers of later plates are usually larger.
+
+The published split depends on the order of the galaxies instead: see `original_split`.
 """
 
 from __future__ import annotations
@@ -18,13 +22,19 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from datasets.constants import SPLITS
 from datasets.hashing import hashed
 
-SPLITS = {"train": 0, "validation": 1, "test": 2}
-EXCLUDED = -1  # in none of them
+EXCLUDED = -1  # from every split
 REPEAT_RADIUS_ARCSEC = 2.0
 ORIGINAL_SEED = 1
 ORIGINAL_VALIDATION = 512  # galaxies
+
+
+def check_fractions(fractions: tuple[float, float]) -> None:
+    """Raise ValueError for fractions of validation and test that leave nothing to train on."""
+    if min(fractions) < 0 or sum(fractions) >= 1:
+        raise ValueError(f"fractions {fractions} leave nothing to train on")
 
 
 def assign_splits(
@@ -34,20 +44,27 @@ def assign_splits(
     seed: int = 1,
     fractions: tuple[float, float] = (0.05, 0.10),
 ) -> np.ndarray:
-    """(N,) int8 values of ``SPLITS``.
+    """The split of every galaxy.
 
-    Arguments: ``identifier`` (N,) integers; ``ra``, ``dec`` (N,) float64 degrees; ``fractions``
-    of validation and test, whose expectation the hash meets. Raises ValueError for fractions
-    outside [0, 1) and for coordinates that are not finite.
+    Args:
+        identifier: (N,) 64-bit integers, compared as unsigned.
+        ra, dec: (N,) float64 degrees.
+        seed: Of the hash.
+        fractions: Of validation and test, ≥ 0 with a sum below 1; the hash meets them on average.
+
+    Returns:
+        (N,) int8 values of `SPLITS`.
+
+    Raises:
+        ValueError: the fractions leave nothing to train on, or a coordinate is not finite.
     """
+    check_fractions(fractions)
     validation, test = fractions
-    if validation < 0 or test < 0 or validation + test >= 1:
-        raise ValueError(f"fractions {fractions} leave nothing to train on")
-    identifier = np.asarray(identifier)
+    identifier = np.asarray(identifier).astype(np.uint64)
     group = _sky_groups(ra, dec)
     order = np.lexsort((identifier, group))
     smallest_first = order[np.unique(group[order], return_index=True)[1]]
-    smallest = identifier[smallest_first][group].astype(np.uint64)
+    smallest = identifier[smallest_first][group]
 
     uniform = (hashed(smallest, seed) >> np.uint64(11)) * 2.0**-53
     split = np.full(len(identifier), SPLITS["train"], dtype=np.int8)
@@ -57,13 +74,20 @@ def assign_splits(
 
 
 def original_split(positive: np.ndarray) -> np.ndarray:
-    """(N,) int8 values of ``SPLITS``, or ``EXCLUDED``: the split of the published code.
+    """The split of the published code.
 
-    ``positive`` (N,) bool: the spectrum is positive everywhere, in the published order of galaxies;
-    others are in no split. Of the n positive ones, two draws of ``torch.randperm`` with seed 1 take
+    Of the n galaxies with positive spectra, two permutations by `torch.randperm` with seed 1 take
     m = int(0.1 n + 512) from the end of the first, and of these 512 for validation.
 
-    Raises ValueError when fewer than 569 are positive: then n ≤ m, and nothing is left to train on.
+    Args:
+        positive: (N,) bool, the spectrum is positive everywhere; in the published order of
+            galaxies.
+
+    Returns:
+        (N,) int8 values of `SPLITS`, or `EXCLUDED`.
+
+    Raises:
+        ValueError: fewer than 569 are positive; then n ≤ m, and nothing is left to train on.
     """
     rows = np.flatnonzero(positive)
     held_out = int(0.1 * len(rows) + ORIGINAL_VALIDATION)
@@ -86,7 +110,7 @@ def _permutation(count: int) -> np.ndarray:
 
 
 def _sky_groups(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """(N,) group numbers of friends of friends within ``REPEAT_RADIUS_ARCSEC``."""
+    """(N,) group numbers of friends of friends within `REPEAT_RADIUS_ARCSEC`."""
     ra, dec = np.radians(np.asarray(ra, np.float64)), np.radians(np.asarray(dec, np.float64))
     if not (np.isfinite(ra).all() and np.isfinite(dec).all()):
         raise ValueError("every galaxy needs finite ra and dec to find repeat observations")

@@ -6,17 +6,18 @@
     /normalisation  (N,) float64               1e-17 erg/s/cm²/Å, for real spectra
     /wavelength_angstrom (P,) float64          vacuum, observed frame
     /catalogue/*    (N,)                       identifier, ra, dec (degrees), split, …, exact types
-    /truth/*        (N, …)                     what only a mock survey knows
+    /truth/*        (N, …)                     true quantities of a mock survey
     /statistics/*   (bands,) float64           image mean and σ of the training split
 
-The attribute ``settings`` (JSON) holds bands, pixel scale, grid, preparation, seed, provenance.
+The attribute `settings` (JSON) holds bands, pixel scale, grid, preparation, seed, provenance.
 The writer streams: memory does not grow with N. Readers open the file once per process.
 
-    python -m datasets.survey FILE        prints what a survey file contains
+    python -m datasets.survey FILE        prints the contents of a survey file
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -25,26 +26,40 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from datasets.errors import UserError
+from datasets.constants import SPLITS
+from datasets.errors import UserError, run_command
+from datasets.file_limits import check_stored, own_datasets, own_group
 from datasets.spectra import Preparation, WavelengthGrid
-from datasets.splits import SPLITS
 
 SCHEMA = "galaxy-spectrum survey"
 SCHEMA_VERSION = 1
+LARGEST_SLAB = 512  # rows read in one piece
+LARGEST_GAP = 4  # unwanted rows that are read along rather than skipped
 
 
 class SurveyError(UserError):
-    """A survey that cannot be read or finished; the message tells the remedy."""
+    """A survey that cannot be read or finished."""
 
 
 class Survey:
     """A survey file, read lazily: the catalogue at once, images and spectra when asked for.
 
-    Attributes: ``bands``, ``pixel_scale_arcsec``, ``image_unit``, ``image_size`` (px), ``grid``,
-    ``preparation``, ``provenance``, ``image_mean`` and ``image_sigma`` ((bands,) float64, of the
-    training split), ``catalogue`` (name → (N,) array, "split" included), ``truth_names``.
     Picklable, and safe in worker processes: each opens the file for itself.
-    Raises FileNotFoundError, or SurveyError for a file that is not a survey of this version.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        bands, pixel_scale_arcsec, image_unit, image_size: Of the images; their side in px.
+        grid, preparation: Of the spectra.
+        provenance: Origin of the galaxies.
+        image_mean, image_sigma: (bands,) float64, of the training split.
+        catalogue: Name → (N,) array, `split` included; `identifier` is uint64.
+        truth_names: Of the columns that `truth` reads.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SurveyError: it is not a survey of this version.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -62,8 +77,21 @@ class Survey:
         self.image_size = file["images"].shape[-1]
         self.image_mean = file["statistics/image_mean"][:]
         self.image_sigma = file["statistics/image_sigma"][:]
-        self.catalogue = {name: _column(values) for name, values in file["catalogue"].items()}
+        self.catalogue = self._catalogue(file)
         self.truth_names = tuple(file["truth"]) if "truth" in file else ()
+
+    def _catalogue(self, file: h5py.File) -> dict[str, np.ndarray]:
+        group = own_group(file, "catalogue")
+        datasets = own_datasets(group) if group else {}
+        try:
+            for dataset in datasets.values():
+                check_stored(dataset)
+        except UserError as error:
+            raise SurveyError(f"{self.path}: {error}") from error
+        columns = {name: _column(dataset) for name, dataset in datasets.items()}
+        # Unsigned also where a survey stores them as signed: identifiers of eBOSS reach 2⁶³.
+        columns["identifier"] = columns["identifier"].astype(np.uint64)
+        return columns
 
     def __len__(self) -> int:
         return len(self.catalogue["identifier"])
@@ -88,15 +116,15 @@ class Survey:
         return np.flatnonzero(self.catalogue["split"] == SPLITS[split])
 
     def read(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Rows of "images", "spectra", "interpolated" or "normalisation", in the order asked."""
+        """Rows of "images", "spectra", "interpolated" or "normalisation", in the given order."""
         return read_rows(self.file[name], rows)
 
     def truth(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
-        """A truth column of a mock survey, whole or for some rows. KeyError if there is none."""
+        """A truth column of a mock survey, whole or of some rows; KeyError if there is none."""
         return _column(self.file[f"truth/{name}"], rows)
 
     def describe(self) -> str:
-        """What the file contains, for people."""
+        """The contents of the file as text."""
         first, last = self.grid.angstrom[[0, -1]]
         counts = ", ".join(f"{len(self.indices(name))} {name}" for name in SPLITS)
         window = "-".join(f"{edge:g}" for edge in self.preparation.window_angstrom)
@@ -118,7 +146,7 @@ class Survey:
 
 def _check_schema(path: Path, attributes: h5py.AttributeManager) -> None:
     if attributes.get("schema") != SCHEMA:
-        raise SurveyError(f"{path} is no survey file: make one with python -m utils.build_survey")
+        raise SurveyError(f"{path} is not a survey file: run python -m utils.build_survey")
     version = int(attributes["schema_version"])
     if version != SCHEMA_VERSION:
         raise SurveyError(
@@ -133,12 +161,8 @@ def _column(dataset: h5py.Dataset, rows: np.ndarray | None = None) -> np.ndarray
     return read_rows(dataset, rows)
 
 
-LARGEST_SLAB = 512  # rows read in one piece
-LARGEST_GAP = 4  # rows between wanted ones that are read along rather than skipped
-
-
 def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-    """``dataset[rows]`` in any order, with repeats, by slabs: h5py wants rows sorted and unique."""
+    """`dataset[rows]` in any order, with repeats, by slabs: h5py wants rows sorted and unique."""
     rows = np.asarray(rows, dtype=np.int64)
     order = np.argsort(rows, kind="stable")
     wanted = rows[order]
@@ -151,7 +175,19 @@ def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
     return result
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Print what a survey file contains; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.survey", description="Print the contents of a survey file."
+    )
+    parser.add_argument("survey", help="survey file")
+    return run_command(_describe, parser.parse_args(argv).survey)
+
+
+def _describe(path: str) -> int:
+    print(Survey(path).describe())
+    return 0
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        sys.exit("usage: python -m datasets.survey FILE")
-    print(Survey(sys.argv[1]).describe())
+    sys.exit(main())

@@ -19,7 +19,7 @@ class SurveyDataset(Dataset):
     """The given rows of a survey.
 
     in_memory: hold images and spectra in memory (None: if they fit into
-    ``IN_MEMORY_LIMIT_BYTES``). They are loaded at once, so that forked workers share them;
+    `IN_MEMORY_LIMIT_BYTES`). They are loaded at once, so that forked workers share them;
     a pickled copy reads from the file instead.
     """
 

@@ -1,4 +1,4 @@
-"""Writing a survey file: see `datasets.survey` for what it holds."""
+"""Writing a survey file; `datasets.survey` describes its contents."""
 
 from __future__ import annotations
 
@@ -9,22 +9,35 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from datasets.constants import SPLITS
+from datasets.errors import UserError
 from datasets.image_transform import image_statistics
 from datasets.spectra import Preparation, WavelengthGrid
-from datasets.splits import SPLITS, assign_splits, original_split
+from datasets.splits import assign_splits, check_fractions, original_split
 from datasets.survey import SCHEMA, SCHEMA_VERSION, SurveyError
 
 
 class SurveyWriter:
     """Writes a survey file in pieces; used as a context manager.
 
-    The file appears under its name only when the ``with`` block ends without an exception.
+    The file appears under its name only when the `with` block ends without an exception.
 
-    bands: names in the order of the image axis; pixel_scale_arcsec: per pixel, > 0;
-    provenance: JSON-able facts about the origin; seed, fractions: see ``splits``; split_rule:
-    "sky", or "original" for the published split, which goes by the order of the galaxies and needs
-    no coordinates: those that are not known may be NaN.
-    Raises ValueError for another rule, FileExistsError if ``path`` exists without ``overwrite``.
+    Args:
+        path: The file.
+        bands: Names in the order of the image axis.
+        pixel_scale_arcsec: > 0, per pixel.
+        grid, preparation: Of the spectra.
+        image_unit: Per pixel.
+        provenance: Origin of the galaxies, for JSON.
+        seed, fractions: Of the split, see `datasets.splits`.
+        split_rule: "sky", or "original" for the published split, which goes by the order of the
+            galaxies and needs no coordinates: they may be NaN.
+        overwrite: Replace an existing file.
+
+    Raises:
+        ValueError: for another rule.
+        UserError: `path` exists and `overwrite` is not set, or the fractions leave nothing to
+            train on.
     """
 
     def __init__(
@@ -46,7 +59,11 @@ class SurveyWriter:
             raise ValueError(f"split_rule is 'sky' or 'original', not {split_rule!r}")
         self.path = Path(path)
         if self.path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists: choose another name or remove it first")
+            raise UserError(f"{path} exists: choose another name or remove it first")
+        try:
+            check_fractions(fractions)
+        except ValueError as error:
+            raise UserError(str(error)) from error
         self._partial = self.path.with_name(f".{self.path.name}.partial")
         self._bands, self._grid = tuple(bands), grid
         self._split_rule = split_rule
@@ -89,13 +106,19 @@ class SurveyWriter:
         interpolated: np.ndarray | None = None,
         truth: dict[str, np.ndarray] | None = None,
     ) -> None:
-        """Add n galaxies.
+        """Add n galaxies. Every call needs the same columns.
 
-        images (n, bands, H, W); spectra (n, P) prepared; catalogue name → (n,), with
-        "identifier" (int64 or uint64), "ra" and "dec" (float64 degrees); normalisation (n,);
-        interpolated (n, P) bool, none if not given; truth name → (n, …).
-        Every call needs the same names. Raises ValueError for anything else and for non-finite
-        images or spectra.
+        Args:
+            images: (n, bands, H, W), finite.
+            spectra: (n, P) prepared, finite.
+            catalogue: Name → (n,), with `identifier` (int64 or uint64), `ra` and `dec` (float64,
+                degrees).
+            normalisation: (n,) that the spectra were divided by.
+            interpolated: (n, P) bool; none if left out.
+            truth: Name → (n, …).
+
+        Raises:
+            ValueError: for anything else.
         """
         images, spectra = np.asarray(images, np.float32), np.asarray(spectra, np.float32)
         if interpolated is None:

@@ -1,90 +1,149 @@
-"""Catalogues with exact identifiers: reading CSV tables and joining on 64-bit integers.
+"""Tables with exact identifiers: reading them, and joining on 64-bit integers.
 
 SDSS identifiers need more than the 53 bits of a float64, so they never pass through one.
 """
 
 from __future__ import annotations
 
-import csv
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from astropy.table import Column, Table
 
 from datasets.errors import UserError
 
-IDENTIFIERS = ("specobjid", "objid", "bestobjid")
+FORMATS = {
+    ".csv": "ascii.basic", ".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits",
+    ".fits.gz": "fits", ".vot": "votable", ".votable": "votable", ".xml": "votable",
+}  # fmt: skip
+IDENTIFIERS = ("specobjid", "objid", "bestobjid", "identifier")
+NAMES = ("name", "file", "image", "spectrum")  # columns of text, also where it is all digits
 
 
-class CatalogueError(UserError):
-    """A catalogue that cannot be used; the message names the file and the remedy."""
+def read_table(path: str | Path) -> dict[str, np.ndarray]:
+    """Read a table with the columns' names in its header: CSV, ECSV, FITS or VOTable.
 
+    In CSV, lines that start with # are skipped, and identifiers are left as text.
 
-def read_catalogue(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a CSV table with a header line; lines that start with # are skipped.
+    Returns:
+        Columns (N,) by lower-case name; those of several values per row are left out. Missing
+        values are NaN, 0 in identifiers, and empty in text.
 
-    Returns lower-case name → (N,): uint64 for ``IDENTIFIERS``, int64 where all values are
-    integers, float64 where all are numbers or empty (NaN), text otherwise.
-    Raises CatalogueError for missing files, uneven rows and identifiers that are not integers.
+    Raises:
+        UserError: the file is missing or damaged, or rows or names do not fit.
     """
-    columns = read_text_columns(path)
-    return {name: _parse(path, name, values) for name, values in columns.items()}
-
-
-def read_text_columns(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """The columns of a CSV table as they are written, by lower-case name: see `read_catalogue`."""
+    path = Path(path)
+    suffixes = [suffix for suffix in FORMATS if path.name.lower().endswith(suffix)]
+    if not suffixes:
+        raise UserError(f"{path}: a table of unknown format; known are {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row and not row[0].startswith("#")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogueError(f"{path} is not a readable CSV file: {error}") from error
-    if not rows:
-        raise CatalogueError(f"{path} is empty")
-    names = [name.strip().lower() for name in rows[0]]
-    width = len(set(names))
-    if width < len(names) or any(len(row) != width for row in rows):
-        raise CatalogueError(f"{path}: every row needs the {width} columns of the header, once")
-    columns = zip(*rows[1:], strict=True) if len(rows) > 1 else [()] * len(names)
-    return dict(zip(names, columns, strict=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about units and the like, of columns not used
+            warnings.filterwarnings("error", message=".*truncated")
+            if suffixes[0] == ".csv":
+                table = _read_csv(path)
+            else:
+                table = Table.read(path, format=FORMATS[suffixes[0]])
+                table.convert_bytestring_to_unicode()
+    except UserError:
+        raise
+    except Exception as error:  # libraries raise anything on damage
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not a readable table ({reason}): export it again") from error
+    used = [name for name in table.colnames if isinstance(table[name], Column)]
+    if len({name.lower() for name in used}) < len(used):
+        raise UserError(f"{path}: columns whose names differ only in case: rename them")
+    columns = {name.lower(): _plain(name.lower(), table[name]) for name in used}
+    return {name: values for name, values in columns.items() if values.ndim == 1}
 
 
-def _parse(path: str | Path, name: str, values: tuple[str, ...]) -> np.ndarray:
-    if name in IDENTIFIERS:
+def _read_csv(path: Path) -> Table:
+    text = path.read_text(encoding="utf-8-sig")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if not lines:
+        raise UserError(f"{path} is empty")
+    names = [name.strip().strip('"') for name in lines[0].split(",")]
+    kept_as_text = [name for name in names if name.lower() in IDENTIFIERS + NAMES]
+    try:
+        return Table.read(
+            lines,
+            format=FORMATS[".csv"],
+            delimiter=",",
+            guess=False,
+            names=names,
+            converters=dict.fromkeys(kept_as_text, str),
+        )
+    except ValueError as error:
+        raise UserError(
+            f"{path}: every row needs the {len(names)} columns of the header, once ({error})"
+        ) from error
+
+
+def _plain(name: str, column: Column) -> np.ndarray:
+    """The values of a column without a mask."""
+    kind = column.dtype.kind
+    if not hasattr(column, "mask"):
+        values = np.asarray(column)
+    elif kind in "iu" and name not in IDENTIFIERS and np.any(column.mask):
+        values = column.astype(np.float64).filled(np.nan)
+    else:
+        values = np.asarray(column.filled({"f": np.nan, "i": 0, "u": 0, "b": False}.get(kind, "")))
+    return values.astype(str) if kind == "O" else values
+
+
+def read_catalogue(
+    path: str | Path, required: Sequence[str] = ("specobjid",)
+) -> dict[str, np.ndarray]:
+    """The columns of a table as `read_table` returns them, with identifiers as uint64.
+
+    Raises:
+        UserError: as `read_table`; a required column is missing, or identifiers are not exact.
+    """
+    columns = read_table(path)
+    missing = sorted(set(required) - columns.keys())
+    if missing:
+        raise UserError(f"{path} lacks the columns {', '.join(missing)}: add them")
+    for name in columns.keys() & set(IDENTIFIERS):
         try:
-            return np.array([int(value) for value in values], dtype=np.uint64)
-        except (ValueError, OverflowError):
-            raise CatalogueError(
-                f"{path}: {name} holds values that are no 64-bit integers: "
-                "export the table again with identifiers as integers or text"
+            columns[name] = exact_identifiers(columns[name])
+        except ValueError as error:
+            raise UserError(
+                f"{path}: {name}: {error}; export the table again with identifiers as integers"
             ) from None
-    for kind, parse in ((np.int64, int), (np.float64, lambda value: float(value or "nan"))):
-        try:
-            return np.array([parse(value) for value in values], dtype=kind)
-        except (ValueError, OverflowError):
-            continue
-    return np.array(values, dtype=str)
+    return columns
 
 
 def exact_identifiers(values: np.ndarray) -> np.ndarray:
     """Identifiers as uint64, from integers or text of digits.
 
-    float64 is taken only when every value is a multiple of 1024: specObjID always is, and such
-    integers below 2^63 are exact in a float64. Raises ValueError otherwise.
+    A float64 is accepted only where every value is a multiple of 1024: specObjID always is, and
+    such integers below 2⁶³ are exact in a float64.
+
+    Raises:
+        ValueError: the values are not exact, or not 64-bit integers ≥ 0.
     """
     values = np.asarray(values)
-    if values.dtype.kind in "iu":
-        return values.astype(np.uint64)
-    if values.dtype.kind in "US":
-        return np.array([int(value) for value in values], dtype=np.uint64)
-    if values.dtype == np.float64 and not np.any(values % 1024) and np.all(values < 2.0**63):
-        return values.astype(np.uint64)
-    raise ValueError(f"identifiers of type {values.dtype} are not exact: integers are needed")
+    try:
+        if values.dtype.kind in "US":
+            return np.array([int(value) for value in values], dtype=np.uint64)
+        whole = values.dtype == np.float64 and not np.any(values % 1024)
+        exact = values.dtype.kind in "iu" or (whole and np.all(values < 2.0**63))
+        if exact and not np.any(values < 0):
+            return values.astype(np.uint64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"not 64-bit integers ({error})") from None
+    raise ValueError(f"values of type {values.dtype} that are not exact 64-bit integers")
 
 
 def match_identifiers(identifier: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """(N,) int64: for every identifier its (first) row in ``reference``, −1 where there is none."""
+    """(N,) int64: for every identifier its first row in `reference`, −1 where there is none."""
     identifier, reference = exact_identifiers(identifier), exact_identifiers(reference)
-    known, first = np.unique(reference, return_index=True)
-    if len(known) == 0:
+    unique, first = np.unique(reference, return_index=True)
+    if len(unique) == 0:
         return np.full(len(identifier), -1)
-    position = np.minimum(np.searchsorted(known, identifier), len(known) - 1)
-    return np.where(known[position] == identifier, first[position], -1)
+    position = np.minimum(np.searchsorted(unique, identifier), len(unique) - 1)
+    return np.where(unique[position] == identifier, first[position], -1)

@@ -10,7 +10,7 @@ from figures.evaluation_files import METHOD_STYLE, Results, style_of
 from utils.evaluation.calibration import coverage
 from utils.evaluation.derived_quantities import QUANTITIES
 from utils.evaluation.method import CLIMATOLOGY, GENERATED, PHOTOMETRY
-from utils.plotting.spectrum_panel import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
 
 SHOWN_ERRORS = {
     "mse_mean": "Δ squared error of the mean\n/ constant's",

@@ -21,7 +21,7 @@ from utils.evaluation.method import (
     REGRESSION,
     RETRIEVAL,
 )
-from utils.plotting.spectrum_panel import COLOURS
+from utils.plotting.style import COLOURS
 
 TRUTH = "true"  # its label in figures
 COLUMN_WIDTH_INCHES = 3.4  # of ApJ

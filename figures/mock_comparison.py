@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from datasets.mock.catalogue import QUIESCENT, STAR_FORMING
 from datasets.sdss.spec_files import read_spectra_collection
 from datasets.survey import Survey
-from utils.plotting.spectrum_panel import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
 from utils.spectroscopy.bpt import kauffmann_2003, kewley_2001
 from utils.spectroscopy.continuum import fit_continuum
 from utils.spectroscopy.emission_lines import fit_lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +13,20 @@ from datasets.errors import UserError
 from datasets.sdss.spec_files import read_spec_file
 from datasets.spectra import prepare_spectrum
 from datasets.survey import Survey
+from datasets.tables import read_table
 from utils.generation.batch_run import file_stem
 from utils.generation.fits_output import read_spectrum
 from utils.plotting.spectrum_panel import (
     MARKS,
     NORMALISED_LABEL,
-    PAGE_WIDTH_INCHES,
     WAVELENGTH_LABEL,
     Panel,
     draw_cutout,
     draw_spectra,
     legend_entries,
     mark_lines,
-    styled,
 )
+from utils.plotting.style import PAGE_WIDTH_INCHES, styled
 
 COLUMNS = 2
 SHORT_MARKS = {
@@ -41,15 +40,14 @@ def panels_of(folder: Path, table: Path, survey: Survey) -> list[Panel]:
     Raises:
         UserError: a file is missing or unreadable, or the table lacks a column.
     """
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    missing = {"image", "spectrum", "z"} - (rows[0].keys() if rows else set())
-    if missing:
-        raise UserError(f"{table}: no column {', '.join(sorted(missing))} with values")
+    columns = read_table(table)
+    if missing := {"image", "spectrum", "z"} - columns.keys():
+        raise UserError(f"{table}: no column {', '.join(sorted(missing))}")
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return [_panel(folder, table.parent, row, survey) for row in rows]
 
 
-def _panel(folder: Path, beside: Path, row: dict[str, str], survey: Survey) -> Panel:
+def _panel(folder: Path, beside: Path, row: dict, survey: Survey) -> Panel:
     name = file_stem(Path(row["image"]).stem)
     generated = read_spectrum(folder / "spectra" / f"{name}.fits")
     (picture,) = read_picture(beside / row["image"])

@@ -11,7 +11,7 @@ from figures.evaluation_files import Results, density, running, style_of
 from utils.evaluation.derived_quantities import QUANTITIES, estimates, true_values
 from utils.evaluation.markdown import number
 from utils.evaluation.method import CLIMATOLOGY, CONSTANT, GENERATED, PHOTOMETRY
-from utils.plotting.spectrum_panel import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
 
 SPECTRAL = (
     "Dn4000", "rest_colour", "HdeltaA", "Hbeta", "Mgb", "iron",

@@ -14,7 +14,7 @@ from utils.evaluation.population_statistics import (
     active,
     gas_metallicity,
 )
-from utils.plotting.spectrum_panel import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
 from utils.spectroscopy.bpt import kauffmann_2003, kewley_2001
 
 BPT_LIMITS = (-1.7, 0.6, -1.4, 1.3)

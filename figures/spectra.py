@@ -10,10 +10,8 @@ from datasets.line_list import LINES
 from datasets.spectra import candidate_sigma
 from figures.evaluation_files import Galaxy, Results
 from utils.plotting.spectrum_panel import (
-    COLOURS,
     MARKS,
     NORMALISED_LABEL,
-    PAGE_WIDTH_INCHES,
     WAVELENGTH_LABEL,
     Panel,
     draw_cutout,
@@ -21,8 +19,8 @@ from utils.plotting.spectrum_panel import (
     flux_limits,
     legend_entries,
     mark_lines,
-    styled,
 )
+from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
 
 #: Rest-frame vacuum Å: break and Hδ, Hβ and [O III], Mg b and Fe, Hα and [N II] and [S II].
 WINDOWS_ANGSTROM = ((3900.0, 4180.0), (4800.0, 5060.0), (5120.0, 5400.0), (6500.0, 6770.0))

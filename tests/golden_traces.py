@@ -20,10 +20,10 @@ import torch
 import generate
 import train_contrastive
 import train_generative
+from datasets.cutouts.export import export
 from datasets.survey import Survey
 from tests.support import make_tiny_survey, tiny
 from utils import evaluate
-from utils.export_cutouts import export
 from utils.generation.fits_output import read_spectrum
 
 FILE = Path(__file__).parent / "golden" / "traces.json"

@@ -13,10 +13,10 @@ from specutils import Spectrum
 
 import generate
 import train_generative
+from datasets.cutouts.export import export
 from datasets.survey import Survey
 from tests.support import tiny
 from utils.core.checkpoints import load_generator
-from utils.export_cutouts import export
 from utils.generation.fits_output import read_spectrum
 
 

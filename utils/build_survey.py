@@ -5,39 +5,34 @@
 
 Spectra: a folder of spec files (see `utils.download_sdss`), a glob, or an HDF5 collection.
 Images: the DeepDIP cube, or a folder of cutouts named by specObjID (.npy, FITS, JPEG, ...).
-Galaxies are joined by their 64-bit specObjID, never by position or by numbers near to each other.
-What has no partner, or is refused, is listed with its reason in OUT.refused.csv.
+Galaxies are joined by their 64-bit specObjID, never by position or by similar numbers. Galaxies
+without a partner, and refused ones, are listed with the reason in OUT.refused.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from datasets.cutouts.formats import CutoutError
-from datasets.sdss.deepdip import BANDS, PIXEL_SCALE_ARCSEC, CubeError
-from datasets.sdss.sources import (
-    SourceError,
-)
-from datasets.sdss.spec_files import SpectrumFileError
-from datasets.sdss.survey_builder import PREPARATIONS, build_survey
-from datasets.survey import SurveyError
-from datasets.tables import CatalogueError
-
-INPUT_ERRORS = (
-    SourceError, CatalogueError, CubeError, CutoutError, SpectrumFileError, SurveyError, OSError,
-)  # fmt: skip
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
+from datasets.errors import run_command
+from datasets.processors import usable_cores
+from datasets.spectra import PREPARATIONS
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
-    try:
-        return build_survey(arguments)
-    except INPUT_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Parse, build, describe; returns the exit status."""
+    return run_command(_build, vars(_parser().parse_args(argv)))
+
+
+def _build(options: dict) -> int:
+    # after the arguments are parsed: these take seconds to import
+    from datasets.sdss.survey_builder import build_survey
+
+    options["bands"] = tuple(options["bands"].split(","))
+    print(build_survey(**options).describe())
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,51 +45,35 @@ def _parser() -> argparse.ArgumentParser:
     add("output", type=Path, metavar="OUT.h5", help="survey file to write; never overwritten")
     add("--spectra", required=True, help="folder or glob of spec files, or .h5 collection")
     add("--images", required=True, help="DeepDIP sdss.npz, or folder of files named by specObjID")
-    add("--catalogue", help="CSV with specObjID; its columns are kept, others are refused")
-    add("--bands", default=",".join(BANDS), help="bands of the images (default: %(default)s)")
+    add("--catalogue", help="table with specObjID; its columns are kept, other galaxies refused")
+    add("--bands", default=",".join(SDSS_BANDS), help="bands of the images (%(default)s)")
     add(
-        "--pixel-scale",
-        type=float,
-        default=PIXEL_SCALE_ARCSEC,
-        metavar="ARCSEC",
-        help="of the survey's 64 x 64 px images, arcsec per px (default: %(default)s)",
-    )
+        "--pixel-scale", dest="pixel_scale_arcsec", type=float, default=SDSS_PIXEL_ARCSEC,
+        metavar="ARCSEC", help="of the survey's 64 x 64 px images, arcsec per px (%(default)s)",
+    )  # fmt: skip
     add(
-        "--input-pixel-scale",
-        type=float,
-        metavar="ARCSEC",
-        help="of the files in the folder, where their headers do not tell it, arcsec per px",
-    )
+        "--input-pixel-scale", dest="input_pixel_scale_arcsec", type=float, metavar="ARCSEC",
+        help="of the files in the folder, where their headers lack it, arcsec per px",
+    )  # fmt: skip
     add(
-        "--z-range",
-        type=float,
-        nargs=2,
-        metavar=("MIN", "MAX"),
-        help="keep MIN < z < MAX; the papers use 0.05 0.15 (default: no cut)",
-    )
+        "--z-range", type=float, nargs=2, metavar=("MIN", "MAX"),
+        help="keep MIN < z < MAX; the papers use 0.05 0.15 (no cut)",
+    )  # fmt: skip
     add("--allow-warnings", action="store_true", help="keep spectra whose zwarning is set")
     add(
-        "--preparation",
-        choices=PREPARATIONS,
-        default="median",
+        "--preparation", choices=PREPARATIONS, default="median",
         help="median: 4500 px, divided by the median of 5500-7000 Å (default); original: as the "
         "2024 paper's code, mean of 6900-6950 Å; native: 3598 native px, scaled to 0 ... 1 (2022)",
-    )
+    )  # fmt: skip
     add(
-        "--fractions",
-        type=float,
-        nargs=2,
-        default=(0.05, 0.10),
-        metavar=("VALIDATION", "TEST"),
-        help="shares of the galaxies (default: 0.05 0.10)",
-    )
-    add("--seed", type=int, default=1, help="of the splits (default: %(default)s)")
+        "--fractions", type=float, nargs=2, default=(0.05, 0.10), metavar=("VALIDATION", "TEST"),
+        help="shares of the galaxies (0.05 0.10)",
+    )  # fmt: skip
+    add("--seed", type=int, default=1, help="of the splits (%(default)s)")
     add(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        help="processes that read and prepare spectra (default: %(default)s)",
-    )
+        "--workers", type=int, default=usable_cores(),
+        help="processes that read and prepare spectra (%(default)s)",
+    )  # fmt: skip
     return parser
 
 

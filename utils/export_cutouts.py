@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from datasets.cutouts.fits_files import write_cutout
-from datasets.survey import Survey, SurveyError
+from datasets.constants import SPLITS
+from datasets.errors import run_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,38 +21,19 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("survey", help="survey file")
-    parser.add_argument("output", help="folder for the cutouts, made if needed")
-    parser.add_argument("--split", default="test", choices=["train", "validation", "test"])
-    parser.add_argument("--count", type=int, default=24, help="first galaxies of the split")
-    options = parser.parse_args(argv)
-    try:
-        export(Survey(options.survey), Path(options.output), options.split, options.count)
-    except (SurveyError, FileNotFoundError, FileExistsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    parser.add_argument("output", type=Path, help="folder for the cutouts, made if needed")
+    parser.add_argument("--split", default="test", choices=SPLITS, help="%(default)s")
+    parser.add_argument("--count", type=int, default=24, help="first galaxies (%(default)s)")
+    return run_command(_export, parser.parse_args(argv))
+
+
+def _export(options: argparse.Namespace) -> int:
+    # after the arguments are parsed: these take seconds to import
+    from datasets.cutouts.export import export
+    from datasets.survey import Survey
+
+    export(Survey(options.survey), options.output, options.split, options.count)
     return 0
-
-
-def export(survey: Survey, folder: Path, split: str, count: int) -> None:
-    """One FITS cube per galaxy, named by its identifier.
-
-    Raises:
-        FileExistsError: a cutout of that name is there already.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = survey.indices(split)[:count]
-    columns = {name: survey.catalogue[name][rows] for name in ("identifier", "ra", "dec")}
-    for number, image in enumerate(survey.read("images", rows)):
-        identifier, ra, dec = (columns[name][number] for name in ("identifier", "ra", "dec"))
-        write_cutout(
-            folder / f"galaxy-{identifier}.fits",
-            image,
-            survey.bands,
-            survey.pixel_scale_arcsec,
-            ra=float(ra),
-            dec=float(dec),
-            identifier=int(identifier),
-        )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""From a cutout as its file has it to the image that a trained network takes.
+"""From a cutout as it stands in its file to the image that a trained network takes.
 
 The bands are put into the network's order, the flux is converted to nanomaggies and the pixels to
-the network's grid. The last is done as a detector with the network's pixels would have seen it:
-with r the ratio of pixel sizes, input pixel j covers [j, j + 1], output pixel k covers
-[(k − n/2) r + m/2, that + r] for m and n pixels along an axis, and the flux of an output pixel is
+the network's grid. The grid is that of a detector with the network's pixels: with r the ratio of
+pixel sizes, input pixel j covers [j, j + 1], output pixel k covers [(k − n/2) r + m/2, that + r]
+for m and n pixels along an axis, and the flux of an output pixel is
 
     Y = W_y X W_xᵀ,    W_kj = length of the overlap of k and j,
 
-so that flux per pixel is conserved exactly and nothing is aliased; sky that the cutout does not
-cover is 0. Colour pictures have no flux: their values are averaged (Y / r²).
+so that flux per pixel is conserved exactly and nothing is aliased; sky outside the cutout is 0.
+Colour pictures have no flux: their values are averaged (Y / r²).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from astropy import units
 from datasets.cutouts.formats import PICTURE_BANDS, CutoutError, RawCutout
 from datasets.errors import UserError
 
-NANOMAGGY_JANSKY = 3.631e-6
+NANOMAGGY_JANSKY = 3.631e-6  # 3631 Jy is magnitude 0 in AB
 SAME_SCALE = 0.005  # relative difference of pixel scales that is left alone: 0.16 px at the rim
 MIN_SIDE_PIXELS = 8
 MAX_FLUX = 1e30  # nanomaggies or intensity; beyond is a fill value
@@ -31,17 +31,18 @@ MAX_FLUX = 1e30  # nanomaggies or intensity; beyond is a fill value
 
 @dataclass(frozen=True)
 class CutoutFormat:
-    """What the network takes, and what the user knows better than the files.
+    """The images that the network takes, and what the user states about the files.
 
     Args:
-        bands: of the network, in its order; ("R", "G", "B") for colour pictures.
-        pixel_scale_arcsec: of the network's images.
-        size: side of the network's images in px.
-        input_bands: of the files, in their order; overrides the files' own statement.
-        input_pixel_scale_arcsec: of the files; overrides their headers.
-        input_unit: of the files, e.g. "nanomaggy" or "nJy"; overrides their headers.
+        bands: Of the network, in its order; ("R", "G", "B") for colour pictures.
+        pixel_scale_arcsec: Of the network's images.
+        size: Side of the network's images in px.
+        input_bands: Of the files, in their order; overrides what the files state.
+        input_pixel_scale_arcsec: Of the files; overrides their headers.
+        input_unit: Of the files, e.g. "nanomaggy" or "nJy"; overrides their headers.
+
     Raises:
-        CutoutError: if ``input_unit`` is no unit of flux, or a pixel scale is not positive.
+        CutoutError: `input_unit` is not a unit of flux, or a pixel scale is not positive.
     """
 
     bands: tuple[str, ...]
@@ -62,10 +63,10 @@ class CutoutFormat:
         return self.bands == PICTURE_BANDS
 
     def convert(self, raw: RawCutout) -> tuple[np.ndarray, list[str]]:
-        """The image (bands, size, size) float32 of ``raw``, and the assumptions made.
+        """The image (bands, size, size) float32 of `raw`, and the assumptions made.
 
         Raises:
-            CutoutError: if it is not usable; the message says why and what to do.
+            CutoutError: it cannot be used.
         """
         assumptions: list[str] = []
         planes = self._select(raw, assumptions)
@@ -121,7 +122,7 @@ class CutoutFormat:
     def _pixel_ratio(
         self, shape: Sequence[int], scale_arcsec: float | None, assumptions: list[str]
     ) -> float:
-        """Size of an output pixel in input pixels, for images of ``shape``."""
+        """Size of an output pixel in input pixels, for images of `shape`."""
         if min(shape) < MIN_SIDE_PIXELS:
             raise CutoutError(f"only {shape[0]} × {shape[1]} px")
         scale = self.input_pixel_scale_arcsec or scale_arcsec
@@ -138,10 +139,10 @@ class CutoutFormat:
 
 
 def nanomaggies_per(unit: str) -> float:
-    """Nanomaggies in one ``unit`` of flux (per pixel), 1 nanomaggy = 3.631 µJy.
+    """Nanomaggies in one `unit` of flux (per pixel), 1 nanomaggy = 3.631 µJy.
 
     Raises:
-        CutoutError: if it is not a unit of flux density.
+        CutoutError: it is not a unit of flux density.
     """
     text = re.sub(r"(\s*/\s*|\s+per\s+)pix(el)?s?\s*$|\s+pix(el)?-1\s*$", "", unit.strip())
     text = re.sub(r"maggies$", "maggy", text, flags=re.IGNORECASE)
@@ -153,14 +154,14 @@ def nanomaggies_per(unit: str) -> float:
         return float(parsed.to(units.Jy)) / NANOMAGGY_JANSKY
     except (UserError, ValueError, TypeError) as error:
         raise CutoutError(
-            f"unit {unit!r} is no flux per pixel: convert to nanomaggies, or state the unit"
+            f"unit {unit!r} is not a flux per pixel: convert to nanomaggies, or state the unit"
         ) from error
 
 
 def _overlaps(inputs: int, outputs: int, ratio: float) -> np.ndarray:
     """(outputs, inputs): lengths of the overlaps of pixels, in input pixels, centres aligned.
 
-    On equal pixels an odd side is not shifted by half a pixel, but cut: centre pixel to centre.
+    On equal pixels an odd side is cut, centre pixel to centre pixel, not shifted by half a pixel.
     """
     centre = inputs // 2 - outputs // 2 + outputs / 2 if ratio == 1 else inputs / 2
     lower = (np.arange(outputs)[:, None] - outputs / 2) * ratio + centre
@@ -173,7 +174,7 @@ def _is_bytes(planes: np.ndarray | Sequence[np.ndarray]) -> bool:
 
 
 def _bands_first(planes: np.ndarray | Sequence[np.ndarray], count: int) -> Sequence[np.ndarray]:
-    """The bands as a sequence of 2-D arrays; ``count`` of them are expected."""
+    """The bands as a sequence of 2-D arrays; `count` of them are expected."""
     if not isinstance(planes, np.ndarray) or planes.ndim == 2:
         return planes if not isinstance(planes, np.ndarray) else [planes]
     first, last = planes.shape[0], planes.shape[2]
@@ -183,7 +184,7 @@ def _bands_first(planes: np.ndarray | Sequence[np.ndarray], count: int) -> Seque
 
 
 def _position(band: str, names: Sequence[str]) -> int:
-    """Where ``band`` is among ``names``: by its name, else as a word of one ("SDSS-r")."""
+    """Where `band` is among `names`: by its name, else as a word of one ("SDSS-r")."""
     exact = [k for k, name in enumerate(names) if name.strip().lower() == band.lower()]
     words = [re.split(r"[^a-z0-9]+", name.lower()) for name in names]
     found = exact or [k for k, parts in enumerate(words) if band.lower() in parts]

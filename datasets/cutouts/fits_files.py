@@ -1,17 +1,17 @@
 """Cutouts in FITS files: a cube, or one band per extension or per file; and writing them.
 
-Bands are named by ``BANDS`` ("u,g,r,i,z" or "ugriz") or ``BAND1`` … in a cube, by ``BAND``,
-``FILTER`` or ``EXTNAME`` of each extension; the unit is ``BUNIT``; the pixel scale s comes from
-the world coordinates, s² = |det CD| with CD their matrix of degrees per pixel, or ``PIXSCALE``.
+Bands are named by `BANDS` ("u,g,r,i,z" or "ugriz") or `BAND1` … in a cube, by `BAND`,
+`FILTER` or `EXTNAME` of each extension; the unit is `BUNIT`; the pixel scale s comes from
+the world coordinates, s² = |det CD| with CD their matrix of degrees per pixel, or `PIXSCALE`.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +20,47 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
+from datasets.atomic_files import atomic_path
 from datasets.cutouts.formats import CutoutError, RawCutout, check_shape, split_bands, stated_fields
+from datasets.file_limits import check_bytes
+
+PIXEL_BYTES = 4  # as read: float32, and more only for images that are float64 or scaled
 
 
 def read_fits(path: Path) -> Iterator[RawCutout]:
-    """A cube (the first image of three or more axes), else all 2-D images, one band each."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)  # of blemishes; what matters is checked
-        planes, bands, about = _load(path)
-    if planes[0].ndim == 2:
-        yield RawCutout(planes, bands, **about)
-        return
-    for index, cutout in enumerate(planes):
-        yield RawCutout(cutout, bands, **about, index=index)
+    """The first image of three axes (one cutout) or four (many), else all 2-D images as bands."""
+    with ExitStack() as stack:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)  # of blemishes; the rest is checked
+            hdus = stack.enter_context(fits.open(path, memmap=False))
+            chosen, bands, about = _chosen(hdus)
+            if len(chosen[0].shape) < 4:
+                planes = [hdu.data for hdu in chosen]
+        if len(chosen[0].shape) < 4:
+            yield RawCutout(planes[0] if planes[0].ndim == 3 else planes, bands, **about)
+            return
+        for index in range(chosen[0].shape[0]):  # one at a time
+            yield RawCutout(chosen[0].section[index], bands, **about, index=index)
 
 
-def _load(path: Path) -> tuple[Any, tuple[str, ...] | None, dict[str, Any]]:
-    with fits.open(path, memmap=False) as hdus:
-        images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
-        if not images:
-            raise CutoutError("holds no image")
-        cube = next((hdu for hdu in images if hdu.header["NAXIS"] > 2), None)
-        chosen = images if cube is None else [cube]
-        for hdu in chosen:
-            check_shape(hdu.shape)
-        about = _about([chosen[0].header, hdus[0].header])
-        if cube is None:
-            return [hdu.data for hdu in chosen], _bands_of_planes(chosen), about
-        return cube.data, _bands_of_cube(ChainMap(cube.header, hdus[0].header)), about
+def _chosen(hdus: fits.HDUList) -> tuple[list, tuple[str, ...] | None, dict[str, Any]]:
+    """The HDUs that make a cutout, their bands, and what their headers state."""
+    images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+    if not images:
+        raise CutoutError("holds no image")
+    cube = next((hdu for hdu in images if hdu.header["NAXIS"] > 2), None)
+    chosen = images if cube is None else [cube]
+    for hdu in chosen:
+        check_shape(hdu.shape, PIXEL_BYTES)
+    if cube is not None:
+        about = _about([cube.header, hdus[0].header])
+        return chosen, _bands_of_cube(ChainMap(cube.header, hdus[0].header)), about
+    check_bytes([sum(math.prod(hdu.shape) for hdu in chosen)], PIXEL_BYTES)
+    return chosen, _bands_of_planes(chosen), _about([chosen[0].header, hdus[0].header])
 
 
 def read_band_files(paths: Mapping[str, Path]) -> RawCutout:
-    """One cutout from FITS files of one band each, ``{band: path}``."""
+    """One cutout from FITS files of one band each, `{band: path}`."""
     parts = {band: next(read_fits(path)) for band, path in paths.items()}
     first = next(iter(parts.values()))
     for band, part in parts.items():
@@ -84,18 +93,18 @@ def _bands_of_cube(header: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _about(headers: Sequence[fits.Header]) -> dict[str, Any]:
-    """What the headers, the most specific first, say of the image."""
-    said = ChainMap(*({key.lower(): value for key, value in h.items() if key} for h in headers))
+    """What the headers, the most specific first, state about the image."""
+    stated = ChainMap(*({key.lower(): value for key, value in h.items() if key} for h in headers))
     scale, ra, dec, radius = _sky_geometry(headers[0])
-    if scale is None and (said.get("pixscale") or said.get("pixscal1")):
-        scale = float(said.get("pixscale") or said["pixscal1"])
-    fields = stated_fields(said)
+    if scale is None and (stated.get("pixscale") or stated.get("pixscal1")):
+        scale = float(stated.get("pixscale") or stated["pixscal1"])
+    fields = stated_fields(stated)
     # RA and DEC in the header of a survey's image may be the telescope's: only inside the image.
     east = (fields["ra"] - ra + 180) % 360 - 180
     distance = math.hypot(east * math.cos(math.radians(dec)), fields["dec"] - dec)
     if not math.isnan(ra) and not distance <= radius:
         fields.update(ra=ra, dec=dec)
-    unit = said.get("bunit")
+    unit = stated.get("bunit")
     return {"pixel_scale_arcsec": scale, "unit": str(unit).strip() if unit else None, **fields}
 
 
@@ -131,14 +140,17 @@ def write_cutout(
     redshift: float | None = None,
     unit: str = "nanomaggy",
 ) -> None:
-    """Write one cutout as a FITS cube that this module and image viewers understand.
+    """Write one cutout, atomically, as a FITS cube that this module and image viewers understand.
 
     Args:
-        image: (bands, height, width), flux per pixel in ``unit``, the galaxy in the centre.
-        pixel_scale_arcsec: north is up, east to the left.
-        ra, dec: of the centre, degrees (ICRS).
-        identifier: the survey's number of the object, up to 64 bits; 0 = none.
-        redshift: written if given.
+        path: Suffix included.
+        image: (bands, height, width), flux per pixel in `unit`, the galaxy in the centre.
+        bands: Their names.
+        pixel_scale_arcsec: North is up, east to the left.
+        ra, dec: Of the centre, degrees (ICRS).
+        identifier: The survey's number of the object, up to 64 bits; 0 = none.
+        redshift: Written if given.
+        unit: Of the image.
     """
     height, width = np.shape(image)[-2:]
     hdu = fits.PrimaryHDU(np.asarray(image, dtype=np.float32))
@@ -154,7 +166,5 @@ def write_cutout(
     )  # fmt: skip
     if redshift is not None:
         hdu.header["REDSHIFT"] = redshift
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    hdu.writeto(temporary, overwrite=True, output_verify="exception")
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        hdu.writeto(temporary, overwrite=True, output_verify="exception")

@@ -1,9 +1,9 @@
-"""What a file of cutouts holds, before any interpretation: arrays and pictures.
+"""The contents of cutout files before any interpretation: arrays and pictures.
 
-Every reader yields :class:`RawCutout`, one at a time: ``.npy``, ``.npz`` and HDF5 with one cutout
-(two or three axes) or many (four axes, the first counts them), JPEG and PNG; FITS is read by
-:mod:`datasets.cutouts.fits_files`. Sizes are checked before pixels are read, nothing is unpickled,
-and whatever a file says about itself (bands, unit, pixel scale, position, identifier) is passed on.
+Every reader yields `RawCutout`, one at a time, from `.npy`, `.npz` and HDF5 with one cutout (two or
+three axes) or many (four axes, the first counts them), JPEG and PNG; `datasets.cutouts.fits_files`
+reads FITS. Declared sizes are checked before pixels are read, nothing is unpickled, and what a file
+states about itself (bands, unit, pixel scale, position, identifier) is passed on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import math
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,15 +22,23 @@ import numpy as np
 from PIL import Image
 
 from datasets.errors import UserError
+from datasets.file_limits import (
+    MAX_COLUMN_BYTES,
+    check_bytes,
+    check_stored,
+    npy_header,
+    own_datasets,
+    own_group,
+)
+from datasets.tables import exact_identifiers
 
 MAX_SIDE_PIXELS = 10_000
 MAX_BANDS = 64
-MAX_COLUMN_BYTES = 1 << 28  # of anything beside the images of an ``.npz``
 PICTURE_BANDS = ("R", "G", "B")
 PICTURE_UNIT = "intensity"  # 0 … 1, as a JPEG has it; not photometric
 
 IMAGE_KEYS = ("images", "image", "cube", "cutouts", "cutout", "data", "arr_0")
-FIELDS = {  # the names, in lower case, under which files give what a cutout carries
+FIELDS = {  # name of a field of `RawCutout`, and its names in files, in lower case
     "ra": ("ra", "ra_obj", "raj2000"),
     "dec": ("dec", "dec_obj", "dej2000"),
     "identifier": ("identifier", "objid", "specobjid", "bestobjid"),
@@ -39,12 +47,12 @@ FIELDS = {  # the names, in lower case, under which files give what a cutout car
 
 
 class CutoutError(UserError):
-    """A file that is no usable cutout; the message is the reason, with the remedy."""
+    """A file that is not a usable cutout; the message is the reason, with the remedy."""
 
 
 @dataclass(frozen=True)
 class RawCutout:
-    """One cutout as its file has it; what the file does not say is None, NaN or 0."""
+    """One cutout as it stands in its file; what the file does not state is None, NaN or 0."""
 
     planes: np.ndarray | Sequence[np.ndarray]  # a 2-D or 3-D array, or one 2-D array per band
     bands: tuple[str, ...] | None = None
@@ -57,8 +65,13 @@ class RawCutout:
     index: int | None = None  # in a file of many
 
 
-def check_shape(shape: Sequence[int]) -> None:
-    """Refuse sizes that no cutout has, before memory is spent on them."""
+def check_shape(shape: Sequence[int], item_bytes: int) -> None:
+    """Refuse sizes that no cutout has, before memory is spent on them.
+
+    Args:
+        shape: Of a cutout, or of a file of many, which are read one by one.
+        item_bytes: Per pixel.
+    """
     if not 2 <= len(shape) <= 4:
         raise CutoutError(f"a cutout has 2 or 3 axes, a file of many has 4; found {len(shape)}")
     image = tuple(shape[-3:])
@@ -67,19 +80,25 @@ def check_shape(shape: Sequence[int]) -> None:
             f"image of {' × '.join(map(str, image))}; at most {MAX_BANDS} bands of "
             f"{MAX_SIDE_PIXELS} px a side are read"
         )
+    check_bytes(image, item_bytes)
 
 
 def stated_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Position, identifier (an exact integer) and redshift among ``values`` (keys lower case)."""
+    """Position, identifier (an exact integer) and redshift among `values` (keys lower case)."""
     found = {"ra": math.nan, "dec": math.nan, "identifier": 0, "redshift": math.nan}
-    for field, default in found.items():
+    for field in found:
         for name in FIELDS[field]:
             try:
-                found[field] = type(default)(values[name])
+                value = values[name]
+                found[field] = _identifier(value) if field == "identifier" else float(value)
             except (KeyError, ValueError, TypeError):
-                continue  # absent, or text such as "12:30:49"
+                continue  # absent, text such as "12:30:49", or digits lost in a float
             break
     return found
+
+
+def _identifier(value: Any) -> int:
+    return int(exact_identifiers(np.atleast_1d(value))[0])
 
 
 def split_bands(text: str) -> tuple[str, ...]:
@@ -93,29 +112,30 @@ def read_npy(path: Path) -> Iterator[RawCutout]:
 
 
 def read_npz(path: Path) -> Iterator[RawCutout]:
-    """Images under one of ``IMAGE_KEYS``, read one by one; arrays as long describe them."""
+    """Images under one of `IMAGE_KEYS`, read one by one; arrays as long describe them."""
     with zipfile.ZipFile(path) as archive:
-        members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-        key = _image_key({name: _npy_shape(archive, m) for name, m in members.items()})
+        headers = _npz_headers(archive)
+        key = _image_key({name: shape for name, (shape, _) in headers.items()})
         beside = {}
-        for name, member in members.items():
-            if name != key and archive.getinfo(member).file_size <= MAX_COLUMN_BYTES:
-                with archive.open(member) as file:
+        for name, (shape, dtype) in headers.items():
+            if name != key and math.prod(shape) * dtype.itemsize <= MAX_COLUMN_BYTES:
+                with archive.open(f"{name}.npy") as file:
                     beside[name] = np.lib.format.read_array(file, allow_pickle=False)
-        with archive.open(members[key]) as file:
+        with archive.open(f"{key}.npy") as file:
             yield from _array_cutouts(_StreamedArray(file), beside)
 
 
 def read_hdf5(path: Path) -> Iterator[RawCutout]:
-    """As ``.npz``, with attributes; also survey files, which have a group and JSON settings."""
+    """As `.npz`, with attributes; also survey files, which have a group and JSON settings."""
     with h5py.File(path, "r") as file:
-        arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        key = _image_key({name: item.shape for name, item in arrays.items()})
-        beside = {**file.attrs, **arrays.pop(key).attrs, **arrays}
-        beside.update(json.loads(file.attrs.get("settings", "{}")))
-        if isinstance(file.get("catalogue"), h5py.Group):
-            beside.update(file["catalogue"])
-        yield from _array_cutouts(file[key], beside)
+        arrays = own_datasets(file)
+        images = arrays.pop(_image_key({name: item.shape for name, item in arrays.items()}))
+        check_stored(images)
+        group = own_group(file, "catalogue")
+        columns = arrays | (own_datasets(group) if group else {})
+        columns = {n: item for n, item in columns.items() if item.nbytes <= MAX_COLUMN_BYTES}
+        settings = json.loads(file.attrs.get("settings", "{}"))
+        yield from _array_cutouts(images, {**file.attrs, **images.attrs, **settings, **columns})
 
 
 def read_picture(path: Path) -> Iterator[RawCutout]:
@@ -124,7 +144,7 @@ def read_picture(path: Path) -> Iterator[RawCutout]:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked here
         picture = Image.open(path, formats=("JPEG", "PNG"))
     with picture:
-        check_shape((3, *picture.size))
+        check_shape((3, *picture.size), np.dtype(np.float32).itemsize)
         if picture.mode not in ("RGB", "RGBA", "P"):
             raise CutoutError(f"a picture of mode {picture.mode}; a colour picture is needed")
         values = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
@@ -132,16 +152,16 @@ def read_picture(path: Path) -> Iterator[RawCutout]:
 
 
 def count_cutouts(path: Path) -> int:
-    """How many cutouts :func:`read_npy`, :func:`read_npz` or :func:`read_hdf5` will yield."""
+    """How many cutouts `read_npy`, `read_npz` or `read_hdf5` will yield."""
     if path.suffix.lower() == ".npy":
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
     elif path.suffix.lower() == ".npz":
         with zipfile.ZipFile(path) as archive:
-            shapes = {m.removesuffix(".npy"): _npy_shape(archive, m) for m in archive.namelist()}
+            shapes = {name: shape for name, (shape, _) in _npz_headers(archive).items()}
             shape = shapes[_image_key(shapes)]
     else:
         with h5py.File(path, "r") as file:
-            shapes = {name: i.shape for name, i in file.items() if isinstance(i, h5py.Dataset)}
+            shapes = {name: item.shape for name, item in own_datasets(file).items()}
             shape = shapes[_image_key(shapes)]
     return shape[0] if len(shape) == 4 else 1
 
@@ -156,7 +176,7 @@ def _image_key(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 def _array_cutouts(images: Any, beside: Mapping[str, Any]) -> Iterator[RawCutout]:
     """Cutouts of an array-like of two to four axes, described by the arrays beside it."""
-    check_shape(images.shape)
+    check_shape(images.shape, images.dtype.itemsize)
     columns = {name.lower(): value for name, value in beside.items()}
     for value in list(columns.values()):
         for field in getattr(value, "dtype", np.dtype(int)).names or ():  # a table in one array
@@ -174,8 +194,8 @@ def _array_cutouts(images: Any, beside: Mapping[str, Any]) -> Iterator[RawCutout
         yield RawCutout(np.asarray(images[()]), **about, **stated_fields(scalars))
         return
     count = images.shape[0]
-    known = {name for names in FIELDS.values() for name in names} & columns.keys()
-    lists = {n: np.asarray(columns[n]) for n in known if np.shape(columns[n]) == (count,)}
+    stated = {name for names in FIELDS.values() for name in names} & columns.keys()
+    lists = {n: np.asarray(columns[n]) for n in stated if np.shape(columns[n]) == (count,)}
     for index in range(count):
         row = stated_fields({name: values[index] for name, values in lists.items()})
         yield RawCutout(np.asarray(images[index]), **about, **row, index=index)
@@ -192,33 +212,29 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
-    read: Callable = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    return read(file)
-
-
-def _npy_shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
-    with archive.open(member) as file:
-        return _npy_header(file)[0]
+def _npz_headers(archive: zipfile.ZipFile) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of the archive's arrays, by name; others are left out."""
+    headers = {}
+    for member in archive.namelist():
+        with archive.open(member) as file:
+            try:
+                headers[member.removesuffix(".npy")] = npy_header(file)
+            except UserError:  # of objects, or in Fortran order
+                continue
+    return headers
 
 
 class _StreamedArray:
-    """An ``.npy`` inside an archive whose items are read one after the other, in order."""
+    """An `.npy` inside an archive whose items are read one after the other, in order."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.shape, fortran, self._dtype = _npy_header(file)
-        if fortran or self._dtype.hasobject:
-            raise CutoutError("images must be numbers in C order: save np.ascontiguousarray(cube)")
+        self.shape, self.dtype = npy_header(file)
 
     def __getitem__(self, index: int | tuple) -> np.ndarray:
         shape = self.shape if index == () else self.shape[1:]
-        size = math.prod(shape) * self._dtype.itemsize
+        size = math.prod(shape) * self.dtype.itemsize
         data = self._file.read(size)
         if len(data) != size:
             raise CutoutError("the file ends early: truncated")
-        return np.frombuffer(data, self._dtype).reshape(shape)
+        return np.frombuffer(data, self.dtype).reshape(shape)

@@ -1,9 +1,9 @@
 """Cutouts of galaxies from files of any usual kind, one after the other.
 
-What is read: a folder, a glob, a list of files, or one file of many cutouts (the formats:
-:mod:`datasets.cutouts.formats`, :mod:`datasets.cutouts.fits_files`). Every cutout is made into the
-image that the network takes (:mod:`datasets.cutouts.conversion`). Whatever is wrong with a file
-makes it a :class:`Rejected` with the reason; nothing stops the run, and nothing is held in memory.
+Sources are a folder, a glob, a list of files, or one file of many cutouts (formats:
+`datasets.cutouts.formats`, `datasets.cutouts.fits_files`). Every cutout becomes the image that the
+network takes (`datasets.cutouts.conversion`). A file that cannot be used becomes a `Rejected` with
+the reason; the run goes on, and memory holds one cutout at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import glob
 import math
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.atomic_files import atomic_path
 from datasets.cutouts.conversion import CutoutFormat
 from datasets.cutouts.fits_files import read_band_files, read_fits
 from datasets.cutouts.formats import (
@@ -50,12 +50,14 @@ class Cutout:
     """A cutout as the network takes it.
 
     Attributes:
-        name: unique in a run and the same in every run: the file's stem, or ``stem#index`` in a
+        name: Unique in a run and the same in every run: the file's stem, or `stem#index` in a
             file of many.
         image: (bands, size, size) float32, nanomaggies per pixel, or intensity 0 … 1 of pictures.
-        ra, dec: degrees; redshift; NaN where unknown.
-        identifier: exact, 64-bit; 0 where unknown.
-        assumptions: what had to be assumed because the file does not say it.
+        path: The file, or the first of the files of one band each.
+        ra, dec: Degrees; NaN where unknown.
+        identifier: Exact, 64-bit; 0 where unknown.
+        redshift: NaN where unknown.
+        assumptions: What is assumed because the file does not state it.
     """
 
     name: str
@@ -70,7 +72,7 @@ class Cutout:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file, or ``file#index``, that is no usable cutout, and why."""
+    """A file, or `file#index`, that is not a usable cutout, and why."""
 
     path: str
     reason: str
@@ -89,11 +91,11 @@ class _Source:
         return READERS.get(_suffix(self.paths[0]))
 
     def read(self) -> Iterator[RawCutout]:
-        """The cutouts of the file or files, as they are; CutoutError for an unknown format."""
+        """The cutouts of the file or files, unchanged; CutoutError for an unknown format."""
         if self.bands:
             yield read_band_files(dict(zip(self.bands, self.paths, strict=True)))
         elif self.reader is None:
-            raise CutoutError(f"unknown format; known are {', '.join(READERS)}")
+            raise CutoutError(f"unknown format; the readable ones are {', '.join(READERS)}")
         else:
             yield from self.reader(self.paths[0])
 
@@ -102,14 +104,15 @@ class _Source:
 
 
 class CutoutReader:
-    """Iterates over the cutouts of ``sources`` as :class:`Cutout` or :class:`Rejected`.
+    """Iterates over the cutouts of `sources` as `Cutout` or `Rejected`.
 
     Args:
-        sources: a folder (without its subfolders), a file, a glob, a text file with one path per
+        sources: A folder (without its subfolders), a file, a glob, a text file with one path per
             line, or a list of these.
-        target: what the network takes, and what the user states about the files.
+        target: What the network takes, and what the user states about the files.
+
     Raises:
-        CutoutError: if the sources hold no files at all.
+        CutoutError: the sources hold no files at all.
     """
 
     def __init__(self, sources: str | Path | Iterable[str | Path], target: CutoutFormat) -> None:
@@ -124,12 +127,12 @@ class CutoutReader:
         self._sources = _group(list(paths), {*target.bands, *(target.input_bands or ())})
 
     def __len__(self) -> int:
-        """How many cutouts the files announce; every FITS and every damaged file counts as one."""
+        """How many cutouts the files declare; every FITS and every damaged file counts as one."""
         total = 0
         for source in self._sources:
             try:
                 total += len(source)
-            except Exception:  # any damage to any format; reading it will tell
+            except Exception:  # any damage to any format; reading reports it
                 total += 1
         return total
 
@@ -155,18 +158,15 @@ class CutoutReader:
 
 
 def write_rejects(path: str | Path, rejects: Iterable[Rejected]) -> None:
-    """Write the refused files and the reasons as a CSV table with the columns file, reason."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    """Write the rejected files as a CSV table with the columns file and reason."""
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("file", "reason"))
         table.writerows((reject.path, reject.reason) for reject in rejects)
-    os.replace(temporary, path)
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, CutoutError):
+    if isinstance(error, UserError):
         return str(error)
     if isinstance(error, FileNotFoundError):
         return "does not exist"
@@ -177,8 +177,8 @@ def _reason(error: Exception) -> str:
 def _suffix(path: Path) -> str:
     """The longest known suffix of the path, or its last one."""
     name = path.name.lower()
-    known = [suffix for suffix in READERS if name.endswith(suffix)]
-    return max(known, key=len, default=path.suffix.lower())
+    found = [suffix for suffix in READERS if name.endswith(suffix)]
+    return max(found, key=len, default=path.suffix.lower())
 
 
 def _stem(path: Path) -> str:
@@ -198,12 +198,12 @@ def _expand(source: Path) -> list[Path]:
 
 
 def _group(paths: Sequence[Path], bands: Iterable[str]) -> list[_Source]:
-    """One source per cutout file; FITS files ``name-u``, ``name-g`` … of one folder together."""
-    known = {band.lower() for band in (*bands, *COMMON_BANDS)}
+    """One source per cutout file; FITS files `name-u`, `name-g` … of one folder together."""
+    recognised = {band.lower() for band in (*bands, *COMMON_BANDS)}
     groups: dict[tuple, dict[str, Path]] = defaultdict(dict)
     for path in paths:
         match = BAND_SUFFIX.fullmatch(_stem(path)) if _suffix(path) in FITS_SUFFIXES else None
-        band = match["band"] if match and match["band"].lower() in known else ""
+        band = match["band"] if match and match["band"].lower() in recognised else ""
         groups[(path.parent, match["name"]) if band else (path,)][band] = path
     sources = []
     for key, files in groups.items():
@@ -216,7 +216,7 @@ def _group(paths: Sequence[Path], bands: Iterable[str]) -> list[_Source]:
 
 
 def _uniquely_named(sources: Sequence[_Source]) -> list[_Source]:
-    """The second of two sources of one name, in the order of their paths, is ``name~2``."""
+    """The second of two sources of one name, in the order of their paths, is `name~2`."""
     taken: set[str] = set()
     names = {}
     for source in sorted(sources, key=lambda source: source.paths):

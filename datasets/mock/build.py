@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
+from datasets.errors import UserError
 from datasets.mock.catalogue import TYPES
-from datasets.mock.images import PIXEL_ARCSEC
 from datasets.mock.simulate import BLOCK, simulate
-from datasets.photometry import SDSS_BANDS
+from datasets.processors import usable_cores
 from datasets.spectra import METHOD_GRID, Preparation
+from datasets.survey_writer import SurveyWriter
 
 MAX_SEED = 2**31 - 1
 BLOCKS_AHEAD = 3  # per process: bounds the memory when the disk is slower than the processes
@@ -37,27 +38,35 @@ def make_mock(
     overwrite: bool = False,
     colour: bool = False,
 ) -> Path:
-    """Write a mock survey of ``count`` galaxies.
+    """Write a mock survey of `count` galaxies.
 
-    Galaxy i of a seed is the same, bit for bit, whatever ``count`` and ``workers`` are, and has
+    Galaxy i of a seed is the same, bit for bit, whatever `count` and `workers` are, and has
     the same spectrum in a survey of colour pictures.
 
-    Arguments: ``count`` ≥ 1; ``seed`` 0 … 2³¹ - 1; ``workers`` processes, by default one per
-    core, 1 for this process only; ``colour`` stores pictures in R, G, B instead of ugriz images.
-    Returns the path. Raises FileExistsError if it exists and ``overwrite`` is not set, ValueError
-    for a count or seed out of range.
-    """
-    from datasets.survey_writer import SurveyWriter
+    Args:
+        path: The survey file.
+        count: ≥ 1.
+        seed: 0 … 2³¹ − 1.
+        workers: Processes; 1 for this process only, by default one per core.
+        progress: Show a bar.
+        overwrite: Replace an existing file.
+        colour: Store pictures in R, G, B instead of ugriz images.
 
+    Returns:
+        The path.
+
+    Raises:
+        UserError: `path` exists and `overwrite` is not set, or a number is out of range.
+    """
     if count < 1 or not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"count {count} must be at least 1, seed {seed} within 0 … {MAX_SEED}")
+        raise UserError(f"count {count} must be at least 1, seed {seed} within 0 … {MAX_SEED}")
     firsts = range(0, count, BLOCK)
-    workers = min(workers or os.cpu_count() or 1, len(firsts))
+    workers = min(workers or usable_cores(), len(firsts))
     provenance = {**PROVENANCE, "seed": seed, "count": count}
     writer = SurveyWriter(
         path,
         PICTURE_BANDS if colour else SDSS_BANDS,
-        PIXEL_ARCSEC,
+        SDSS_PIXEL_ARCSEC,
         METHOD_GRID,
         Preparation(),
         image_unit=PICTURE_UNIT if colour else "nanomaggy",

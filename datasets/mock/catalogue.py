@@ -13,11 +13,8 @@ depends on nothing but its seed and its index.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
-
-from datasets.photometry import LIGHT_KMS
+from astropy.cosmology import FlatLambdaCDM
 
 TYPES = ("star forming", "green valley", "quiescent", "post-starburst")
 STAR_FORMING, GREEN, QUIESCENT, POST_STARBURST = range(4)
@@ -26,36 +23,24 @@ NO_AGN, LINER, SEYFERT = range(3)
 
 MAGNITUDE_LIMITS = (14.5, 17.77)
 REDSHIFT_LIMITS = (0.05, 0.15)
-HUBBLE_KMS_MPC, OMEGA_MATTER = 70.0, 0.3
+COSMOLOGY = FlatLambdaCDM(H0=70.0, Om0=0.3)
 SOLAR_R_MAGNITUDE = 4.65
 CANDIDATES = 64  # per block: about one in eight passes the magnitude limit
 UNIFORMS, NORMALS = 10, 14
 
 
-@lru_cache(maxsize=1)
-def _distance_table() -> tuple[np.ndarray, np.ndarray]:
-    """Redshift and distance modulus in flat ΛCDM, as nodes for interpolation."""
-    z = np.linspace(0.0, 1.1 * REDSHIFT_LIMITS[1], 400)
-    inverse = 1.0 / np.sqrt(OMEGA_MATTER * (1 + z) ** 3 + 1 - OMEGA_MATTER)
-    steps = 0.5 * (inverse[1:] + inverse[:-1]) * np.diff(z)
-    comoving_mpc = LIGHT_KMS / HUBBLE_KMS_MPC * np.concatenate([[0.0], np.cumsum(steps)])
-    luminosity_mpc = np.maximum(comoving_mpc * (1 + z), 1e-6)
-    return z, 5 * np.log10(luminosity_mpc) + 25
-
-
 def distance_modulus(z: np.ndarray) -> np.ndarray:
-    """m - M in magnitudes (no K-correction) for redshifts up to 0.165."""
-    return np.interp(z, *_distance_table())
+    """m - M in magnitudes (no K-correction)."""
+    return COSMOLOGY.distmod(z).value
 
 
 def arcsec_per_kpc(z: np.ndarray) -> np.ndarray:
-    """Apparent size of one kiloparsec at redshift ``z``."""
-    luminosity_kpc = 10 ** (0.2 * distance_modulus(z) - 2)
-    return np.degrees((1 + z) ** 2 / luminosity_kpc) * 3600
+    """Apparent size of one kiloparsec at redshift `z`."""
+    return COSMOLOGY.arcsec_per_kpc_proper(z).value
 
 
 def draw(seed: int, first: int, count: int) -> tuple[list[np.random.Generator], dict]:
-    """Galaxies ``first`` … ``first + count - 1`` of the survey ``seed``.
+    """Galaxies `first` … `first + count - 1` of the survey `seed`.
 
     Returns their random streams and the catalogue, a dict of (count,) arrays.
     """

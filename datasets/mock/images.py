@@ -7,7 +7,7 @@ are exact. Young discs carry logarithmic spiral arms and lumps. With the PSF P_b
 
     I_b(x) = FFT^-1[ P_b(k) Σ_c F_cb M_c(k) ] .
 
-The maps are drawn with a Gaussian of ``PRESMOOTH`` pixels already applied, which P_b(k) gives
+The maps are drawn with a Gaussian of `PRESMOOTH` pixels already applied, which P_b(k) gives
 back; they are larger than the cutout, so that the periodic convolution does not wrap into it.
 """
 
@@ -20,11 +20,12 @@ from scipy.fft import fftfreq, irfft2, rfft2, rfftfreq
 from scipy.optimize import nnls
 from scipy.special import j1
 
-PIXEL_ARCSEC = 0.396
+from datasets.constants import SDSS_FIBRE_ARCSEC, SDSS_PIXEL_ARCSEC
+
 SIZE, MARGIN = 64, 8
 FRAME = SIZE + 2 * MARGIN
 PRESMOOTH = 0.8  # pixels
-FIBRE_RADIUS = 1.5 / PIXEL_ARCSEC  # pixels: SDSS fibres of 3 arcsec
+FIBRE_RADIUS = SDSS_FIBRE_ARCSEC / 2 / SDSS_PIXEL_ARCSEC  # pixels
 FWHM = 2.354820045
 
 # u g r i z: seeing, sky noise and nanomaggies per photo-electron, as in SDSS frames.
@@ -40,7 +41,7 @@ DE_VAUCOULEURS, EXPONENTIAL = (4.0, 8.0, 11, (0.012, 3.5)), (1.0, 4.0, 7, (0.10,
 def mixture(profile: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Weights (sum 1) and widths of Gaussians that make a Sérsic profile of unit radius.
 
-    ``profile``: index n, truncation radius, number of Gaussians, range of widths, all in units of
+    `profile`: index n, truncation radius, number of Gaussians, range of widths, all in units of
     the half-light radius. Beyond 0.85 of the truncation radius the profile fades to zero.
     """
     index, edge, count, (low, high) = profile
@@ -90,11 +91,11 @@ def ellipse(profile, radius, ratio, angle, x0, y0) -> tuple[np.ndarray, np.ndarr
 def scene(shape: dict, streams: list[np.random.Generator]) -> np.ndarray:
     """Fourier maps (n, 4, F, F//2+1) of bulge, old disc, young disc and nucleus, unit flux each.
 
-    ``shape`` holds (n,) arrays: ``radius_arcsec``, ``bulge_total``, ``bulge_axis_ratio``,
-    ``cos_inclination``, ``position_angle`` (radians), ``arm_strength`` 0…1, ``arm_count``,
-    ``arm_pitch``, ``lumpiness`` and the centre ``x0``, ``y0`` (pixels).
+    `shape` holds (n,) arrays: `radius_arcsec`, `bulge_total`, `bulge_axis_ratio`,
+    `cos_inclination`, `position_angle` (radians), `arm_strength` 0…1, `arm_count`,
+    `arm_pitch`, `lumpiness` and the centre `x0`, `y0` (pixels).
     """
-    radius = shape["radius_arcsec"] / PIXEL_ARCSEC
+    radius = shape["radius_arcsec"] / SDSS_PIXEL_ARCSEC
     centre = shape["x0"], shape["y0"]
     bulge_radius = radius * (0.35 + 0.6 * shape["bulge_total"])
     angle = shape["position_angle"]
@@ -156,7 +157,7 @@ def neighbours(streams: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarr
     # Counts rise as 10^(0.35 m) between 18 and 22.
     r = 18 + np.log10(1 + draws[2] * (10**1.4 - 1)) / 0.35
     star = draws[3] < 0.35
-    radius = np.where(star, 0.02, 0.9 * np.exp(0.4 * normal[0])) / PIXEL_ARCSEC
+    radius = np.where(star, 0.02, 0.9 * np.exp(0.4 * normal[0])) / SDSS_PIXEL_ARCSEC
     g_r = np.clip(0.75 + 0.35 * normal[1], 0.1, 1.6)
     r_i, i_z = 0.08 + 0.40 * g_r + 0.05 * normal[2], 0.05 + 0.25 * g_r + 0.05 * normal[3]
     u_g = 0.55 + 1.0 * g_r + 0.2 * normal[4]
@@ -166,10 +167,10 @@ def neighbours(streams: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarr
 
 
 def seeing(factor: np.ndarray) -> np.ndarray:
-    """Fourier PSFs (n, 5, F, F//2+1) beyond the presmoothing; ``factor`` (n,) scales the seeing."""
+    """Fourier PSFs (n, 5, F, F//2+1) beyond the presmoothing; `factor` (n,) scales the seeing."""
     kx, ky = _frame()[2:]
     k2 = (-2 * np.pi**2 * (kx**2 + ky**2)).astype(np.float32)
-    sigma = factor[:, None] * SEEING_ARCSEC / FWHM / PIXEL_ARCSEC
+    sigma = factor[:, None] * SEEING_ARCSEC / FWHM / SDSS_PIXEL_ARCSEC
     core, wing = (
         ((sigma * scale) ** 2 - PRESMOOTH**2).astype(np.float32)[..., None, None]
         for scale in (1.0, WING_FACTOR)
@@ -199,8 +200,8 @@ def fibre_shares(maps: np.ndarray, psf: np.ndarray, x0: np.ndarray, y0: np.ndarr
 def render(maps: np.ndarray, fluxes: np.ndarray, psf: np.ndarray, extra: tuple) -> np.ndarray:
     """Noiseless cutouts (n, 5, 64, 64) in nanomaggies per pixel.
 
-    ``maps`` (n, 4, …) of ``scene``, ``fluxes`` (n, 4, 5) in nanomaggies, ``psf`` of ``seeing``,
-    ``extra`` of ``neighbours``.
+    `maps` (n, 4, …) of `scene`, `fluxes` (n, 4, 5) in nanomaggies, `psf` of `seeing`,
+    `extra` of `neighbours`.
     """
     total = np.einsum("ncyx,ncb->nbyx", maps, fluxes.astype(np.float32))
     owner, other_maps, other_fluxes = extra

@@ -80,7 +80,7 @@ def reddening(a_v: np.ndarray) -> np.ndarray:
 
 
 def gas_width_kms(catalogue: dict, factor: np.ndarray) -> np.ndarray:
-    """Velocity dispersion of the gas; ``factor`` (n,) in 0…1 places it within 0.68–0.86 σ★."""
+    """Velocity dispersion of the gas; `factor` (n,) in 0…1 places it within 0.68–0.86 σ★."""
     width = (0.68 + 0.18 * factor) * catalogue["sigma_star_kms"]
     return width * np.where(catalogue["nucleus"] == NO_AGN, 1.0, 1.25)
 
@@ -90,8 +90,8 @@ def add_lines(
 ) -> None:
     """Draw lines into observed-frame spectra, in place.
 
-    Arguments: ``spectra`` (n, P) per Å on the pixels of the logarithmic grid from ``first_pixel``
-    on; ``flux`` (n, L) integrated over wavelength; ``sigma_kms`` (n,) without the instrument.
+    Arguments: `spectra` (n, P) per Å on the pixels of the logarithmic grid from `first_pixel`
+    on; `flux` (n, L) integrated over wavelength; `sigma_kms` (n,) without the instrument.
     """
     observed = LINE_ANGSTROM * (1 + z[:, None])
     centre = pixel_of(observed) - first_pixel

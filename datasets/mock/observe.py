@@ -17,6 +17,7 @@ import numpy as np
 
 from datasets.mock.stars import LOG_WAVELENGTH, PIXEL_KMS, WAVELENGTH_ANGSTROM, pixel_of
 from datasets.mock.tables import ERROR_CONTINUUM, SKY_LINES
+from datasets.wavelengths import DN4000_BANDS_AIR_ANGSTROM, air_to_vacuum
 
 # Part of the grid that is "observed": a little more than the method's 4000–8499 Å.
 FIRST_PIXEL, FIBRE_PIXELS = 1900, 3500
@@ -49,25 +50,22 @@ def error(flux: np.ndarray) -> np.ndarray:
 
 
 def expose(flux: np.ndarray, streams: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy spectra and their inverse variance, both like ``flux`` (n, FIBRE_PIXELS)."""
+    """Noisy spectra and their inverse variance, both like `flux` (n, FIBRE_PIXELS)."""
     sigma = error(flux)
     noise = np.stack([stream.standard_normal(FIBRE_PIXELS) for stream in streams])
     return flux + sigma * noise, 1 / sigma**2
 
 
 def dn4000(flux: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Narrow 4000 Å break (Balogh et al. 1999) of observed spectra (n, FIBRE_PIXELS).
-
-    Mean F_nu of 4000–4100 Å over that of 3850–3950 Å, rest frame, in air.
-    """
+    """Narrow 4000 Å break (Balogh et al. 1999) in the rest frame of spectra (n, FIBRE_PIXELS)."""
     log_rest = LOG_WAVELENGTH[FIBRE] - np.log10(1 + z)[:, None]
     f_nu = flux * FIBRE_ANGSTROM**2
     width = FIBRE_ANGSTROM  # of a pixel, up to a factor: the means are over wavelength
 
-    def mean(low: float, high: float) -> np.ndarray:
-        air_to_vacuum = np.log10(1.000283)  # at 4000 Å
-        low, high = np.log10([low, high]) + air_to_vacuum
+    def mean(window: tuple[float, float]) -> np.ndarray:
+        low, high = np.log10(air_to_vacuum(window))
         inside = (log_rest >= low) & (log_rest < high)
         return (f_nu * width * inside).sum(axis=1) / (width * inside).sum(axis=1)
 
-    return mean(4000, 4100) / mean(3850, 3950)
+    blue, red = DN4000_BANDS_AIR_ANGSTROM
+    return mean(red) / mean(blue)

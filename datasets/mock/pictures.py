@@ -2,7 +2,7 @@
 
 Their viewer (github.com/legacysurvey/imagine) shows z, r and g as red, green and blue. With the
 flux F_b in nanomaggies per pixel of 0.262", gains s_b, an offset m and a softening Q, the mapping
-known there as ``dr2_rgb``, after Lupton et al. 2004 (PASP 116, 133), is
+known there as `dr2_rgb`, after Lupton et al. 2004 (PASP 116, 133), is
 
     C_b = s_b F_b + m,    I = Σ_b max(C_b, 0) / 3,    picture_b = C_b asinh(Q I) / (√Q I) in 0 … 1 .
 
@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.mock.images import PIXEL_ARCSEC
-from datasets.photometry import SDSS_BANDS
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 
 SHOWN_BANDS = ("z", "r", "g")  # as red, green and blue
 GAIN = np.array([2.2, 3.4, 6.0])
@@ -28,8 +27,8 @@ LEVELS = 255  # a JPEG has bytes
 
 
 def picture(flux: np.ndarray) -> np.ndarray:
-    """The colour picture (…, 3, H, W), 0 … 1, of ``flux`` in z, r, g in nanomaggies per pixel."""
-    native = flux * (LEGACY_PIXEL_ARCSEC / PIXEL_ARCSEC) ** 2
+    """The colour picture (…, 3, H, W), 0 … 1, of `flux` in z, r, g in nanomaggies per pixel."""
+    native = flux * (LEGACY_PIXEL_ARCSEC / SDSS_PIXEL_ARCSEC) ** 2
     colours = GAIN[:, None, None] * native + OFFSET
     intensity = np.maximum(colours, 0).mean(axis=-3, keepdims=True)
     intensity = np.maximum(intensity, np.finfo(np.float32).tiny)  # black stays black
@@ -38,7 +37,7 @@ def picture(flux: np.ndarray) -> np.ndarray:
 
 
 def photograph(cutouts: np.ndarray, streams: list[np.random.Generator]) -> np.ndarray:
-    """Pictures (n, 3, H, W) of noiseless ugriz ``cutouts`` (n, 5, H, W), with sky noise."""
+    """Pictures (n, 3, H, W) of noiseless ugriz `cutouts` (n, 5, H, W), with sky noise."""
     flux = cutouts[:, [SDSS_BANDS.index(band) for band in SHOWN_BANDS]]
     noise = np.stack([s.standard_normal(flux.shape[1:], dtype=np.float32) for s in streams])
     return picture(flux + SKY_NANOMAGGY[:, None, None] * noise)

@@ -12,11 +12,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from datasets.constants import SDSS_BANDS
 from datasets.mock import catalogue as sky
 from datasets.mock import images, lines, observe, pictures, stars
 from datasets.mock.stars import PIVOT_ANGSTROM, WAVELENGTH_ANGSTROM
-from datasets.photometry import SDSS_BANDS, filter_weights
 from datasets.spectra import PreparedSpectrum, prepare_spectrum, signal_to_noise
+from datasets.synthetic_photometry import filter_weights
 
 BLOCK = 32  # galaxies computed together; never a function of the number of processes
 NUCLEUS = 3
@@ -37,12 +38,12 @@ def _weights() -> np.ndarray:
 
 
 def simulate(seed: int, first: int, colour: bool = False) -> dict:
-    """Galaxies ``first`` … ``first + BLOCK - 1`` of the survey ``seed``.
+    """Galaxies `first` … `first + BLOCK - 1` of the survey `seed`.
 
-    Returns a dict of ``images`` (n, 5, 64, 64) nanomaggies per pixel, or, if ``colour``, pictures
-    (n, 3, 64, 64) of the same galaxies with the same spectra; ``spectra`` (n, 4500),
-    ``normalisation`` (n,) and ``interpolated`` (n, 4500) as ``prepare_spectrum`` makes them;
-    ``catalogue`` and ``truth``, dicts of (n, …) arrays.
+    Returns a dict of `images` (n, 5, 64, 64) nanomaggies per pixel, or, if `colour`, pictures
+    (n, 3, 64, 64) of the same galaxies with the same spectra; `spectra` (n, 4500),
+    `normalisation` (n,) and `interpolated` (n, 4500) as `prepare_spectrum` makes them;
+    `catalogue` and `truth`, dicts of (n, …) arrays.
     """
     streams, galaxies = sky.draw(seed, first, BLOCK)
     galaxies.update(_appearance(galaxies, streams))
@@ -98,9 +99,9 @@ def _appearance(galaxies: dict, streams: list[np.random.Generator]) -> dict[str,
 def _components(galaxies: dict, shares: np.ndarray) -> dict[str, np.ndarray]:
     """Spectra, line fluxes and band fluxes of the components on the catalogue's flux scale.
 
-    Returns ``spectra`` (n, 4, P) observed frame, 1e-17 erg/s/cm²/Å; ``lines`` (n, 4, L) in 1e-17
-    erg/s/cm²; ``fluxes`` (n, 4, 5) nanomaggies, lines included; ``weights`` of the templates and
-    ``continuum`` (n, 4) under Hα.
+    Returns `spectra` (n, 4, P) observed frame, 1e-17 erg/s/cm²/Å; `lines` (n, 4, L) in 1e-17
+    erg/s/cm²; `fluxes` (n, 4, 5) nanomaggies, lines included; `weights` of the templates and
+    `continuum` (n, 4) under Hα.
     """
     z = galaxies["z"]
     weights = stars.template_weights(galaxies)
@@ -133,7 +134,7 @@ def _components(galaxies: dict, shares: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _at(spectra: np.ndarray, wavelength_angstrom, z: np.ndarray) -> np.ndarray:
-    """Mean flux beside a line of rest wavelength ``wavelength_angstrom`` in spectra (n, …, P)."""
+    """Mean flux beside a line of rest wavelength `wavelength_angstrom` in spectra (n, …, P)."""
     centre = np.rint(stars.pixel_of(np.asarray(wavelength_angstrom) * (1 + z))).astype(int)
     pixels = centre[:, None] + SIDE_BANDS
     if spectra.ndim == 3:

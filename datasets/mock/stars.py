@@ -28,6 +28,7 @@ from astropy.io import fits
 from scipy.fft import irfft, rfft
 from scipy.ndimage import gaussian_filter1d
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.mock.catalogue import GREEN, POST_STARBURST, QUIESCENT
 from datasets.mock.tables import (
     ABSORPTION_WIDTHS_KMS,
@@ -36,7 +37,6 @@ from datasets.mock.tables import (
     METAL_LINES,
     TEMPLATE_LINES,
 )
-from datasets.photometry import LIGHT_KMS
 
 # One logarithmic grid for rest and observed frame: the step of SDSS spectra, a length that the
 # FFT likes, wide enough for the u and z filters. The first 600 pixels are only there to be
@@ -44,18 +44,13 @@ from datasets.photometry import LIGHT_KMS
 LOG_STEP = 1e-4
 LOG_WAVELENGTH = 3.40 + LOG_STEP * np.arange(6912)
 WAVELENGTH_ANGSTROM = 10**LOG_WAVELENGTH
-PIXEL_KMS = np.log(10) * LOG_STEP * LIGHT_KMS
+PIXEL_KMS = np.log(10) * LOG_STEP * SPEED_OF_LIGHT_KM_S
 COARSE_KMS = 600.0
 PIVOT_ANGSTROM = 5500.0
 
 BULGE, OLD_DISC, YOUNG_DISC = range(3)
 STRONG_LINED, FORMING, OLD, STARBURST = range(4)
-TEMPLATE_ROWS = (
-    1,
-    2,
-    3,
-    4,
-)  # of kcorrect's file; row 0 is a dusty galaxy, which the dust law makes
+TEMPLATE_ROWS = (1, 2, 3, 4)  # of kcorrect's file; row 0 is a dusty galaxy: the dust law makes it
 # For each template: has it emission lines, over which its Balmer absorption is lost and must come
 # back whole? Its metal lines as a mixture of those of (old, young) light; the column of
 # BALMER_LINES and a factor.
@@ -72,7 +67,7 @@ TEMPLATE_LOG_AGE = np.array([7.0, 8.9, 9.95, 8.7])  # log years, a proxy for the
 
 @dataclass(frozen=True)
 class StellarLibrary:
-    """``templates`` (4, P) of unit flux at 5500 Å; ``metals`` (2, P): tau of old, young light."""
+    """`templates` (4, P) of unit flux at 5500 Å; `metals` (2, P): tau of old, young light."""
 
     templates: np.ndarray
     metals: np.ndarray
@@ -115,16 +110,16 @@ def _coarse(nodes: np.ndarray, flux: np.ndarray, emits: bool) -> np.ndarray:
     if emits:
         centres = [line for _, line in EMISSION_LINES] + list(TEMPLATE_LINES)
         away = np.min(np.abs(nodes[:, None] / np.array(centres) - 1), axis=1)
-        clean = away > 900.0 / LIGHT_KMS
+        clean = away > 900.0 / SPEED_OF_LIGHT_KM_S
         flux = np.interp(nodes, nodes[clean], flux[clean])
     return gaussian_filter1d(np.interp(WAVELENGTH_ANGSTROM, nodes, flux), COARSE_KMS / PIXEL_KMS)
 
 
 def _optical_depth(lines: tuple, column: int) -> np.ndarray:
-    """Sum of Gaussian lines on the grid; ``column`` chooses the equivalent width."""
+    """Sum of Gaussian lines on the grid; `column` chooses the equivalent width."""
     tau = np.zeros(LOG_WAVELENGTH.size)
     for line in lines:
-        sigma = ABSORPTION_WIDTHS_KMS[line[-1]] / LIGHT_KMS * line[0]
+        sigma = ABSORPTION_WIDTHS_KMS[line[-1]] / SPEED_OF_LIGHT_KM_S * line[0]
         offset = (WAVELENGTH_ANGSTROM - line[0]) / sigma
         tau += line[column] * np.exp(-0.5 * offset**2) / (sigma * np.sqrt(2 * np.pi))
     return tau
@@ -157,8 +152,8 @@ def template_weights(catalogue: dict) -> np.ndarray:
 def component_spectra(catalogue: dict, weights: np.ndarray) -> np.ndarray:
     """Observed-frame f_lambda of bulge, old disc and young disc at SDSS resolution, (n, 3, P).
 
-    The units are arbitrary but common to the discs of a galaxy. ``catalogue`` needs z, type,
-    metallicity, a_v and sigma_star_kms, all (n,); ``weights`` as ``template_weights`` gives them.
+    The units are arbitrary but common to the discs of a galaxy. `catalogue` needs z, type,
+    metallicity, a_v and sigma_star_kms, all (n,); `weights` as `template_weights` gives them.
     """
     stars = library()
     ratio = WAVELENGTH_ANGSTROM / PIVOT_ANGSTROM
@@ -184,7 +179,7 @@ def component_spectra(catalogue: dict, weights: np.ndarray) -> np.ndarray:
 
 
 def broaden_and_shift(spectra: np.ndarray, sigma_kms: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Convolve (n, c, P) rest-frame spectra with Gaussians of ``sigma_kms`` and redshift them."""
+    """Convolve (n, c, P) rest-frame spectra with Gaussians of `sigma_kms` and redshift them."""
     size = spectra.shape[-1]
     frequency = np.arange(size // 2 + 1) / size
     width = (sigma_kms / PIXEL_KMS)[:, None]

@@ -9,6 +9,8 @@ strongest lines in the median error spectrum of 1386 SDSS galaxies.
 
 from __future__ import annotations
 
+from datasets.line_list import EMISSION_ANGSTROM
+
 # Gaussian widths (km/s, instrument included) of the absorption lines, by class.
 ABSORPTION_WIDTHS_KMS = (90.0, 160.0, 300.0)
 
@@ -63,13 +65,17 @@ BALMER_LINES = (
     (3751.2, 2.2, 2.5, 0.0),
 )  # fmt: skip
 
-# Emission lines: name, rest wavelength.
-EMISSION_LINES = (
-    ("oii_3727", 3727.09), ("oii_3730", 3729.88), ("neiii_3870", 3869.86), ("h8", 3890.15),
-    ("hepsilon", 3971.20), ("hdelta", 4102.89), ("hgamma", 4341.68), ("hbeta", 4862.68),
-    ("oiii_4960", 4960.30), ("oiii_5008", 5008.24), ("hei_5877", 5877.25), ("oi_6302", 6302.05),
-    ("oi_6365", 6365.54), ("nii_6550", 6549.86), ("halpha", 6564.61), ("nii_6585", 6585.27),
-    ("sii_6718", 6718.29), ("sii_6733", 6732.67), ("ariii_7138", 7137.77),
+# Emission lines: name in the survey file, rest wavelength.
+EMISSION_LINES = tuple(
+    (name, EMISSION_ANGSTROM[line])
+    for name, line in (
+        ("oii_3727", "OII3726"), ("oii_3730", "OII3729"), ("neiii_3870", "NeIII3869"),
+        ("h8", "H8"), ("hepsilon", "Hepsilon"), ("hdelta", "Hdelta"), ("hgamma", "Hgamma"),
+        ("hbeta", "Hbeta"), ("oiii_4960", "OIII4959"), ("oiii_5008", "OIII5007"),
+        ("hei_5877", "HeI5876"), ("oi_6302", "OI6300"), ("oi_6365", "OI6363"),
+        ("nii_6550", "NII6548"), ("halpha", "Halpha"), ("nii_6585", "NII6584"),
+        ("sii_6718", "SII6716"), ("sii_6733", "SII6731"), ("ariii_7138", "ArIII7136"),
+    )
 )  # fmt: skip
 
 # Lines in kcorrect's templates beside those above, to be interpolated over.

@@ -1,8 +1,8 @@
 """The public DeepDIP cube of SDSS images (Pasquet et al. 2019, A&A 621, A26).
 
-``sdss.npz`` holds ``cube`` (N, 64, 64, 5) float32, u g r i z at 0.396 arcsec/px, 54 GB for its
-659,857 galaxies, and ``labels``, a record array with the column ``specObjID``. The cube is never
-loaded: a plain zip member is memory-mapped, a compressed one streamed from front to back.
+`sdss.npz` holds `cube` (N, 64, 64, 5) float32, u g r i z at 0.396 arcsec/px, 54 GB for its
+659,857 galaxies, and `labels`, a record array with the column `specObjID`. The cube is never held
+in memory: an uncompressed zip member is memory-mapped, a compressed one streamed front to back.
 """
 
 from __future__ import annotations
@@ -15,54 +15,62 @@ from typing import IO
 
 import numpy as np
 
+from datasets.constants import SDSS_BANDS
 from datasets.errors import UserError
+from datasets.file_limits import check_bytes, npy_header
 from datasets.tables import exact_identifiers
 
-BANDS = ("u", "g", "r", "i", "z")
-PIXEL_SCALE_ARCSEC = 0.396
 IDENTIFIER_COLUMN = "specObjID"
-_LOCAL_HEADER_BYTES = 30  # of a zip member, before its name and extra field
-
-
-class CubeError(UserError):
-    """A file that is not a DeepDIP cube; the message names it and the remedy."""
-
-
-def read_labels(path: str | Path) -> np.ndarray:
-    """The record array ``labels`` (N,). Raises CubeError when the file has none."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive["labels"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CubeError(f"{path} is no npz file with cube and labels: {error}") from error
+MAX_LABEL_BYTES = 1 << 32  # the public file has 0.3 GiB
+LOCAL_HEADER_BYTES = 30  # of a zip member, before its name and extra field (APPNOTE 4.3.7)
 
 
 def read_identifiers(path: str | Path) -> np.ndarray:
-    """(N,) uint64 specObjID of the cube's rows."""
-    labels = read_labels(path)
-    if IDENTIFIER_COLUMN not in (labels.dtype.names or ()):
-        raise CubeError(f"{path}: labels have no column {IDENTIFIER_COLUMN}")
-    return exact_identifiers(labels[IDENTIFIER_COLUMN])
+    """(N,) uint64 specObjID of the cube's rows.
+
+    Raises:
+        UserError: the file has no labels, or they have no exact identifiers.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            with archive.open("labels.npy") as member:
+                shape, dtype = npy_header(member)
+            check_bytes(shape, dtype.itemsize, MAX_LABEL_BYTES)
+            with archive.open("labels.npy") as member:
+                labels = np.lib.format.read_array(member, allow_pickle=False)
+        return exact_identifiers(labels[IDENTIFIER_COLUMN])
+    except (UserError, OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is not an npz file with cube and labels[{IDENTIFIER_COLUMN!r}]: {error}"
+        ) from error
 
 
 def iterate_images(
     path: str | Path, rows: np.ndarray, batch_size: int = 128
 ) -> Iterator[np.ndarray]:
-    """Images of the given rows, (n, 5, 64, 64) float32 with n at most ``batch_size``.
+    """Images of the given rows, (n, 5, 64, 64) float32 with n at most `batch_size`.
 
-    ``rows`` must increase strictly: the file is read once, front to back. Raises CubeError when
-    the file has no cube of five bands, or ends early.
+    Args:
+        path: The cube.
+        rows: Strictly increasing: the file is read once, front to back.
+        batch_size: Images held in memory.
+
+    Raises:
+        UserError: the file has no cube of five bands, or holds less than it declares.
     """
     rows = np.asarray(rows, dtype=np.int64)
     if np.any(np.diff(rows) <= 0):
         raise ValueError("rows of the cube must increase strictly")
     try:
         with zipfile.ZipFile(path) as archive, archive.open("cube.npy") as member:
-            shape, dtype = _array_header(member)
-            if len(shape) != 4 or shape[-1] != len(BANDS):
-                raise CubeError(f"{path}: cube {shape} is not (N, height, width, {len(BANDS)})")
-            if archive.getinfo("cube.npy").compress_type == zipfile.ZIP_STORED:
-                offset = _member_offset(path, archive.getinfo("cube.npy")) + member.tell()
+            info = archive.getinfo("cube.npy")
+            shape, dtype = npy_header(member)
+            if len(shape) != 4 or shape[-1] != len(SDSS_BANDS):
+                raise UserError(f"its shape {shape} is not (N, height, width, {len(SDSS_BANDS)})")
+            check_bytes(shape[1:], dtype.itemsize)
+            check_bytes(shape, dtype.itemsize, limit=info.file_size - member.tell())
+            if info.compress_type == zipfile.ZIP_STORED:
+                offset = _member_offset(path, info) + member.tell()
                 blocks = (  # mapped anew for each block: pages read before do not stay resident
                     np.memmap(path, dtype, "r", offset, shape)[part]
                     for part in _parts(rows, batch_size)
@@ -71,30 +79,21 @@ def iterate_images(
                 blocks = _stream(member, shape[1:], dtype, rows, batch_size)
             for block in blocks:
                 yield np.ascontiguousarray(np.moveaxis(block, -1, 1), dtype=np.float32)
-    except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CubeError(f"{path}: the cube cannot be read: {error}") from error
+    except (UserError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: the cube cannot be read: {error}") from error
 
 
 def _parts(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def _array_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    readers = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-    major, _ = np.lib.format.read_magic(member)
-    shape, fortran_order, dtype = readers[major](member)
-    if fortran_order or dtype.hasobject:
-        raise OSError(f"{dtype} in {'Fortran' if fortran_order else 'C'} order is not supported")
-    return shape, dtype
-
-
 def _member_offset(path: str | Path, info: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin: its local header may be longer than the central one says."""
+    """Where a member's bytes begin: its local header may be longer than the central one."""
     with open(path, "rb") as file:
         file.seek(info.header_offset)
-        header = file.read(_LOCAL_HEADER_BYTES)
+        header = file.read(LOCAL_HEADER_BYTES)
     name_length, extra_length = struct.unpack("<HH", header[26:30])
-    return info.header_offset + _LOCAL_HEADER_BYTES + name_length + extra_length
+    return info.header_offset + LOCAL_HEADER_BYTES + name_length + extra_length
 
 
 def _stream(

@@ -8,7 +8,6 @@ there by cubic splines. The pixels of all bands have the same size, so that flux
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 import warnings
@@ -16,25 +15,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
 
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.fits_files import write_cutout
 from datasets.errors import UserError
+from datasets.file_limits import check_bytes
+from datasets.tables import IDENTIFIERS, read_table
 
-BANDS = ("u", "g", "r", "i", "z")
-REFERENCE_BAND = "r"
-PIXEL_SCALE_ARCSEC = 0.396
+REFERENCE_BAND = "r"  # whose pixel grid the cutouts have
 SPLINE_MARGIN_PIXELS = 12  # a cubic spline's response has decayed to 1e-7 there
-
-
-class FrameError(UserError):
-    """Frames or positions that cannot be used, with the file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -50,46 +46,52 @@ class Frame:
         try:
             with warnings.catch_warnings(), fits.open(path) as hdus:
                 warnings.simplefilter("ignore", AstropyWarning)  # deprecated but clear keywords
+                check_bytes(hdus[0].shape, np.dtype(np.float32).itemsize)
                 return cls(hdus[0].data.astype(np.float32), WCS(hdus[0].header))
-        except (OSError, ValueError, AttributeError) as error:
-            raise FrameError(f"{path} is no SDSS frame ({error}): download it again") from error
+        except (UserError, OSError, ValueError, AttributeError) as error:
+            raise UserError(f"{path} is not an SDSS frame ({error}): download it again") from error
 
 
 def group_fields(paths: Iterable[Path]) -> list[dict[str, Path]]:
-    """Per field, the frame of each band, by the names ``frame-{band}-{run}-{camcol}-{field}``.
+    """Per field, the frame of each band, by the names `frame-{band}-{run}-{camcol}-{field}`.
 
     Raises:
-        FrameError: for other names, and for fields that lack a band.
+        UserError: a file has another name, or a field lacks a band.
     """
     fields: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in sorted(paths):
         match = re.match(r"frame-([ugriz])-(\d+-\d+-\d+)\.fits", path.name)
         if not match:
-            raise FrameError(f"{path} is not named frame-BAND-RUN-CAMCOL-FIELD.fits[.bz2]")
+            raise UserError(f"{path} is not named frame-BAND-RUN-CAMCOL-FIELD.fits[.bz2]")
         fields[match[2]][match[1]] = path
     for name, frames in fields.items():
-        if set(frames) != set(BANDS):
-            raise FrameError(f"field {name} lacks band {', '.join(set(BANDS) - set(frames))}")
+        if set(frames) != set(SDSS_BANDS):
+            raise UserError(
+                f"field {name} lacks band {', '.join(set(SDSS_BANDS) - set(frames))}: add it"
+            )
     return list(fields.values())
 
 
 def cut_out(
     frames: dict[str, Frame], ra: Sequence[float], dec: Sequence[float], size: int = 64
 ) -> list[np.ndarray | None]:
-    """Cutouts (5, size, size) float32 in u, g, r, i, z; nanomaggies per pixel.
+    """Cutouts of one field.
 
     Args:
-        frames: of one field, by band.
-        ra, dec: positions in degrees (ICRS), which come to lie in the centre of the cutouts.
+        frames: Of the field, by band.
+        ra, dec: Centres of the cutouts in degrees (ICRS).
+        size: Side in px.
+
     Returns:
-        One image per position; None where a band does not reach around the whole cutout.
+        One image (5, size, size) float32 per position in u, g, r, i, z, nanomaggies per pixel; None
+        where a band does not cover the whole cutout.
     """
     offsets = np.mgrid[:size, :size] - (size - 1) / 2
     cutouts: list[np.ndarray | None] = []
     for position in zip(ra, dec, strict=True):
         column, row = frames[REFERENCE_BAND].wcs.all_world2pix(*position, 0)
         sky = frames[REFERENCE_BAND].wcs.all_pix2world(offsets[1] + column, offsets[0] + row, 0)
-        planes = [_interpolate(frames[band], *sky) for band in BANDS]
+        planes = [_interpolate(frames[band], *sky) for band in SDSS_BANDS]
         whole = all(plane is not None for plane in planes)
         cutouts.append(np.stack(planes).astype(np.float32) if whole else None)
     return cutouts
@@ -108,7 +110,7 @@ def _interpolate(frame: Frame, ra: np.ndarray, dec: np.ndarray) -> np.ndarray | 
 
 @dataclass(frozen=True)
 class Position:
-    """Where to cut, in degrees, and what the cutout's header says besides."""
+    """Where to cut, in degrees, and what the cutout's header states besides."""
 
     name: str
     ra: float
@@ -117,37 +119,56 @@ class Position:
     redshift: float | None
 
     @classmethod
-    def from_row(cls, row: dict[str, str]) -> Position:
-        """A row of the positions; KeyError without ra and dec, ValueError if no numbers."""
-        row = {key.strip().lower(): value for key, value in row.items()}
+    def from_row(cls, row: dict[str, Any]) -> Position:
+        """A row of the positions; KeyError without ra and dec, ValueError if they are text."""
         ra, dec = float(row["ra"]), float(row["dec"])
-        name = Path(row.get("name") or f"{ra:.5f}{dec:+.5f}").name
-        redshift = float(row.get("z") or row.get("redshift") or "nan")
-        identifier = int(row.get("objid") or row.get("identifier") or 0)
+        name = Path(str(row.get("name", "")) or f"{ra:.5f}{dec:+.5f}").name
+        redshift = float(row.get("z", row.get("redshift", math.nan)))
+        identifier = int(row.get("objid", 0)) or int(row.get("identifier", 0))
         return cls(name, ra, dec, identifier, redshift if math.isfinite(redshift) else None)
 
 
 def read_positions(path: Path) -> list[Position]:
-    """The positions in a CSV or FITS table.
+    """The positions in a table (`datasets.tables.read_table`).
 
     Raises:
-        FrameError: without the columns ra and dec, or with values that are no numbers.
+        UserError: without the columns ra and dec, or with values that are not numbers.
     """
+    columns = read_table(path)
+    for name in columns.keys() & set(IDENTIFIERS):
+        if columns[name].dtype.kind == "U":  # of a CSV file, where empty means none
+            columns[name] = np.where(columns[name] == "", "0", columns[name])
     try:
-        return [Position.from_row(row) for row in _table_rows(path)]
+        rows = zip(*columns.values(), strict=True)
+        return [Position.from_row(dict(zip(columns, row, strict=True))) for row in rows]
     except (KeyError, ValueError) as error:
-        raise FrameError(f"{path} needs columns ra and dec in degrees ({error})") from error
+        raise UserError(f"{path} needs columns ra and dec in degrees ({error})") from error
 
 
-def _table_rows(path: Path) -> list[dict[str, str]]:
-    if path.suffix.lower() in (".fits", ".fit"):
-        table = Table.read(path, mask_invalid=False)
-        return [dict(zip(table.colnames, map(str, row), strict=True)) for row in table]
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def cut_fields(
+    paths: Iterable[Path], positions: Sequence[Position], folder: Path, size: int = 64
+) -> list[Position]:
+    """Write a FITS cutout of every position that lies far enough inside a field.
+
+    Args:
+        paths: Frames, all bands of each field.
+        positions: Where to cut.
+        folder: Made if needed.
+        size: Side of the cutouts in px.
+
+    Returns:
+        The positions outside all fields.
+    """
+    fields = group_fields(paths)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = list(positions)
+    for field in fields:
+        frames = {band: Frame.read(path) for band, path in field.items()}
+        missing = _cut_field(frames, missing, folder, size)
+    return missing
 
 
-def cut_field(
+def _cut_field(
     frames: dict[str, Frame], positions: list[Position], folder: Path, size: int
 ) -> list[Position]:
     """Write the cutouts of the positions inside one field; return the other positions."""
@@ -159,5 +180,5 @@ def cut_field(
         else:
             about = asdict(position)
             path = folder / f"{about.pop('name')}.fits"
-            write_cutout(path, image, BANDS, PIXEL_SCALE_ARCSEC, **about)
+            write_cutout(path, image, SDSS_BANDS, SDSS_PIXEL_ARCSEC, **about)
     return outside

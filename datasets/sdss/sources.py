@@ -1,8 +1,8 @@
-"""Where the galaxies of a survey file come from, and which of them are wanted.
+"""Where the galaxies of a survey file come from, and which of them are selected.
 
 Spectra and images are joined on *observations*, the bits 63 … 24 of specObjID that hold plate,
-fiber and MJD: they can be told from the name of a spec file without opening it. The pipeline
-version in the remaining bits is compared afterwards.
+fiber and MJD: the name of a spec file contains them, so that no file is opened for the join. The
+pipeline version in the remaining bits is compared afterwards.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.conversion import CutoutFormat
 from datasets.cutouts.reader import CutoutReader, Rejected
 from datasets.errors import UserError
@@ -41,11 +42,12 @@ MANY_OUTLIERS = 1 << 4  # the one zwarning bit that rarely means a wrong redshif
 SPECTRUM_COLUMNS = (
     "specobjid", "ra", "dec", "z", "zwarning", "plate", "mjd", "fiber", "run2d", "subclass",
 )  # fmt: skip
-_SPEC_FILE = re.compile(r"spec-(\d+)-(\d+)-(\d+)\.fits(\.gz)?")
+COLLECTION_SUFFIXES = (".h5", ".hdf5")
+SPEC_FILE = re.compile(r"spec-(\d+)-(\d+)-(\d+)\.fits(\.gz)?")
 
 
 class SourceError(UserError):
-    """An input that holds nothing to build from; the message names it and the remedy."""
+    """An input that holds nothing to build from."""
 
 
 def observation(identifier: np.ndarray) -> np.ndarray:
@@ -53,26 +55,33 @@ def observation(identifier: np.ndarray) -> np.ndarray:
     return identifier >> np.uint64(OBSERVATION_SHIFT)
 
 
+def _named(path: str) -> int | None:
+    """The specObjID, without pipeline version, in the name of a spec file; None for other names."""
+    name = SPEC_FILE.fullmatch(Path(path).name)
+    try:
+        return spec_object_identifier(*map(int, name.groups()[:3]), "0") if name else None
+    except ValueError:  # numbers that no observation has
+        return None
+
+
 class SpecFiles:
     """Spec files of a folder (with its subfolders) or of a glob.
 
-    ``misnamed`` lists those whose names do not tell what was observed.
+    Attributes:
+        paths: The spec files.
+        misnamed: Files whose names do not give plate, MJD and fiber.
+        observations: (N,) uint64, of the paths.
     """
 
     def __init__(self, source: str) -> None:
         pattern = f"{source}/**/*.fits*" if Path(source).is_dir() else source
-        files = sorted(glob.glob(pattern, recursive=True))
-        found = {path: _SPEC_FILE.fullmatch(Path(path).name) for path in files}
-        self.paths = [path for path, name in found.items() if name]
-        self.misnamed = [path for path, name in found.items() if not name]
+        found = {path: _named(path) for path in sorted(glob.glob(pattern, recursive=True))}
+        self.paths = [path for path, identifier in found.items() if identifier is not None]
+        self.misnamed = [path for path, identifier in found.items() if identifier is None]
         if not self.paths:
             raise SourceError(f"{source}: no files spec-PPPP-MMMMM-FFFF.fits")
-        names = (found[path] for path in self.paths)
         self.observations = observation(
-            np.array(
-                [spec_object_identifier(*map(int, name.group(1, 2, 3)), "0") for name in names],
-                dtype=np.uint64,
-            )
+            np.array([found[path] for path in self.paths], dtype=np.uint64)
         )
 
     def __getitem__(self, i: int) -> str:
@@ -83,7 +92,7 @@ class SpecFiles:
 
 
 class CollectionSpectra:
-    """The spectra of an HDF5 collection whose specObjID is known."""
+    """The spectra of an HDF5 collection; those without a specObjID find no image."""
 
     def __init__(self, source: str) -> None:
         self._path = source
@@ -106,7 +115,7 @@ class CubeImages:
         self.identifiers = deepdip.read_identifiers(path)
 
     def read(self, rows: np.ndarray) -> Iterator[np.ndarray | str]:
-        """Images (bands, 64, 64), or the reason why there is none, of increasing rows."""
+        """Images (bands, 64, 64) of increasing rows, or the reason why one cannot be used."""
         for block in deepdip.iterate_images(self._path, rows):
             for image in block:
                 good = np.isfinite(image).all() and np.ptp(image, axis=(1, 2)).all()
@@ -114,19 +123,20 @@ class CubeImages:
 
 
 class FolderImages:
-    """A folder of cutouts named by specObjID, such as ``299548501317019648.npy`` or ``.fits``."""
+    """A folder of cutouts named by specObjID, such as `299548501317019648.npy` or `.fits`."""
 
     def __init__(self, folder: str, target: CutoutFormat) -> None:
         paths = {p.name.split(".")[0]: p for p in sorted(Path(folder).iterdir()) if p.is_file()}
-        known = {int(stem): path for stem, path in paths.items() if stem.isdigit()}
-        if not known:
+        named = {int(stem): path for stem, path in paths.items() if stem.isdigit()}
+        named = {identifier: path for identifier, path in named.items() if identifier < 1 << 64}
+        if not named:
             raise SourceError(f"{folder}: no files named by specObjID, as 299548501317019648.npy")
-        self.identifiers = np.array(list(known), dtype=np.uint64)
-        self._paths = list(known.values())
+        self.identifiers = np.array(list(named), dtype=np.uint64)
+        self._paths = list(named.values())
         self._target = target
 
     def read(self, rows: np.ndarray) -> Iterator[np.ndarray | str]:
-        """Images (bands, 64, 64), or the reason why there is none."""
+        """Images (bands, 64, 64), or the reason why one cannot be used."""
         for row in rows:
             cutout = next(iter(CutoutReader(self._paths[row], self._target)))
             yield f"image: {cutout.reason}" if isinstance(cutout, Rejected) else cutout.image
@@ -138,7 +148,7 @@ ImageSource = CubeImages | FolderImages
 
 def open_spectra(source: str) -> SpectraSource:
     """Spectra of a folder, a glob, or an HDF5 collection."""
-    collection = Path(source).suffix in (".h5", ".hdf5")
+    collection = Path(source).suffix in COLLECTION_SUFFIXES
     return CollectionSpectra(source) if collection else SpecFiles(source)
 
 
@@ -146,17 +156,21 @@ def open_images(source: str, target: CutoutFormat) -> ImageSource:
     """Images of the DeepDIP cube (.npz) or of a folder."""
     if Path(source).is_dir():
         return FolderImages(source, target)
-    if target != CutoutFormat(deepdip.BANDS, deepdip.PIXEL_SCALE_ARCSEC):
-        raise SourceError(f"{source}: a cube has its own bands and pixel scale, leave them out")
+    if target != CutoutFormat(SDSS_BANDS, SDSS_PIXEL_ARCSEC):
+        raise SourceError(
+            f"{source}: the bands and the pixel scale of a cube are fixed, leave the options out"
+        )
     return CubeImages(source)
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which spectra are wanted, and how they are prepared.
+class SelectionCuts:
+    """Which spectra are selected, and how they are prepared.
 
-    z_range: exclusive bounds, None for no cut; allow_warnings: also take spectra whose zwarning
-    is set.
+    Args:
+        grid, preparation: Of the survey file.
+        z_range: Exclusive bounds of the redshift, None for no cut.
+        allow_warnings: Also take spectra whose zwarning is set.
     """
 
     grid: WavelengthGrid
@@ -167,33 +181,33 @@ class Choice:
     def prepare(
         self, task: tuple[str | SdssSpectrum, int]
     ) -> tuple[dict[str, int | float | str], PreparedSpectrum] | str:
-        """Catalogue columns and prepared spectrum of (spectrum or its file, specObjID of the
-        image), or why it is refused. Run by worker processes.
+        """Prepare one spectrum; called in worker processes.
+
+        Args:
+            task: A spectrum or its file, and the specObjID of the image.
+
+        Returns:
+            Its catalogue columns and the prepared spectrum, or the reason why it is refused.
         """
         source, identifier = task
         try:
             spectrum = read_spec_file(source) if isinstance(source, str) else source
-            reason = self._unwanted(spectrum, identifier)
+            reason = self._refusal(spectrum, identifier)
             if reason:
                 return reason
-            pixels = (
-                spectrum.wavelength_angstrom,
-                spectrum.flux,
-                spectrum.ivar,
-                spectrum.and_mask,
-            )
+            pixels = spectrum.pixels
             prepared = prepare_spectrum(*pixels, grid=self.grid, preparation=self.preparation)
         except (SpectrumFileError, SpectrumError) as error:
             return f"spectrum: {error}"
         columns = {name: getattr(spectrum, name) for name in SPECTRUM_COLUMNS}
         return {**columns, "sn": signal_to_noise(*pixels)}, prepared
 
-    def _unwanted(self, spectrum: SdssSpectrum, identifier: int) -> str:
-        """Why a spectrum does not belong into the survey; empty if it does."""
+    def _refusal(self, spectrum: SdssSpectrum, identifier: int) -> str:
+        """Why a spectrum is not selected; empty if it is."""
         if spectrum.specobjid != identifier:
             return f"other pipeline version: the image belongs to specObjID {identifier}"
         if spectrum.spectral_class != "GALAXY":
-            return f"no galaxy: class {spectrum.spectral_class}"
+            return f"not a galaxy: class {spectrum.spectral_class}"
         if spectrum.zwarning & ~MANY_OUTLIERS and not self.allow_warnings:
             return f"unreliable redshift: zwarning {spectrum.zwarning}"
         if self.z_range and not self.z_range[0] < spectrum.z < self.z_range[1]:

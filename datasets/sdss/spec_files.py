@@ -1,7 +1,7 @@
-"""SDSS spectra: ``spec`` files of every pipeline version, and collections on one grid.
+"""SDSS spectra: `spec` files of every pipeline version, and collections on one grid.
 
-A ``spec`` file (lite or full, legacy SDSS or BOSS) has a table of pixels (``flux``, ``loglam``,
-``ivar``, ``and_mask``) and a table of one row about the object. HDU names and the case of column
+A `spec` file (lite or full, legacy SDSS or BOSS) has a table of pixels (`flux`, `loglam`,
+`ivar`, `and_mask`) and a table of one row about the object. HDU names and the case of column
 names differ between versions, so both tables are recognised by their columns.
 
 Identifiers follow the layout of the SDSS data model, here with bit ranges:
@@ -24,6 +24,7 @@ import numpy as np
 from astropy.io import fits
 
 from datasets.errors import UserError
+from datasets.file_limits import check_bytes, check_stored, own_datasets
 
 LEGACY_RUN2D = (26, 103, 104)  # the pipelines of SDSS-I/II and SEGUE
 LOGLAM_STEP = 1e-4  # dex: the pixels of every SDSS spectrum lie at multiples of it
@@ -33,7 +34,7 @@ OPTIONAL_COLUMNS = {"specobjid", "ra", "dec", "plug_ra", "plug_dec"}
 
 
 class SpectrumFileError(UserError):
-    """A file that is not a readable SDSS spectrum; the message names it and the remedy."""
+    """A file that is not a readable SDSS spectrum."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class SdssSpectrum:
     dec: float
     run2d: str  # pipeline version; empty = unknown
 
+    @property
+    def pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Wavelength, flux, inverse variance and mask, as `datasets.spectra` takes them."""
+        return self.wavelength_angstrom, self.flux, self.ivar, self.and_mask
+
 
 def run2d_number(run2d: str) -> int:
     """The pipeline version as in specObjID: "26" → 26, "v5_13_0" → 1300."""
@@ -70,16 +76,17 @@ def run2d_number(run2d: str) -> int:
 
 
 def run2d_name(number: int) -> str:
-    """Undoes ``run2d_number``."""
+    """The inverse of `run2d_number`."""
     if number in LEGACY_RUN2D:
         return str(number)
     return f"v{5 + number // 10000}_{number // 100 % 100}_{number % 100}"
 
 
 def spec_object_identifier(plate: int, mjd: int, fiber: int, run2d: str) -> int:
-    """specObjID from what a file name and its folder tell; layout at the top of this module.
+    """The specObjID of an observation, in the layout at the top of this module.
 
-    Raises ValueError when a part does not fit its bits.
+    Raises:
+        ValueError: a part does not fit its bits.
     """
     number = run2d_number(run2d)
     for value, bits in ((plate, 14), (fiber, 12), (mjd - 50000, 14), (number, 14)):
@@ -89,16 +96,17 @@ def spec_object_identifier(plate: int, mjd: int, fiber: int, run2d: str) -> int:
 
 
 def spec_object_parts(identifier: int) -> tuple[int, int, int, str]:
-    """(plate, MJD, fiber, run2d) of a specObjID: undoes ``spec_object_identifier``."""
+    """(plate, MJD, fiber, run2d) of a specObjID: the inverse of `spec_object_identifier`."""
     plate, fiber = identifier >> 50, identifier >> 38 & 0xFFF
     return plate, (identifier >> 24 & 0x3FFF) + 50000, fiber, run2d_name(identifier >> 10 & 0x3FFF)
 
 
 def read_spec_file(path: str | Path) -> SdssSpectrum:
-    """Read an SDSS ``spec-PPPP-MMMMM-FFFF.fits`` of any version.
+    """Read an SDSS `spec-PPPP-MMMMM-FFFF.fits` of any version.
 
-    Raises SpectrumFileError for files that are missing, truncated, not FITS, without the two
-    tables, or whose specObjID contradicts their plate, MJD, fiber and run2d.
+    Raises:
+        SpectrumFileError: the file is missing, truncated, not FITS or without the two tables, or
+            its specObjID contradicts its plate, MJD, fiber and run2d.
     """
     try:
         with warnings.catch_warnings():
@@ -111,10 +119,10 @@ def read_spec_file(path: str | Path) -> SdssSpectrum:
         raise SpectrumFileError(f"{path}: no such file") from None
     except KeyError as error:
         raise SpectrumFileError(
-            f"{path} is not an SDSS spec file: no table has {error}; expected is a file from "
-            "…/spectra/lite/PLATE/ or …/spectra/PLATE/"
+            f"{path} is not an SDSS spec file: no table has {error}; spec files lie in "
+            "…/spectra/lite/PLATE/ and …/spectra/PLATE/ of the archive"
         ) from None
-    except (OSError, ValueError, TypeError, IndexError, Warning) as error:
+    except (UserError, OSError, ValueError, TypeError, IndexError, Warning) as error:
         reason = " ".join(str(error).split())
         raise SpectrumFileError(
             f"{path} is damaged or not FITS ({reason}): download it again"
@@ -129,6 +137,7 @@ def _find_table(
     for hdu in hdus:
         names = {n.lower(): n for n in hdu.columns.names} if hasattr(hdu, "columns") else {}
         if required <= names.keys():
+            check_bytes((hdu.size,), 1)
             wanted = (required | optional) & names.keys()
             return {name: np.array(hdu.data[names[name]]) for name in wanted}
     raise KeyError(", ".join(sorted(required)))
@@ -164,7 +173,7 @@ def _spectrum(path: str | Path, pixels: dict[str, np.ndarray], row: dict) -> Sds
 
 
 def _wavelength(loglam: np.ndarray) -> np.ndarray:
-    """λ in Å; float32 ``loglam``, good to 0.002 px only, is put back on the grid it came from."""
+    """λ in Å; `loglam` in float32, good to 0.002 px only, is rounded to the grid of SDSS pixels."""
     loglam = loglam.astype(np.float64)
     nearest = np.round(loglam / LOGLAM_STEP) * LOGLAM_STEP
     return 10.0 ** (nearest if np.abs(loglam - nearest).max() < 1e-6 else loglam)
@@ -172,7 +181,7 @@ def _wavelength(loglam: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SpectraCollection:
-    """Many spectra on one grid, arrays as in the file; ``collection[i]`` is one spectrum."""
+    """Many spectra on one grid, arrays as in the file; `collection[i]` is one spectrum."""
 
     wavelength_angstrom: np.ndarray  # (P,) float64, vacuum, observed frame
     flux: np.ndarray  # (N, P) float32, 1e-17 erg/s/cm²/Å
@@ -208,18 +217,29 @@ class SpectraCollection:
 
 
 def read_spectra_collection(path: str | Path) -> SpectraCollection:
-    """Read an HDF5 file of spectra: ``loglam`` (P,), ``flux`` and ``ivar`` (N, P), and (N, …)
-    columns ``specobjid``, ``plate``, ``mjd``, ``fiber``, ``ra``, ``dec``, ``z``, ``zwarning``,
-    ``cls``, ``subclass`` and any others. Raises SpectrumFileError when that is not what it is.
+    """Read an HDF5 file of N spectra on one grid of P pixels.
+
+    The file holds `loglam` (P,), `flux` and `ivar` (N, P), and the (N, …) columns `specobjid`,
+    `plate`, `mjd`, `fiber`, `ra`, `dec`, `z`, `zwarning`, `cls`, `subclass` and any others.
+
+    Raises:
+        SpectrumFileError: it does not.
     """
     try:
         with h5py.File(path, "r") as file:
-            columns = {name: values[:] for name, values in file.items()}
+            datasets = own_datasets(file)
+            for dataset in datasets.values():
+                check_stored(dataset)
+            columns = {name: dataset[:] for name, dataset in datasets.items()}
         wavelength = _wavelength(columns.pop("loglam"))
         flux, ivar = columns.pop("flux"), columns.pop("ivar")
+        # Unsigned also where a file stores the 64 bits as a signed integer: eBOSS plates > 8191.
+        columns["specobjid"] = columns["specobjid"].astype(np.uint64)
     except OSError as error:
         raise SpectrumFileError(f"{path} is not a readable HDF5 file: {error}") from error
     except KeyError as error:
-        raise SpectrumFileError(f"{path} is not a collection of spectra: no {error}") from None
+        raise SpectrumFileError(f"{path} is not a spectra collection: it lacks {error}") from None
+    except UserError as error:
+        raise SpectrumFileError(f"{path}: {error}") from error
     text = {name: v.astype(str) for name, v in columns.items() if v.dtype.kind == "S"}
     return SpectraCollection(wavelength, flux, ivar, columns | text)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import multiprocessing
-import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from multiprocessing.pool import Pool
@@ -18,27 +16,24 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from datasets.atomic_files import atomic_path
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.conversion import CutoutFormat
 from datasets.cutouts.formats import PICTURE_UNIT
 from datasets.sdss.sources import (
     SPECTRUM_COLUMNS,
-    Choice,
     ImageSource,
+    SelectionCuts,
     SpectraSource,
     observation,
     open_images,
     open_spectra,
 )
-from datasets.spectra import METHOD_GRID, NATIVE_GRID, Preparation, PreparedSpectrum
+from datasets.spectra import PREPARATIONS, PreparedSpectrum
 from datasets.survey import Survey
 from datasets.survey_writer import SurveyWriter
-from datasets.tables import CatalogueError, match_identifiers, read_catalogue
+from datasets.tables import match_identifiers, read_catalogue
 
-PREPARATIONS = {
-    "median": (METHOD_GRID, Preparation()),
-    "original": (METHOD_GRID, Preparation.original()),
-    "native": (NATIVE_GRID, Preparation("minmax", (3800.0, 9000.0), 0.0)),
-}
 BLOCK_GALAXIES = 64  # prepared and held at a time
 
 
@@ -64,18 +59,69 @@ class Refusal(NamedTuple):
     reason: str
 
 
-def _open_catalogue(path: str | None) -> dict[str, np.ndarray]:
-    """The catalogue by lower-case column; without columns if there is no file."""
-    catalogue = read_catalogue(path) if path else {}
-    if path and "specobjid" not in catalogue:
-        raise CatalogueError(f"{path} has no column specObjID to join on")
-    return catalogue
+def build_survey(
+    output: Path,
+    spectra: str,
+    images: str,
+    catalogue: str | None = None,
+    *,
+    bands: Sequence[str] = SDSS_BANDS,
+    pixel_scale_arcsec: float = SDSS_PIXEL_ARCSEC,
+    input_pixel_scale_arcsec: float | None = None,
+    z_range: tuple[float, float] | None = None,
+    allow_warnings: bool = False,
+    preparation: str = "median",
+    fractions: tuple[float, float] = (0.05, 0.10),
+    seed: int = 1,
+    workers: int = 1,
+) -> Survey:
+    """Write a survey file, and OUTPUT.refused.csv with what is not in it and why.
 
+    Args:
+        output: The survey file; an existing one is not overwritten.
+        spectra: Folder or glob of spec files, or HDF5 collection.
+        images: DeepDIP cube, or folder of cutouts named by specObjID.
+        catalogue: Table with specObjID; its columns are kept, galaxies outside it refused.
+        bands, pixel_scale_arcsec: Of the survey's images of 64 × 64 px.
+        input_pixel_scale_arcsec: Of the files in the folder, where their headers lack it.
+        z_range, allow_warnings: See `SelectionCuts`.
+        preparation: Name in `datasets.spectra.PREPARATIONS`.
+        fractions, seed: Of the splits, see `datasets.splits`.
+        workers: Processes that read and prepare spectra.
 
-def _provenance(arguments: argparse.Namespace) -> dict:
-    inputs = {name: getattr(arguments, name) for name in ("spectra", "images", "catalogue")}
-    settings = {name: getattr(arguments, name) for name in ("z_range", "allow_warnings")}
-    return {**{name: Path(value).name for name, value in inputs.items() if value}, **settings}
+    Raises:
+        UserError: an input cannot be used, or no galaxy is left.
+    """
+    target = CutoutFormat(
+        tuple(bands), pixel_scale_arcsec, input_pixel_scale_arcsec=input_pixel_scale_arcsec
+    )
+    sources = open_spectra(spectra), open_images(images, target)
+    table = read_catalogue(catalogue) if catalogue else {}
+    grid, recipe = PREPARATIONS[preparation]
+    inputs = {"spectra": spectra, "images": images, "catalogue": catalogue}
+    provenance = {name: Path(value).name for name, value in inputs.items() if value}
+    writer = SurveyWriter(
+        output,
+        target.bands,
+        pixel_scale_arcsec,
+        grid,
+        recipe,
+        image_unit=PICTURE_UNIT if target.takes_pictures else "nanomaggy",
+        provenance={**provenance, "z_range": z_range, "allow_warnings": allow_warnings},
+        seed=seed,
+        fractions=fractions,
+    )
+    cuts = SelectionCuts(grid, recipe, z_range, allow_warnings)
+    refused: list[Refusal] = []
+    pairs = _pair(*sources, table, refused)
+    print(f"{len(pairs)} galaxies with spectrum and image", file=sys.stderr)
+    try:
+        with writer, _workers(workers) as pool:
+            for galaxies in _galaxies(pairs, *sources, cuts, pool, refused):
+                _append(writer, galaxies, table)
+    finally:
+        write_refusals(output.with_suffix(".refused.csv"), refused)
+    return Survey(output)
 
 
 def _pair(
@@ -84,7 +130,7 @@ def _pair(
     catalogue: dict[str, np.ndarray],
     refused: list[Refusal],
 ) -> list[Pair]:
-    """Spectra with an image (and a line in the catalogue), in the order of the images."""
+    """Spectra with an image (and a row in the catalogue), in the order of the images."""
     refused += [Refusal(path, "", "not named as a spec file") for path in spectra.misnamed]
     rows = match_identifiers(spectra.observations, observation(images.identifiers))
     in_catalogue = match_identifiers(images.identifiers, catalogue.get("specobjid", np.empty(0)))
@@ -108,17 +154,17 @@ def _galaxies(
     pairs: list[Pair],
     spectra: SpectraSource,
     images: ImageSource,
-    choice: Choice,
+    cuts: SelectionCuts,
     pool: Pool | None,
     refused: list[Refusal],
 ) -> Iterator[list[Galaxy]]:
-    """Blocks of galaxies that are wanted and whole."""
+    """Blocks of galaxies that pass the cuts and whose image and spectrum can be used."""
     pixels = images.read(np.array([pair.image for pair in pairs]))
     with tqdm(total=len(pairs), unit="galaxy", disable=None) as progress:
         for start in range(0, len(pairs), BLOCK_GALAXIES):
             block = pairs[start : start + BLOCK_GALAXIES]
             tasks = [(spectra[pair.spectrum], pair.identifier) for pair in block]
-            prepared = pool.map(choice.prepare, tasks) if pool else map(choice.prepare, tasks)
+            prepared = pool.map(cuts.prepare, tasks) if pool else map(cuts.prepare, tasks)
             galaxies = []
             blocks = (block, prepared, islice(pixels, len(block)))
             for pair, spectrum, image in zip(*blocks, strict=True):
@@ -135,9 +181,12 @@ def _galaxies(
 def _append(writer: SurveyWriter, galaxies: list[Galaxy], catalogue: dict[str, np.ndarray]) -> None:
     prepared = [galaxy.prepared for galaxy in galaxies]
     columns = {
-        name: np.array([galaxy.columns[name] for galaxy in galaxies]) for name in SPECTRUM_COLUMNS
+        name: np.array([galaxy.columns[name] for galaxy in galaxies])
+        for name in SPECTRUM_COLUMNS
+        if name != "specobjid"
     }
-    columns["identifier"] = columns.pop("specobjid").astype(np.uint64)
+    identifiers = [galaxy.columns["specobjid"] for galaxy in galaxies]
+    columns["identifier"] = np.array(identifiers, dtype=np.uint64)  # mixed sizes: not by default
     columns["flux_offset"] = np.array([one.offset for one in prepared])
     rows = [galaxy.catalogue for galaxy in galaxies]
     kept = {name: values[rows] for name, values in catalogue.items() if name != "specobjid"}
@@ -156,45 +205,9 @@ def _workers(count: int) -> AbstractContextManager[Pool | None]:
 
 def write_refusals(path: Path, refused: list[Refusal]) -> None:
     """List what was refused in a CSV file, and count the reasons on the terminal."""
-    temporary = path.with_name(f".{path.name}.part")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(Refusal._fields)
         table.writerows(refused)
-    os.replace(temporary, path)
     for reason, count in Counter(one.reason.partition(":")[0] for one in refused).most_common():
         print(f"refused {count}: {reason} (see {path})", file=sys.stderr)
-
-
-def build_survey(arguments: argparse.Namespace) -> int:
-    bands = tuple(arguments.bands.split(","))
-    target = CutoutFormat(
-        bands, arguments.pixel_scale, input_pixel_scale_arcsec=arguments.input_pixel_scale
-    )
-    spectra = open_spectra(arguments.spectra)
-    images = open_images(arguments.images, target)
-    catalogue = _open_catalogue(arguments.catalogue)
-    grid, preparation = PREPARATIONS[arguments.preparation]
-    choice = Choice(grid, preparation, arguments.z_range, arguments.allow_warnings)
-    writer = SurveyWriter(
-        arguments.output,
-        bands,
-        arguments.pixel_scale,
-        grid,
-        preparation,
-        image_unit=PICTURE_UNIT if target.takes_pictures else "nanomaggy",
-        provenance=_provenance(arguments),
-        seed=arguments.seed,
-        fractions=tuple(arguments.fractions),
-    )
-    refused: list[Refusal] = []
-    pairs = _pair(spectra, images, catalogue, refused)
-    print(f"{len(pairs)} galaxies with spectrum and image", file=sys.stderr)
-    try:
-        with writer, _workers(arguments.workers) as pool:
-            for galaxies in _galaxies(pairs, spectra, images, choice, pool, refused):
-                _append(writer, galaxies, catalogue)
-    finally:
-        write_refusals(arguments.output.with_suffix(".refused.csv"), refused)
-    print(Survey(arguments.output).describe())
-    return 0

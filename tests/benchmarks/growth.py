@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets.photometry import photometry
+from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from utils.evaluation.baselines import climatology, nearest
 from utils.evaluation.method import GENERATED
@@ -34,7 +34,9 @@ def features(survey: Survey, rows: np.ndarray) -> np.ndarray:
     """Photometry (N, d) of the images."""
     starts = tqdm(range(0, len(rows), BATCH), desc="photometry", disable=None)
     images = (survey.read("images", rows[start : start + BATCH]) for start in starts)
-    return np.concatenate([photometry(part, survey.pixel_scale_arcsec) for part in images])
+    return np.concatenate(
+        [photometric_features(part, survey.pixel_scale_arcsec) for part in images]
+    )
 
 
 def spectra(survey: Survey, rows: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from datasets.photometry import (
-    aperture_nanomaggies,
+from datasets.photometry import aperture_nanomaggies
+from datasets.synthetic_photometry import (
     covered_bands,
     scale_to_photometry,
     synthetic_nanomaggies,

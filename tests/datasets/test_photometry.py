@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from datasets.photometry import SDSS_BANDS, filter_weights
+from datasets.constants import SDSS_BANDS
+from datasets.synthetic_photometry import filter_weights
 
 
 def test_filters_agree_with_speclite():

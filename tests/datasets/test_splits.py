@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.utils.data import random_split
 
+from datasets.constants import SPLITS
 from datasets.sdss.spec_files import read_spectra_collection
-from datasets.splits import EXCLUDED, SPLITS, assign_splits, original_split
+from datasets.splits import EXCLUDED, assign_splits, original_split
 from tests.support import REAL_DATA
 
 COLLECTION = REAL_DATA / "sdss_spectra.h5"

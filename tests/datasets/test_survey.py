@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from datasets.constants import SPLITS
+from datasets.errors import UserError
 from datasets.spectra import Preparation, WavelengthGrid
-from datasets.splits import EXCLUDED, SPLITS, assign_splits
+from datasets.splits import EXCLUDED, assign_splits
 from datasets.survey import Survey, SurveyError, read_rows
 from datasets.survey_dataset import SurveyDataset
 from datasets.survey_writer import SurveyWriter
@@ -175,7 +177,7 @@ def test_rows_in_any_order(survey_path, rows):
 
 def test_an_existing_file_is_not_overwritten(survey_path):
     before = survey_path.read_bytes()
-    with pytest.raises(FileExistsError, match="choose another name"):
+    with pytest.raises(UserError, match="choose another name"):
         writer(survey_path)
     assert survey_path.read_bytes() == before
     with writer(survey_path, overwrite=True) as file:

@@ -123,7 +123,7 @@ def test_every_refusal_has_its_reason(tmp_path, spectra, cube):
     expected = {
         paths[2]: "outside the redshift range: z = 0.3",
         paths[3]: "unreliable redshift: zwarning 5",
-        paths[5]: "no galaxy: class QSO",
+        paths[5]: "not a galaxy: class QSO",
         paths[6]: "other pipeline version",
         paths[7]: "spectrum:",
         paths[8]: "spectrum: good pixels span 4786-",
@@ -190,8 +190,8 @@ def test_inputs_that_hold_nothing(tmp_path, spectra, cube, capsys):
     for options, message in [
         ((empty, cube), "no files spec-PPPP-MMMMM-FFFF.fits"),
         ((spectra, empty), "no files named by specObjID"),
-        ((spectra, tmp_path / "missing.npz"), "missing.npz is no npz file"),
-        ((spectra, cube, "--pixel-scale", 0.2), "leave them out"),
+        ((spectra, tmp_path / "missing.npz"), "missing.npz is not an npz file"),
+        ((spectra, cube, "--pixel-scale", 0.2), "leave the options out"),
         ((spectra, cube, "--z-range", 2, 3), "no galaxy was appended"),
     ]:
         source, images, *more = map(str, options)
@@ -223,7 +223,7 @@ MATCHED = 1_000
 REPORT_PEAK = """
 import sys
 import numpy as np
-from datasets.deepdip import iterate_images
+from datasets.sdss.deepdip import iterate_images
 from utils.build_survey import main
 cube, rows = sys.argv.pop(1), int(sys.argv.pop(1))
 read = sum(block[:, 0, 0, 0].sum(dtype=np.float64) for block in iterate_images(cube, range(rows)))

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.file_check import check_folder
 from datasets.sdss.spec_files import spec_object_identifier
 from tests.spec_files import write_spec_file
 from tests.support import REAL_DATA, needs_real_data
-from utils.check_files import main, read_folder
+from utils.check_files import main
+from utils.spectroscopy.ssp_library import LAYOUTS
 
 LOGLAM = 3.58 + 1e-4 * np.arange(3600)
 
@@ -31,7 +33,7 @@ def folder(tmp_path):
 
 
 def test_usable_and_refused_are_counted_by_place_and_kind(folder):
-    tallies, damaged = read_folder(folder)
+    tallies, damaged = check_folder(folder, LAYOUTS)
     assert not damaged
     counted = {key: (tally.usable, tally.reasons.total()) for key, tally in tallies.items()}
     assert counted == {
@@ -57,7 +59,7 @@ def test_unreadable_files_are_named_and_set_the_status(folder, capsys):
 @needs_real_data
 @pytest.mark.slow
 def test_all_real_files_are_read():
-    tallies, damaged = read_folder(REAL_DATA)
+    tallies, damaged = check_folder(REAL_DATA, LAYOUTS)
     assert not damaged
     counted = {key: (tally.usable, tally.reasons.total()) for key, tally in tallies.items()}
     assert counted["spec_files", "spectrum"] == counted["pairs", "colour picture"] == (12, 0)

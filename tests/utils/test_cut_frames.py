@@ -7,12 +7,12 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from datasets.constants import SDSS_BANDS
 from datasets.cutouts.conversion import CutoutFormat
 from datasets.cutouts.reader import CutoutReader
+from datasets.errors import UserError
 from datasets.sdss.frames import (
-    BANDS,
     Frame,
-    FrameError,
     Position,
     cut_out,
     group_fields,
@@ -53,7 +53,7 @@ CENTRES = {"u": (111.3, 92.8), "g": (118.0, 97.4), "r": (120.2, 99.7), "i": (123
 def mock_frames() -> dict[str, Frame]:
     return {
         band: Frame(star(*CENTRES[band], flux=k + 1), WCS(frame_header(*CENTRES[band])))
-        for k, band in enumerate(BANDS)
+        for k, band in enumerate(SDSS_BANDS)
     }
 
 
@@ -87,7 +87,7 @@ def test_the_command_writes_cutouts_that_are_read_back(tmp_path, capsys):
     arguments = [*map(str, paths), "--positions", str(table), "--output", str(tmp_path / "out")]
     assert main(arguments) == 1
     assert "far: not inside any field" in capsys.readouterr().err
-    (cutout,) = CutoutReader(tmp_path / "out", CutoutFormat(BANDS, 0.396))
+    (cutout,) = CutoutReader(tmp_path / "out", CutoutFormat(SDSS_BANDS, 0.396))
     assert (cutout.name, cutout.identifier, cutout.assumptions) == ("star", 1237648721217716541, ())
     np.testing.assert_array_equal(cutout.image, cut_out(mock_frames(), [150.0], [20.0])[0])
 
@@ -101,9 +101,9 @@ def test_positions_may_be_the_catalogue_of_generated_spectra(tmp_path):
 
 def test_incomplete_fields_and_tables_are_refused_by_name(tmp_path, capsys):
     paths = write_frames(tmp_path)
-    with pytest.raises(FrameError, match="lacks band u"):
+    with pytest.raises(UserError, match="lacks band u"):
         group_fields(paths[1:])
-    with pytest.raises(FrameError, match="not named"):
+    with pytest.raises(UserError, match="not named"):
         group_fields([Path("drC-000001-2-0003.fits")])
     (tmp_path / "p.csv").write_text("x,y\n1,2\n")
     arguments = ["--positions", str(tmp_path / "p.csv"), "--output", str(tmp_path)]

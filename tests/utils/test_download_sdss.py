@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.sdss import archive as sdss_archive
+from datasets.sdss.archive import relative_path
 from datasets.sdss.spec_files import read_spec_file, spec_object_identifier
 from tests.spec_files import write_spec_file
-from utils import download_sdss
-from utils.download_sdss import main, relative_path
+from utils.download_sdss import main
 
 LEGACY = spec_object_identifier(266, 51630, 215, "26")
 BOSS = spec_object_identifier(10000, 57346, 3, "v5_13_0")
@@ -21,8 +22,8 @@ ABSENT = spec_object_identifier(300, 52000, 1, "103")
 
 @pytest.fixture
 def archive(tmp_path, monkeypatch):
-    """A server of two spectra; ``server.trouble[path]`` holds answers to give first."""
-    monkeypatch.setattr(download_sdss, "FIRST_WAIT_S", 0.01)
+    """A server of two spectra; `server.trouble[path]` holds answers to give first."""
+    monkeypatch.setattr(sdss_archive, "FIRST_WAIT_S", 0.01)
     files = {}
     for identifier in (LEGACY, BOSS):
         path = write_spec_file(
@@ -116,7 +117,7 @@ def test_troubles_are_retried_and_never_stored(archive, tmp_path, trouble):
 
 
 def test_a_dead_server_ends_the_run(archive, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(download_sdss, "HOPELESS_FAILURES", 3)
+    monkeypatch.setattr(sdss_archive, "HOPELESS_FAILURES", 3)
     table = tmp_path / "catalogue.csv"
     identifiers = [spec_object_identifier(266, 51630, fiber, "26") for fiber in range(1, 200)]
     table.write_text("specObjID\n" + "".join(f"{i}\n" for i in identifiers))
@@ -128,4 +129,4 @@ def test_a_dead_server_ends_the_run(archive, tmp_path, capsys, monkeypatch):
 def test_a_catalogue_without_identifiers(tmp_path, capsys):
     (tmp_path / "a.csv").write_text("plate,mjd\n266,51630\n")
     assert main([str(tmp_path / "a.csv"), str(tmp_path / "out")]) == 2
-    assert "has no column specObjID" in capsys.readouterr().err
+    assert "lacks the columns specobjid" in capsys.readouterr().err

@@ -9,16 +9,16 @@ from datasets.survey import Survey
 from tests.support import REAL_DATA, needs_real_data
 from utils.generation.fits_output import GeneratedSpectrum, Provenance, write_spectrum
 from utils.measure import main
-from utils.spectroscopy.galaxy_templates import Templates
+from utils.spectroscopy.galaxy_templates import RedshiftTemplates
 from utils.spectroscopy.wavelength import REST_GRID
 
-EMPTY_PLATES = ("spec-1947", "spec-2341", "spec-2342")
-"""Fibres without signal, zwarning 5."""
+EMPTY_PLATES = ("spec-1947", "spec-2341", "spec-2342")  # fibres without signal, zwarning 5
+EBOSS = 2**63 + 1024 * 4099  # a specObjID of a plate above 8191
 
 
-def generated(redshift: float, scale: float | None) -> GeneratedSpectrum:
+def generated(redshift: float, scale: float | None, identifier: int = 5) -> GeneratedSpectrum:
     """Eight noisy candidates of a star-forming template."""
-    templates = Templates.default().flux
+    templates = RedshiftTemplates.default().flux
     rest = templates[0] + templates[1] + 4.0 * templates[2:].sum(axis=0)
     clean = np.interp(METHOD_GRID.angstrom / (1.0 + redshift), REST_GRID.angstrom, rest)
     clean /= np.median(clean)
@@ -34,13 +34,13 @@ def generated(redshift: float, scale: float | None) -> GeneratedSpectrum:
         sigma=candidate_sigma(candidates),
         provenance=Provenance(1, 8, "dpm", ("a 1",), "0", "median of 5500-7000 Angstrom", 2.0),
         scale=scale,
-        identifier=12345678901234567,
+        identifier=identifier,
         redshift=0.2,
     )
 
 
 def test_generated_spectra_and_a_broken_file(tmp_path, capsys):
-    write_spectrum(tmp_path / "a.fits", generated(0.07, scale=12.0))
+    write_spectrum(tmp_path / "a.fits", generated(0.07, scale=12.0, identifier=EBOSS))
     write_spectrum(tmp_path / "b.fits", generated(0.12, scale=None))
     (tmp_path / "c.fits").write_text("this is no FITS file")
     (tmp_path / "notes.txt").write_text("nor is this")
@@ -52,7 +52,7 @@ def test_generated_spectra_and_a_broken_file(tmp_path, capsys):
     table = Table.read(output)
     np.testing.assert_allclose(table["z"], [0.07, 0.12], atol=2e-4)
     np.testing.assert_allclose(table["z_catalogue"], 0.2)
-    assert table["identifier"].tolist() == [12345678901234567] * 2
+    assert table["identifier"].tolist() == [EBOSS, 5]
     assert str(table["Halpha_ew"].unit) == "Angstrom"
     assert table["Halpha_flux"].unit.is_equivalent("erg / (s cm2)")
     assert np.isfinite(table["Halpha_flux"].filled(np.nan)).tolist() == [True, False]
@@ -65,7 +65,7 @@ def test_an_existing_catalogue_is_not_replaced_unasked(tmp_path, capsys):
     output.write_text("precious")
     write_spectrum(tmp_path / "a.fits", generated(0.07, scale=12.0))
     arguments = [str(tmp_path / "a.fits"), "--output", str(output), "--workers", "1"]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert output.read_text() == "precious"
     assert main([*arguments, "--overwrite"]) == 0
@@ -84,11 +84,15 @@ def test_a_survey_with_the_redshifts_of_its_catalogue(tiny_survey, tmp_path):
 
 
 def test_nothing_to_measure(tmp_path, capsys):
-    assert main([str(tmp_path), "--output", str(tmp_path / "x.fits")]) == 1
-    assert "no spectra found" in capsys.readouterr().err
+    output = ["--output", str(tmp_path / "x.fits")]
+    assert main([str(tmp_path), *output]) == 2
+    assert "error: no spectra found" in capsys.readouterr().err
+    (tmp_path / "broken.fits").write_text("not FITS")
+    assert main([str(tmp_path), *output, "--ssp", str(tmp_path)]) == 2
+    assert "stellar library" in capsys.readouterr().err
+    assert main([str(tmp_path), *output]) == 1
+    assert f"skipped {tmp_path / 'broken.fits'}" in capsys.readouterr().err
     assert not (tmp_path / "x.fits").exists()
-    assert main([str(tmp_path), "--output", str(tmp_path / "x.fits"), "--ssp", str(tmp_path)]) == 1
-    assert "known library" in capsys.readouterr().err
 
 
 @needs_real_data

@@ -1,24 +1,5 @@
-"""How commands report errors that a user can mend."""
+"""How commands report errors that a user can mend: the rule of `datasets.errors`."""
 
-from __future__ import annotations
+from datasets.errors import USER_ERROR, run_command
 
-import sys
-from collections.abc import Callable
-
-from datasets.errors import UserError
-
-USER_ERROR = 2  # exit status, that of argparse for wrong arguments
-
-
-def run_command(command: Callable[..., int], *arguments: object) -> int:
-    """Call `command(*arguments)`; print an error that the user can mend in place of its traceback.
-
-    Returns:
-        The exit status: that of the command, or `USER_ERROR`. Files that cannot be read or written
-        (missing, no permission, disk full) count as the user's, too.
-    """
-    try:
-        return command(*arguments)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+__all__ = ["USER_ERROR", "run_command"]

@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from datasets.atomic_files import atomic_path
-from datasets.photometry import photometry
+from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from utils.core.checkpoints import TrainedContrastive
 from utils.core.retrieval import embed_images, embed_spectra
@@ -206,7 +206,7 @@ def image_features(
     """Photometric features (b, d) and unit vectors (b, D) of the images of `rows`."""
     images = survey.read("images", rows)
     vectors = embed_images(towers.network, towers.images, torch.from_numpy(images)).numpy()
-    return photometry(images, survey.pixel_scale_arcsec), vectors
+    return photometric_features(images, survey.pixel_scale_arcsec), vectors
 
 
 def _blocks(rows: np.ndarray, title: str) -> Iterator[np.ndarray]:

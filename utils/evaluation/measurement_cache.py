@@ -19,8 +19,9 @@ from tqdm import tqdm
 from utils.evaluation.cache_identity import array_digest, code_digest, differences, label
 from utils.evaluation.derived_quantities import QUANTITIES, Columns
 from utils.evaluation.method import Method, Spectra
-from utils.spectroscopy import SspLibrary, measure
 from utils.spectroscopy.line_velocities import coherence_units
+from utils.spectroscopy.measurements import measure
+from utils.spectroscopy.ssp_library import SspLibrary
 from utils.spectroscopy.wavelength import LogGrid, resample
 
 BLOCK = 512  # spectra

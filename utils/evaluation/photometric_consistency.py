@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from astropy.stats import mad_std
 
-from datasets.photometry import COLOUR_NAMES, image_colours, synthetic_colours
+from datasets.photometry import COLOUR_NAMES, image_colours
 from datasets.survey import Survey
+from datasets.synthetic_photometry import synthetic_colours
 from models.contrastive import best_first
 from utils.evaluation.bootstrap import mean_difference, with_error, with_interval
 from utils.evaluation.derived_quantities import Columns, compare

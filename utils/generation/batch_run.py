@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from datasets.cutouts.reader import Cutout, CutoutReader, Rejected, write_rejects
 from datasets.errors import UserError
-from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours, scale_to_photometry
+from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
+from datasets.synthetic_photometry import scale_to_photometry
 from models.samplers import Sampler
 from utils.generation.catalogue_output import write_generated_catalogue
 from utils.generation.conditions import REDSHIFT, SNR, given_conditions, why_out_of_range

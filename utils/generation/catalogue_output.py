@@ -1,4 +1,4 @@
-"""The catalogue of generated spectra: one row per galaxy, what is known, and what was measured.
+"""The catalogue of generated spectra, one row per galaxy: origin, colours and measurements.
 
 Measured columns (`utils.spectroscopy`) are medians over the candidates of a galaxy, with their
 scatter as uncertainty. `delta_gr` and `delta_ri` are the colours of the best candidate minus those
@@ -8,7 +8,6 @@ of the cutout (`utils.generation.ranking`); `colour_flag` is set where either ex
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,15 +17,12 @@ from astropy.io import fits
 from astropy.table import Table
 from tqdm import tqdm
 
-from datasets.photometry import COLOUR_NAMES, synthetic_colours
-from utils.generation.fits_output import (
-    FLUX_UNIT,
-    GeneratedSpectrum,
-    ascii_text,
-    read_spectrum,
-    write_hdus,
-)
-from utils.spectroscopy import column_units, measure_candidates
+from datasets.atomic_files import atomic_path
+from datasets.photometry import COLOUR_NAMES
+from datasets.processors import usable_cores
+from datasets.synthetic_photometry import synthetic_colours
+from utils.generation.fits_output import FLUX_UNIT, GeneratedSpectrum, ascii_text, read_spectrum
+from utils.spectroscopy.measurements import column_units, measure_candidates
 
 CATALOGUE_UNITS = {
     "ra": "deg",
@@ -34,7 +30,7 @@ CATALOGUE_UNITS = {
     "flux_scale": FLUX_UNIT,
     **dict.fromkeys(COLOUR_NAMES, "mag"),
 }
-COLOUR_LIMIT_MAG = 0.1
+COLOUR_LIMIT_MAG = 0.1  # above it the colours of spectrum and cutout disagree
 BLOCK = 16  # galaxies measured at once
 
 
@@ -44,7 +40,7 @@ def write_generated_catalogue(path: Path, spectra: Sequence[Path], measured: boo
     Args:
         path: of the catalogue.
         spectra: the files, at least one.
-        measured: add what can be measured on the spectra.
+        measured: add the columns that are measured on the spectra.
     """
     blocks = []
     starts = range(0, len(spectra), BLOCK)
@@ -59,12 +55,12 @@ def write_generated_catalogue(path: Path, spectra: Sequence[Path], measured: boo
 
 
 def catalogue_row(spectrum: GeneratedSpectrum, path: Path) -> dict:
-    """What the catalogue says of one spectrum without measuring it."""
+    """The columns of one spectrum that need no measurement."""
     synthetic = synthetic_colours(spectrum.wavelength_angstrom, spectrum.best)
     colours = synthetic - np.array(spectrum.image_colours)
     return {
         "name": spectrum.name,
-        "identifier": spectrum.identifier,
+        "identifier": np.uint64(spectrum.identifier),  # in one type: mixed ones become floats
         "ra": spectrum.ra,
         "dec": spectrum.dec,
         "redshift": spectrum.redshift,
@@ -82,13 +78,13 @@ def catalogue_row(spectrum: GeneratedSpectrum, path: Path) -> dict:
 
 
 def measured_columns(spectra: Sequence[GeneratedSpectrum]) -> dict[str, np.ndarray]:
-    """The columns of `utils.spectroscopy.measure_candidates` for the candidates that were kept.
+    """The columns of `measure_candidates` for the kept candidates, (N,) each.
 
-    Fluxes of lines are in physical units, NaN where the absolute scale is not known.
+    Line fluxes are in physical units, NaN where the absolute scale is unknown.
     """
     wavelength = spectra[0].wavelength_angstrom
     flux = np.stack([spectrum.candidates for spectrum in spectra])
-    columns = measure_candidates(wavelength, flux, workers=os.cpu_count() or 1)
+    columns = measure_candidates(wavelength, flux, workers=usable_cores())
     scale = np.array([np.nan if s.scale is None else s.scale for s in spectra])
     return {
         name: values * scale if name.endswith(("_flux", "_flux_err")) else values
@@ -103,18 +99,20 @@ def write_catalogue(
 ) -> None:
     """Write one row per galaxy as a FITS table, atomically.
 
-    Integers become 64-bit (``K``), so that identifiers stay exact; floats keep their precision;
-    columns get the units of ``CATALOGUE_UNITS`` and of ``column_unit``.
+    Identifiers stay exact: integers are written as signed 64-bit (`K`); a column with values from
+    2^63 on as unsigned (`K` with TZERO), which astropy reads as uint64 and TOPCAT as text. Floats
+    keep their precision; columns get the units of `CATALOGUE_UNITS` and of `column_unit`.
     """
-    known = CATALOGUE_UNITS | dict(column_unit or {})
+    unit = CATALOGUE_UNITS | dict(column_unit or {})
     table = Table()
     for name, values in columns.items():
         table[name] = _catalogue_column(np.asarray(values))
-        if known.get(name):
-            table[name].unit = units.Unit(known[name])
+        if unit.get(name):
+            table[name].unit = units.Unit(unit[name])
     hdu = fits.table_to_hdu(table)
     hdu.name = "CATALOGUE"
-    write_hdus(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
+    with atomic_path(path) as temporary:
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, output_verify="exception")
 
 
 def _catalogue_column(values: np.ndarray) -> np.ndarray:

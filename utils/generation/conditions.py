@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from datasets.errors import UserError
-from datasets.photometry import photometry
+from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from models.conditioning import ImageFeatures
 from models.random_streams import uniform_numbers
@@ -59,7 +59,7 @@ def image_features(
         standardised = transform.evaluation(images)
     else:
         standardised = transform.training(images, generator)
-    magnitudes = photometry(images.cpu().numpy(), towers.survey.pixel_scale_arcsec)
+    magnitudes = photometric_features(images.cpu().numpy(), towers.survey.pixel_scale_arcsec)
     return ImageFeatures.of(
         towers.network.image_encoder, standardised, torch.from_numpy(magnitudes).to(standardised)
     )

@@ -1,29 +1,26 @@
-"""Generated spectra as FITS files that astronomers' programs open, and catalogues of them.
+"""Generated spectra as FITS files that the programs of astronomers open.
 
-``specutils.Spectrum.read(path)`` opens a spectrum file without arguments, with uncertainties;
-``astropy.table.Table.read``, TOPCAT and the like show its table. The extensions:
+`specutils.Spectrum.read(path)` opens a spectrum file without arguments, with uncertainties;
+`astropy.table.Table.read`, TOPCAT and others show its table. The extensions:
 
-=============  ==================================================================================
-``SPECTRUM``   table: wavelength (vacuum Å, observed frame), flux of the best candidate and its
-               uncertainty, and the best, σ and mean as the network gives them (normalised, 1)
-``CANDIDATES``  image (kept, pixels) float32, normalised, best first
-``SCORES``     table: number of each kept candidate in the order of drawing, contrastive score,
-               redshift and S/N per pixel that it was drawn for (NaN where left free)
-``REDSHIFT_PDF``  table: p(z | image), where the network gives one: z_low, z_high, probability
-=============  ==================================================================================
+    SPECTRUM      table: wavelength (vacuum Å, observed frame), flux of the best candidate and its
+                  uncertainty; the best, σ and mean as the network gives them (normalised)
+    CANDIDATES    image (kept, pixels) float32, normalised, best first
+    SCORES        table: number of each kept candidate (0 … sampled − 1), contrastive score, and
+                  the redshift and S/N per pixel it was generated with (NaN if unconditional)
+    REDSHIFT_PDF  table: p(z | image), where the network gives one: z_low, z_high, probability
 
-With P candidates f_p drawn, the uncertainty is half the distance of the 16th and 84th percentile of
-f_p at each wavelength: how far the image leaves the spectrum open, including its redshift; pixels
-are strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the image's photometry gives the
-absolute scale s (:mod:`utils.photometry`): flux = s f. Without photometry it stays normalised;
-specutils takes a flux without unit from an image only, so that the file then begins with one, and
-its uncertainty in ``STD``. Equal input gives equal bytes.
+For P sampled candidates f_p, the uncertainty is half the distance between the 16th and the 84th
+percentile of f_p at each wavelength: how well the image determines the spectrum, including its
+redshift; pixels are strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the photometry of the
+image gives the absolute scale s (`datasets.photometry`): flux = s f. Without photometry it stays
+normalised. As specutils accepts a flux without unit only from an image, the file then begins with
+one, and has its uncertainty in STD. Equal input gives equal bytes.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,8 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from datasets.atomic_files import atomic_path
+from datasets.errors import UserError
 from datasets.spectra import candidate_sigma
 
 FLUX_UNIT = "10**-17 erg Angstrom-1 s-1 cm-2"  # FITS standard; specutils 2.4 reads the factor too
@@ -41,14 +40,14 @@ class Provenance:
     """How spectra were made. Each field is a keyword of the file's header.
 
     Args:
-        seed: of the generator of the noise.
-        drawn: number of candidates drawn.
+        seed: of the random numbers.
+        drawn: number of candidates sampled.
         sampler: e.g. "dpm, 20 steps".
         checkpoints: name and digest of each network's file.
         code_version: of this project.
-        normalisation: what the normalised flux was divided by, e.g. "median of 5500-7000 Angstrom".
+        normalisation: divisor of the normalised flux, e.g. "median of 5500-7000 Angstrom".
         smoothing_sigma_angstrom: of the Gaussian that the training spectra were smoothed with.
-        averaged: how many candidates, best first, the mean is of; None for all.
+        averaged: number of candidates, best first, in the mean; None for all.
     """
 
     seed: int
@@ -63,21 +62,21 @@ class Provenance:
 
 @dataclass(frozen=True)
 class GeneratedSpectrum:
-    """The candidates that were kept for one galaxy, and what all that were drawn say together.
+    """The kept candidates of one galaxy, and the statistics of all sampled ones.
 
     Args:
         name: of the galaxy, unique in its run.
         wavelength_angstrom: (pixels,) float64, vacuum, observed frame.
         candidates: (kept, pixels) float32, normalised, best first.
-        numbers: (kept,) int, their numbers in the order of drawing.
+        numbers: (kept,) int, their numbers among the sampled candidates.
         scores: (kept,) float32, contrastive similarity to the image, −1 … 1.
         mean: (pixels,) float32 of the `provenance.averaged` best candidates, normalised.
-        sigma: (pixels,) float32 of all candidates drawn, normalised.
+        sigma: (pixels,) float32 of all sampled candidates, normalised.
         scale: 1e-17 erg/s/cm²/Å per normalised unit; None if unknown.
         source: the file of the cutout.
         ra, dec: degrees; redshift as given with the cutout; NaN if unknown.
-        identifier: 64-bit; 0 if unknown.
-        redshifts, snrs: (kept,) float32 that the candidates were drawn for, NaN where left free.
+        identifier: unsigned 64-bit; 0 if unknown.
+        redshifts, snrs: (kept,) float32, conditions of the candidates; NaN if unconditional.
         redshift_pdf: edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
         image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
     """
@@ -140,7 +139,7 @@ class GeneratedSpectrum:
 
 
 def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
-    """Write one spectrum (module docstring), atomically."""
+    """Write one spectrum atomically, in the layout at the top of this module."""
     physical = spectrum.scale is not None
     flux = (spectrum.best * (spectrum.scale or 1.0)).astype(np.float32)
     sigma = (spectrum.sigma * (spectrum.scale or 1.0)).astype(np.float32)
@@ -157,8 +156,8 @@ def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
         fits.Column("candidate", "J", array=spectrum.numbers),
         fits.Column("score", "E", array=spectrum.scores),
     ]
-    told = (("redshift", spectrum.redshifts), ("snr", spectrum.snrs))
-    scores += [fits.Column(name, "E", array=v) for name, v in told if v is not None]
+    conditions = (("redshift", spectrum.redshifts), ("snr", spectrum.snrs))
+    scores += [fits.Column(name, "E", array=v) for name, v in conditions if v is not None]
     hdus = [
         fits.BinTableHDU.from_columns(columns, name="SPECTRUM"),
         fits.ImageHDU(np.asarray(spectrum.candidates, np.float32), name="CANDIDATES"),
@@ -171,7 +170,8 @@ def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
         primary = fits.PrimaryHDU(flux, _wavelength_header(spectrum.wavelength_angstrom))
         hdus.insert(0, fits.ImageHDU(sigma, name="STD"))
     _describe(primary.header, spectrum)
-    write_hdus(fits.HDUList([primary, *hdus]), path)
+    with atomic_path(path) as temporary:
+        fits.HDUList([primary, *hdus]).writeto(temporary, output_verify="exception")
 
 
 def _redshift_table(edges: np.ndarray, probability: np.ndarray) -> fits.BinTableHDU:
@@ -183,7 +183,7 @@ def _redshift_table(edges: np.ndarray, probability: np.ndarray) -> fits.BinTable
 
 
 def _wavelength_header(wavelength_angstrom: np.ndarray) -> fits.Header:
-    """World coordinates of a linear or a logarithmic grid of vacuum wavelengths."""
+    """World coordinates of a linear or logarithmic grid of vacuum wavelengths."""
     first, last = wavelength_angstrom[[0, -1]]
     intervals = len(wavelength_angstrom) - 1
     linear = np.allclose(np.diff(wavelength_angstrom), (last - first) / intervals, rtol=1e-6)
@@ -197,15 +197,14 @@ def _wavelength_header(wavelength_angstrom: np.ndarray) -> fits.Header:
 
 
 _KEYWORDS = {  # field of Provenance: keyword and comment
-    "seed": ("SEED", "of the noise"),
-    "drawn": ("NDRAWN", "candidates drawn"),
+    "seed": ("SEED", "of the random numbers"),
+    "drawn": ("NDRAWN", "candidates sampled"),
     "sampler": ("SAMPLER", ""),
     "code_version": ("CODEVERS", ""),
-    "normalisation": ("NORM", "what normalised flux is divided by"),
+    "normalisation": ("NORM", "divisor of the normalised flux"),
     "averaged": ("NMEAN", "best candidates in the mean; absent: all"),
     "smoothing_sigma_angstrom": ("LSFSIGMA", "[Angstrom] smoothing on top of SDSS resolution"),
 }
-
 
 _COLOURS = {
     "IMAGEGR": "[mag] of the cutout in the fibre",
@@ -232,7 +231,7 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
     ]
     for key, value, *comment in cards:
         if value is None or (isinstance(value, float) and math.isnan(value)):
-            continue  # FITS has no such value: unknown is absent
+            continue  # FITS has neither: the keyword of an unknown value is absent
         header[key] = (ascii_text(value) if isinstance(value, str) else value, *comment)
 
 
@@ -243,14 +242,14 @@ def ascii_text(text: str) -> str:
 
 
 def read_spectrum(path: str | Path) -> GeneratedSpectrum:
-    """Read what :func:`write_spectrum` wrote.
+    """Read a file of `write_spectrum`.
 
     Raises:
-        ValueError: for other files.
+        UserError: it is another file.
     """
     with fits.open(path, memmap=False) as hdus:
         if "SPECTRUM" not in hdus or "CANDIDATES" not in hdus:
-            raise ValueError(f"{path} is no generated spectrum: write it with generate.py")
+            raise UserError(f"{path} is not a generated spectrum: write it with generate.py")
         header, table, scores = hdus[0].header, hdus["SPECTRUM"].data, hdus["SCORES"].data
         provenance = {f: header.get(key) for f, (key, _) in _KEYWORDS.items()}
         return GeneratedSpectrum(
@@ -266,7 +265,7 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
             source=header["SRCFILE"],
             ra=header.get("RA", math.nan),
             dec=header.get("DEC", math.nan),
-            identifier=header["OBJID"],
+            identifier=max(header["OBJID"], 0),  # -1 and the like stand for unknown, too
             redshift=header.get("REDSHIFT", math.nan),
             redshifts=_native(scores["redshift"]) if "redshift" in scores.names else None,
             snrs=_native(scores["snr"]) if "snr" in scores.names else None,
@@ -285,11 +284,3 @@ def _read_redshift_pdf(hdus: fits.HDUList) -> tuple[np.ndarray, np.ndarray] | No
 
 def _native(array: np.ndarray) -> np.ndarray:
     return np.array(array, dtype=array.dtype.newbyteorder("="))
-
-
-def write_hdus(hdus: fits.HDUList, path: str | Path) -> None:
-    """Write a FITS file atomically."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    hdus.writeto(temporary, overwrite=True, output_verify="exception")
-    os.replace(temporary, path)

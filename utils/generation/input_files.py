@@ -5,8 +5,10 @@
     survey        HDF5 survey file: prepared spectra with their normalisation
     collection    HDF5 file of SDSS spectra on one grid
 
-Flux is in 1e-17 erg/s/cm²/Å wherever the file knows the absolute scale.
+Flux is in 1e-17 erg/s/cm²/Å wherever the file holds the absolute scale.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,23 +17,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from datasets.errors import UserError
-from datasets.sdss.spec_files import (
-    LOGLAM_STEP,
-    read_spec_file,
-    read_spectra_collection,
-)
+from datasets.sdss.spec_files import LOGLAM_STEP, read_spec_file, read_spectra_collection
 from datasets.survey import SCHEMA, Survey
+from datasets.tables import exact_identifiers
 from utils.generation.fits_output import read_spectrum
 
 BLOCK_ROWS = 256
+# Pixel numbers log₁₀ λ / 10⁻⁴ that hold every SDSS and BOSS spectrum: 3467 … 10471 Å.
 SDSS_PIXELS = (35400, 40200)
-"""Pixel numbers log₁₀ λ / 10⁻⁴ that hold every SDSS and BOSS spectrum: 3467 … 10471 Å."""
 FITS_SUFFIXES = (".fits", ".fits.gz", ".fit")
 HDF5_SUFFIXES = (".h5", ".hdf5")
-READ_ERRORS = (UserError, OSError, ValueError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -39,20 +36,20 @@ class SpectrumBlock:
     """N spectra on common pixels, vacuum and observed frame.
 
     flux is (N, n), or (N, P, n) for P candidates; NaN marks bad pixels. sigma is (N, n) or None.
-    names, identifier (0 = unknown) and known_redshift (NaN = unknown) are (N,); physical tells
-    whether flux is in 1e-17 erg/s/cm²/Å.
+    names, identifier (uint64, 0 = unknown) and catalogue_redshift (NaN = unknown) are (N,);
+    physical: flux is in 1e-17 erg/s/cm²/Å.
     """
 
     names: tuple[str, ...]
-    wavelength_angstrom: NDArray[np.float64]
-    flux: NDArray
-    sigma: NDArray | None = None
-    identifier: NDArray = field(default_factory=lambda: np.zeros(1, np.int64))
-    known_redshift: NDArray = field(default_factory=lambda: np.full(1, np.nan))
+    wavelength_angstrom: np.ndarray
+    flux: np.ndarray
+    sigma: np.ndarray | None = None
+    identifier: np.ndarray = field(default_factory=lambda: np.zeros(1, np.uint64))
+    catalogue_redshift: np.ndarray = field(default_factory=lambda: np.full(1, np.nan))
     smoothing_sigma_angstrom: float = 0.0
     physical: bool = True
 
-    def joins(self, other: "SpectrumBlock") -> bool:
+    def joins(self, other: SpectrumBlock) -> bool:
         """Whether both can be one block."""
         return (
             self.flux.shape[1:] == other.flux.shape[1:]
@@ -64,12 +61,18 @@ class SpectrumBlock:
 
 
 def find_files(paths: list[str]) -> list[Path]:
-    """The files meant by files and folders; folders stand for the spectra directly inside them."""
+    """All spectrum files among the paths; a folder stands for the spectra directly inside it.
+
+    Raises:
+        UserError: there is none.
+    """
     found = []
     for path in map(Path, paths):
         inside = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
         suffixes = FITS_SUFFIXES + HDF5_SUFFIXES
         found += [p for p in inside if not path.is_dir() or p.name.lower().endswith(suffixes)]
+    if not found:
+        raise UserError(f"no spectra found in {', '.join(paths)}: name FITS or HDF5 files")
     return found
 
 
@@ -81,8 +84,16 @@ def read_blocks(path: Path, split: str | None = None) -> Iterator[SpectrumBlock]
         split: of a survey: "train", "validation" or "test"; all of them by default.
 
     Raises:
-        One of `READ_ERRORS` with a message that names the file.
+        UserError: the file cannot be read; the message names it.
     """
+    try:
+        yield from _blocks(path, split)
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:  # of astropy and h5py
+        reason = " ".join(str(error).split())
+        raise UserError(reason if str(path) in reason else f"{path}: {reason}") from error
+
+
+def _blocks(path: Path, split: str | None) -> Iterator[SpectrumBlock]:
     if path.name.lower().endswith(HDF5_SUFFIXES):
         with h5py.File(path, "r") as file:
             survey = file.attrs.get("schema") == SCHEMA
@@ -94,7 +105,7 @@ def read_blocks(path: Path, split: str | None = None) -> Iterator[SpectrumBlock]
 
 
 def join_blocks(blocks: Iterator[SpectrumBlock]) -> Iterator[SpectrumBlock]:
-    """Neighbouring blocks on the same pixels put together, up to `BLOCK_ROWS` rows."""
+    """Neighbouring blocks on the same pixels joined, up to `BLOCK_ROWS` rows each."""
     waiting: list[SpectrumBlock] = []
     for block in blocks:
         rows = sum(len(b.names) for b in waiting) + len(block.names)
@@ -114,38 +125,39 @@ def _joined(blocks: list[SpectrumBlock]) -> SpectrumBlock:
         np.concatenate([b.flux for b in blocks]),
         None if first.sigma is None else np.concatenate([b.sigma for b in blocks]),
         np.concatenate([b.identifier for b in blocks]),
-        np.concatenate([b.known_redshift for b in blocks]),
+        np.concatenate([b.catalogue_redshift for b in blocks]),
         first.smoothing_sigma_angstrom,
         first.physical,
     )
 
 
-def _sigma(ivar: NDArray) -> NDArray[np.float64]:
+def _sigma(ivar: np.ndarray) -> np.ndarray:
+    """σ of inverse variances, ∞ where there is no measurement."""
     return np.where(ivar > 0, 1.0 / np.sqrt(np.where(ivar > 0, ivar, 1.0)), np.inf)
 
 
 def _generated(path: Path) -> SpectrumBlock:
     spectrum = read_spectrum(path)
     if spectrum.provenance.normalisation.startswith("minmax"):
-        raise ValueError(f"{path}: min-max normalised spectra have no zero level to measure from")
+        raise UserError(f"{path}: min-max normalised spectra have no zero level to measure from")
     return SpectrumBlock(
         (str(path),),
         spectrum.wavelength_angstrom,
         spectrum.candidates[None] * (spectrum.scale or 1.0),
-        identifier=np.array([spectrum.identifier], np.int64),
-        known_redshift=np.array([spectrum.redshift]),
+        identifier=np.array([spectrum.identifier], np.uint64),
+        catalogue_redshift=np.array([spectrum.redshift]),
         smoothing_sigma_angstrom=spectrum.provenance.smoothing_sigma_angstrom,
         physical=spectrum.scale is not None,
     )
 
 
 def _spec_file(path: Path) -> SpectrumBlock:
-    """All spec files are laid on the same pixels, so that they can be measured together."""
+    """One SDSS spectrum on `SDSS_PIXELS`, so that spec files can be measured together."""
     spectrum = read_spec_file(path)
     low, high = SDSS_PIXELS
     pixel = np.log10(spectrum.wavelength_angstrom) / LOGLAM_STEP
     if np.abs(pixel - np.round(pixel)).max() > 0.01 or pixel[0] < low or pixel[-1] >= high:
-        raise ValueError(f"{path}: wavelengths are not on the pixels of SDSS")
+        raise UserError(f"{path}: wavelengths are not on the pixels of SDSS")
     flux, sigma = np.full((2, 1, high - low), np.nan)
     place = np.round(pixel).astype(int) - low
     flux[0, place], sigma[0, place] = spectrum.flux, _sigma(spectrum.ivar)
@@ -154,7 +166,7 @@ def _spec_file(path: Path) -> SpectrumBlock:
         10.0 ** (LOGLAM_STEP * np.arange(low, high)),
         flux,
         sigma,
-        np.array([spectrum.specobjid], np.int64),
+        np.array([spectrum.specobjid], np.uint64),
         np.array([spectrum.z]),
     )
 
@@ -172,8 +184,8 @@ def _survey(path: Path, split: str | None) -> Iterator[SpectrumBlock]:
             tuple(f"{path}#{row}" for row in block),
             survey.grid.angstrom,
             flux,
-            identifier=survey.catalogue["identifier"][block].astype(np.int64),
-            known_redshift=survey.catalogue.get("z", np.full(len(survey), np.nan))[block],
+            identifier=exact_identifiers(survey.catalogue["identifier"][block]),
+            catalogue_redshift=survey.catalogue.get("z", np.full(len(survey), np.nan))[block],
             smoothing_sigma_angstrom=survey.preparation.smoothing_sigma_angstrom,
         )
 
@@ -187,6 +199,6 @@ def _collection(path: Path) -> Iterator[SpectrumBlock]:
             spectra.wavelength_angstrom,
             spectra.flux[rows].astype(float),
             _sigma(spectra.ivar[rows].astype(float)),
-            spectra.catalogue["specobjid"][rows].astype(np.int64),
+            exact_identifiers(spectra.catalogue["specobjid"][rows]),
             spectra.catalogue["z"][rows].astype(float),
         )

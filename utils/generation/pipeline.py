@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from datasets.errors import UserError
-from datasets.photometry import has_colours, image_colours, synthetic_colours
+from datasets.photometry import has_colours, image_colours
 from datasets.survey_description import SurveyDescription
+from datasets.synthetic_photometry import synthetic_colours
 from models.conditioning import FrozenCondition, ImageFeatures
 from models.contrastive import best_first
 from models.generator import generate_candidates, score_candidates

@@ -7,22 +7,16 @@ digits and integers stay integers: nothing passes through a float64, whose 53 bi
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Column, Table
 
 from datasets.cutouts.formats import FIELDS
 from datasets.cutouts.reader import Cutout
 from datasets.errors import UserError
-from datasets.tables import CatalogueError, exact_identifiers, read_text_columns
+from datasets.tables import exact_identifiers, read_table
 
-FORMATS = {
-    ".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits", ".fits.gz": "fits",
-    ".vot": "votable", ".votable": "votable", ".xml": "votable",
-}  # fmt: skip
 NAMES = ("name", "file")
 
 
@@ -41,7 +35,7 @@ class RedshiftTable:
 
     def __init__(self, path: str | Path, column: str):
         self.path = Path(path)
-        columns = _read(self.path)
+        columns = read_table(self.path)
         keys = [name for name in (*NAMES, *FIELDS["identifier"]) if name in columns]
         if column.lower() not in columns:
             raise UserError(
@@ -72,46 +66,6 @@ class RedshiftTable:
             keys.append(cutout.path.name)
         keys.append(cutout.identifier)
         return next((self._redshifts[key] for key in keys if key in self._redshifts), math.nan)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """Columns (N,) by lower-case name; text where the file is CSV.
-
-    Raises:
-        UserError: no readable table.
-    """
-    if path.name.lower().endswith(".csv"):
-        try:
-            return {name: np.array(v, dtype=str) for name, v in read_text_columns(path).items()}
-        except CatalogueError as error:
-            raise UserError(str(error)) from error
-    formats = [kind for suffix, kind in FORMATS.items() if path.name.lower().endswith(suffix)]
-    if not formats:
-        raise UserError(f"{path}: a table of unknown format; known are .csv, {', '.join(FORMATS)}")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about units and the like, of columns not used
-            warnings.filterwarnings("error", message=".*truncated")
-            table = Table.read(path, format=formats[0])
-            table.convert_bytestring_to_unicode()
-            used = [name for name in table.colnames if isinstance(table[name], Column)]
-            columns = {name.lower(): _plain(table[name]) for name in used}
-    except Exception as error:  # libraries raise anything on damage
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is no readable table ({reason}): export it again") from error
-    if len(columns) < len(used):
-        raise UserError(f"{path}: columns whose names differ only in case: rename them")
-    return {name: values for name, values in columns.items() if values.ndim == 1}
-
-
-def _plain(column: Column) -> np.ndarray:
-    """Values as an array; what is missing is empty, 0 or NaN."""
-    if hasattr(column, "filled"):
-        column = column.filled({"f": np.nan, "i": 0, "u": 0}.get(column.dtype.kind, ""))
-    values = np.asarray(column)
-    return values.astype(str) if values.dtype.kind == "O" else values
 
 
 def _numbers(path: Path, column: str, values: np.ndarray) -> np.ndarray:

@@ -26,9 +26,8 @@ import yaml
 
 from datasets.errors import UserError
 from datasets.sdss.sources import SourceError
-from datasets.sdss.survey_builder import PREPARATIONS
+from datasets.spectra import PREPARATIONS
 from datasets.survey import SurveyError
-from datasets.tables import CatalogueError
 from utils.core.config import to_dict
 from utils.original.convert import ImageStatistics, bands_of, convert
 from utils.original.files import read_original
@@ -41,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         options.run(options)
-    except (UserError, SourceError, CatalogueError, SurveyError, ValueError, OSError) as error:
+    except (UserError, SourceError, SurveyError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
 from datasets.errors import UserError
 from datasets.image_transform import IMAGENET_MEAN, IMAGENET_SIGMA, ImageTransform
-from datasets.sdss.deepdip import BANDS, PIXEL_SCALE_ARCSEC
 from datasets.spectra import METHOD_GRID, Preparation
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
@@ -88,7 +88,7 @@ class ImageStatistics:
 
 def bands_of(params: Params) -> tuple[str, ...]:
     """The bands of the images that the parameters are for."""
-    return BANDS if band_count(params) == len(BANDS) else PICTURE_BANDS
+    return SDSS_BANDS if band_count(params) == len(SDSS_BANDS) else PICTURE_BANDS
 
 
 def convert(
@@ -175,7 +175,7 @@ def _describe(
     pictures = bands == PICTURE_BANDS
     survey = SurveyDescription(
         bands,
-        PICTURE_SCALE_ARCSEC if pictures else PIXEL_SCALE_ARCSEC,
+        PICTURE_SCALE_ARCSEC if pictures else SDSS_PIXEL_ARCSEC,
         image_size=64,
         image_unit=PICTURE_UNIT if pictures else "nanomaggy",
         grid=METHOD_GRID,

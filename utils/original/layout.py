@@ -26,16 +26,22 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
 from datasets.errors import UserError
-from datasets.sdss.deepdip import BANDS, PIXEL_SCALE_ARCSEC
 from datasets.sdss.sources import SourceError
 from datasets.sdss.spec_files import spec_object_parts
-from datasets.sdss.survey_builder import BLOCK_GALAXIES, PREPARATIONS, Refusal, write_refusals
-from datasets.spectra import NATIVE_GRID, PreparedSpectrum, SpectrumError, prepare_spectrum
+from datasets.sdss.survey_builder import BLOCK_GALAXIES, Refusal, write_refusals
+from datasets.spectra import (
+    NATIVE_GRID,
+    PREPARATIONS,
+    PreparedSpectrum,
+    SpectrumError,
+    prepare_spectrum,
+)
 from datasets.survey import Survey
 from datasets.survey_writer import SurveyWriter
-from datasets.tables import CatalogueError, read_catalogue
+from datasets.tables import read_catalogue
 from utils.original.convert import PICTURE_SCALE_ARCSEC
 
 FOLDERS = ("images", "spectra", "indices")
@@ -85,11 +91,11 @@ class OriginalFolder:
         if not self.names:
             raise SourceError(f"{folder}: no NAME.npy in each of {', '.join(FOLDERS)}")
         channels = self.read("images", self.names[0]).shape[-1]
-        if channels not in (len(BANDS), len(PICTURE_BANDS)):
-            raise SourceError(f"{folder}: images of {channels} bands, neither {BANDS} nor RGB")
+        if channels not in (len(SDSS_BANDS), len(PICTURE_BANDS)):
+            raise SourceError(f"{folder}: images of {channels} bands, neither {SDSS_BANDS} nor RGB")
         pictures = channels == len(PICTURE_BANDS)
-        self.bands = PICTURE_BANDS if pictures else BANDS
-        self.pixel_scale_arcsec = PICTURE_SCALE_ARCSEC if pictures else PIXEL_SCALE_ARCSEC
+        self.bands = PICTURE_BANDS if pictures else SDSS_BANDS
+        self.pixel_scale_arcsec = PICTURE_SCALE_ARCSEC if pictures else SDSS_PIXEL_ARCSEC
         self.unit = PICTURE_UNIT if pictures else "nanomaggy"
 
     def read(self, kind: str, name: str) -> np.ndarray:
@@ -224,7 +230,7 @@ def import_folder(
             spectra that are positive after it.
 
     Raises:
-        SourceError, CatalogueError, SurveyError: nothing was written; the message says why.
+        UserError: nothing was written; the message says why.
     """
     if split_rule == "original" and preparation != "original":
         raise SourceError("the original's split is of spectra prepared as the original's")
@@ -258,10 +264,7 @@ def import_folder(
 
 
 def _read_catalogue(path: str | None) -> dict[str, np.ndarray]:
-    table = read_catalogue(path) if path else {}
-    lacking = {"specobjid", "ra", "dec"}.difference(table)
-    if path and lacking:
-        raise CatalogueError(f"{path} lacks the columns {', '.join(sorted(lacking))}")
+    table = read_catalogue(path, ("specobjid", "ra", "dec")) if path else {}
     return table | {name: table[name].astype(np.float64) for name in table.keys() & {"ra", "dec"}}
 
 

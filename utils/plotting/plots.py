@@ -1,27 +1,23 @@
-"""The figures of the project: generated spectra, previews during training, training curves.
+"""Figures of runs: generated spectra, previews during training, retrieval, training curves.
 
-Everything is drawn on :class:`matplotlib.figure.Figure` objects, in the style of
-:mod:`utils.plotting.spectrum_panel`: no display is needed and no global state changes. Functions
-return the figure; :func:`save_figure` writes it.
+Functions return the figure, in the style of `utils.plotting.style`; `save_figure` writes it.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from datasets.atomic_files import atomic_path
+from datasets.errors import UserError
 from datasets.spectra import candidate_sigma
 from utils.plotting.spectrum_panel import (
-    COLOURS,
     NORMALISED_LABEL,
-    PAGE_WIDTH_INCHES,
     PHYSICAL_LABEL,
     WAVELENGTH_LABEL,
     Panel,
@@ -30,24 +26,35 @@ from utils.plotting.spectrum_panel import (
     flux_limits,
     legend_entries,
     mark_lines,
-    styled,
+)
+from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Panels of the training curves: title, beginnings of the names of their columns, logarithmic axis.
+CURVES = (
+    ("loss", ("loss", "validation_loss"), False),
+    ("recall", ("recall",), False),
+    ("median rank", ("median_rank",), True),
+    ("gradient norm", ("gradient_norm",), True),
+    ("learning rate", ("learning_rate",), True),
 )
 
 
 @styled
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure (format by the suffix) atomically; equal figures give equal files."""
-    path = Path(path)
-    temporary = path.with_name(f".part.{path.name}")
-    undated = {"CreationDate": None, "ModDate": None} if path.suffix == ".pdf" else {}
-    figure.savefig(temporary, metadata=undated)
-    os.replace(temporary, path)
+    undated = {"CreationDate": None, "ModDate": None} if Path(path).suffix == ".pdf" else {}
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, metadata=undated)
 
 
 @styled
 def plot_generated(panel: Panel) -> Figure:
-    """One galaxy: its cutout and its generated spectrum, with truth and lines where known."""
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 2.5), layout="constrained")
+    """One galaxy: its cutout and its generated spectrum, with truth and lines if available."""
+    figure = new_figure(2.5)
     cutout, spectrum = figure.subplots(1, 2, width_ratios=(1, 2.9))
     draw_cutout(cutout, panel.image, panel.bands, panel.pixel_scale_arcsec)
     redshift = "" if panel.redshift is None else f"   z = {panel.redshift:.4f}"
@@ -61,7 +68,7 @@ def plot_generated(panel: Panel) -> Figure:
 
 
 def contact_sheets(panels: Sequence[Panel], rows: int = 8, columns: int = 2) -> Iterator[Figure]:
-    """Pages of small panels, ``rows × columns`` galaxies each; fluxes normalised."""
+    """Pages of small panels, `rows × columns` galaxies each; fluxes normalised."""
     for start in range(0, len(panels), rows * columns):
         yield _contact_sheet(panels[start : start + rows * columns], columns)
 
@@ -71,7 +78,7 @@ def _contact_sheet(panels: Sequence[Panel], columns: int) -> Figure:
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     width = PAGE_WIDTH_INCHES * columns / 2 if columns > 1 else PAGE_WIDTH_INCHES
-    figure = Figure(figsize=(width, 1.08 * rows + 0.6), layout="constrained")
+    figure = new_figure(1.08 * rows + 0.6, width)
     grid = figure.subplots(rows, 2 * columns, width_ratios=(1, 2.4) * columns, squeeze=False)
     spectra = []
     for number, pair in enumerate(grid.reshape(rows * columns, 2)):
@@ -104,15 +111,15 @@ def plot_preview(
     Args:
         images: (galaxies, bands, height, width); bands: their names.
         wavelength_angstrom: (pixels,), vacuum, observed frame.
-        candidates: (galaxies, drawn, pixels), normalised, in any order; the first is drawn bold.
+        candidates: (galaxies, sampled, pixels), normalised, in any order; the first is bold.
         truth: (galaxies, pixels), normalised.
     """
     panels = [
         Panel(
-            "", image, bands, wavelength_angstrom, drawn,
-            mean=drawn.mean(0), sigma=candidate_sigma(drawn), truth=true,
+            "", image, bands, wavelength_angstrom, sampled,
+            mean=sampled.mean(0), sigma=candidate_sigma(sampled), truth=true,
         )
-        for image, drawn, true in zip(images, candidates, truth, strict=True)
+        for image, sampled, true in zip(images, candidates, truth, strict=True)
     ]  # fmt: skip
     return _contact_sheet(panels, columns=2)
 
@@ -126,18 +133,18 @@ def plot_retrieval(
     own: np.ndarray,
     bands: Sequence[str],
 ) -> Figure:
-    """For some spectra: their own images and the images that the network finds most similar.
+    """Some spectra, their own images and the images that the network ranks as most similar.
 
     Args:
         wavelength_angstrom: (pixels,), vacuum, observed frame.
         queries: (queries, pixels), normalised spectra.
         images: (pool, bands, height, width).
-        matches: (queries, shown), numbers of images in the pool, most similar first.
-        own: (queries,), number of each query's own image, which is framed.
+        matches: (queries, shown), indices of images in the pool, most similar first.
+        own: (queries,), index of each query's own image, which is framed.
         bands: of the images.
     """
     rows, shown = matches.shape
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 0.95 * rows + 0.6), layout="constrained")
+    figure = new_figure(0.95 * rows + 0.6)
     grid = figure.subplots(rows, shown + 2, width_ratios=(3, *[1] * (shown + 1)), squeeze=False)
     for axes, flux, ranked, self in zip(grid, queries, matches, own, strict=True):
         axes[0].plot(wavelength_angstrom, flux, color=COLOURS["truth"], lw=0.6)
@@ -157,22 +164,12 @@ def plot_retrieval(
     return figure
 
 
-#: Panels of the training curves: title, how the names of their columns begin, logarithmic axis.
-CURVES = (
-    ("loss", ("loss", "validation_loss"), False),
-    ("recall", ("recall",), False),
-    ("median rank", ("median_rank",), True),
-    ("gradient norm", ("gradient_norm",), True),
-    ("learning rate", ("learning_rate",), True),
-)
-
-
 @styled
 def plot_training_curves(path: str | Path) -> Figure:
-    """Loss, figures of validation, gradient norm and learning rate of a run's ``metrics.csv``.
+    """Loss, validation metrics, gradient norm and learning rate of a run's `metrics.csv`.
 
     Raises:
-        ValueError: if the table has no epochs or none of these columns.
+        UserError: the table has no epochs or none of these columns.
     """
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -183,8 +180,8 @@ def plot_training_curves(path: str | Path) -> Figure:
         if (chosen := [name for name in columns if name.startswith(starts)])
     ]
     if "epoch" not in columns or not panels:
-        raise ValueError(f"{path} is no table of a training run: it lacks epochs and figures")
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 1.35 * len(panels) + 0.4), layout="constrained")
+        raise UserError(f"{path} is not a table of a training run: it lacks epochs or metrics")
+    figure = new_figure(1.35 * len(panels) + 0.4)
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, names, logarithmic) in zip(grid, panels, strict=True):
         for name in names:
@@ -200,13 +197,13 @@ def plot_training_curves(path: str | Path) -> Figure:
 
 
 def _curve_label(name: str) -> str:
-    """The name of a column for readers: "recall_10_swapped" is R@10 with swapped noise."""
+    """A readable name of a column: "recall_10_swapped" is R@10 with swapped noise."""
     label = re.sub(r"^recall_(\d+)", r"R@\1", name).replace("_swapped", ", noise swapped")
     return "training loss" if name == "loss" else label.replace("_", " ")
 
 
 def _draw_curve(axes: Axes, epochs: Sequence[float], values: Sequence[float], label: str) -> None:
-    """Join the epochs that have a value: validation may be rarer than epochs."""
-    known = np.isfinite(values)
-    points = np.array(epochs)[known], np.array(values)[known]
-    axes.plot(*points, marker="." if known.sum() < 50 else None, label=label)
+    """Join the epochs that have a value: not every epoch is validated."""
+    finite = np.isfinite(values)
+    points = np.array(epochs)[finite], np.array(values)[finite]
+    axes.plot(*points, marker="." if finite.sum() < 50 else None, label=label)

@@ -1,62 +1,50 @@
-"""A galaxy beside its spectrum: the style of all figures, and what they are drawn from.
+"""A galaxy beside its spectrum.
 
-Conventions: the composite of the cutout left, the spectrum right; the true spectrum, where there is
-one, black; the best candidate blue; the other kept candidates thin; the central 68 % of all
-candidates (mean ± σ) shaded. Colours are those of Okabe & Ito, which colour-blind readers tell
-apart.
+Conventions: the composite of the cutout is on the left, the spectrum on the right. The true
+spectrum, if there is one, is black, the best candidate blue; the other kept candidates are thin,
+the central 68 % of all candidates (mean ± σ) shaded.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 
 from datasets.image_transform import to_rgb
-from datasets.line_list import LINES
+from datasets.line_list import ABSORPTION_ANGSTROM, EMISSION_ANGSTROM
+from utils.plotting.style import COLOURS
 
-COLOURS = {
-    "truth": "#000000", "generated": "#0072B2", "highlight": "#D55E00", "second": "#009E73",
-    "third": "#CC79A7", "fourth": "#E69F00", "quiet": "#777777",
-}  # fmt: skip
-STYLE = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8,
-    "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
-    "legend.fontsize": 7, "legend.frameon": False, "axes.linewidth": 0.6, "lines.linewidth": 0.8,
-    "xtick.direction": "in", "ytick.direction": "in", "xtick.top": True, "ytick.right": True,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4, "xtick.minor.visible": True, "ytick.minor.visible": True,
-    "mathtext.default": "regular", "savefig.dpi": 200, "figure.dpi": 100,
-    "axes.prop_cycle": matplotlib.cycler(color=[
-        COLOURS[name] for name in ("generated", "highlight", "second", "third", "fourth", "truth")
-    ]),
-}  # fmt: skip
-PAGE_WIDTH_INCHES = 7.1  # two columns of ApJ
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 WAVELENGTH_LABEL = "Observed wavelength (Å, vacuum)"
 NORMALISED_LABEL = "Flux (normalised)"
 PHYSICAL_LABEL = r"$f_\lambda$ (10$^{-17}$ erg s$^{-1}$ cm$^{-2}$ Å$^{-1}$)"
 SCALE_BAR_ARCSEC = 5.0
+MARK_WIDTH_ANGSTROM = 75.0  # of the name of a line on the axis
 
-MARK_WIDTH_ANGSTROM = 75.0  # that the name of a line takes on the axis
 
-#: Vacuum wavelengths in Å, rest frame, of what a reader looks for; blends at their middle.
-MARKS = {
-    "[O II]": float(np.mean(LINES["OII3727"])),
-    "Ca H+K": 0.5 * (3934.78 + 3969.59),
+def _blend(*names: str) -> float:
+    """The middle of several lines, in Å."""
+    wavelength = EMISSION_ANGSTROM | ABSORPTION_ANGSTROM
+    return float(np.mean([wavelength[name] for name in names]))
+
+
+MARKS = {  # rest wavelengths in vacuum, Å
+    "[O II]": _blend("OII3726", "OII3729"),
+    "Ca H+K": _blend("CaH", "CaK"),
     "4000 Å": 4001.0,
-    "Hβ": LINES["Hbeta"][0],
-    "[O III]": LINES["OIII5007"][0],
-    "Mg b": 5175.0,
-    "Na D": 5894.6,
-    "Hα + [N II]": LINES["Halpha"][0],
-    "[S II]": 0.5 * (LINES["SII6716"][0] + LINES["SII6731"][0]),
+    "Hβ": _blend("Hbeta"),
+    "[O III]": _blend("OIII5007"),
+    "Mg b": _blend("Mgb1", "Mgb2", "Mgb4"),
+    "Na D": _blend("NaD1", "NaD2"),
+    "Hα + [N II]": _blend("Halpha"),
+    "[S II]": _blend("SII6716", "SII6731"),
 }
-APART = 0.5  # of the continuum, that a candidate is shifted up to show the truth below it
+APART = 0.5  # shift of a candidate above the truth, in units of the continuum
 SHIFTED = "generated, shifted up"  # its label
 
 
@@ -65,16 +53,16 @@ class Panel:
     """One galaxy to show.
 
     Args:
-        title: short; its name, usually.
+        title: short; usually the name of the galaxy.
         image: (bands, height, width), the cutout.
         bands: names of its bands.
         wavelength_angstrom: (pixels,), vacuum, observed frame.
         candidates: (kept, pixels), normalised, best first.
-        mean, sigma: (pixels,) of all candidates drawn, normalised; nothing is shaded without.
+        mean, sigma: (pixels,) of all sampled candidates, normalised; None for no shading.
         truth: (pixels,) normalised, NaN where unknown, or None.
         redshift: marks the lines if given.
         scale: 1e-17 erg/s/cm²/Å per normalised unit, or None.
-        pixel_scale_arcsec: draws a scale bar if given.
+        pixel_scale_arcsec: adds a scale bar if given.
     """
 
     title: str
@@ -88,19 +76,6 @@ class Panel:
     redshift: float | None = None
     scale: float | None = None
     pixel_scale_arcsec: float | None = None
-
-
-def styled(plot: Callable[..., Any]) -> Callable[..., Any]:
-    """Run ``plot`` in the style of this module, whatever the caller's settings are."""
-
-    @functools.wraps(plot)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()
-            matplotlib.rcParams.update(STYLE)
-            return plot(*args, **kwargs)
-
-    return wrapper
 
 
 def draw_cutout(
@@ -121,10 +96,10 @@ def draw_cutout(
 
 
 def draw_spectra(axes: Axes, panel: Panel, apart: bool = False) -> None:
-    """Candidates, their spread and the truth, and limits that lines fit into.
+    """Candidates, their spread and the truth, within limits that contain the lines.
 
-    Where both are noisy, one hides the other and the spread: `apart` shifts the best candidate up
-    by `APART` of the true continuum, and leaves the truth on the spread of all candidates.
+    Noisy spectra hide each other and the spread: `apart` shifts the best candidate up by `APART` of
+    the true continuum, and leaves the truth on the spread of all candidates.
     """
     wavelength, scale = panel.wavelength_angstrom, panel.scale or 1.0
     shown, label = [panel.candidates[0] * scale], "generated"

@@ -4,10 +4,11 @@ A population at velocity dispersion σ★ is convolved, at every pixel, with a G
 s² = σ★² + σ_galaxy²(λ) − σ_library²(λ), cut at 0 where the library is the coarser one.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from utils.spectroscopy.continuum import line_free
@@ -21,12 +22,12 @@ from utils.spectroscopy.wavelength import (
     weights_on_grid,
 )
 
-FIT_RANGE_ANGSTROM = (3650.0, 7000.0)
-LEVELS_KM_S = np.arange(0.0, 631.0, 30.0)
+FIT_RANGE_ANGSTROM = (3650.0, 7000.0)  # rest frame
+LEVELS_KM_S = np.arange(0.0, 631.0, 30.0)  # Gaussian widths that are interpolated between
 
 
 class BroadenedLibrary:
-    """A library on the fitted pixels under Gaussians whose width may vary with wavelength.
+    """A library on the fitted pixels, convolved with Gaussians whose width varies with wavelength.
 
     Convolutions with the constant widths `LEVELS_KM_S` are made once; others are interpolated
     between them, linearly in the variance.
@@ -47,15 +48,15 @@ class BroadenedLibrary:
             [gaussian_filter1d(flux, s, axis=1, mode="nearest")[:, inside] for s in pixels]
         )  # (levels, K, m)
 
-    def at(self, variance: NDArray, rows: NDArray | slice = slice(None)) -> NDArray[np.float64]:
-        """(m, k) the chosen populations under a kernel of variance (m,) in (km/s)²."""
+    def at(self, variance: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """(m, k) chosen populations, convolved with a kernel of variance (m,) in (km/s)²."""
         squares = LEVELS_KM_S**2
-        wanted = np.clip(variance, 0.0, squares[-1])
-        lower = np.minimum(np.searchsorted(squares, wanted, side="right") - 1, squares.size - 2)
-        share = ((wanted - squares[lower]) / (squares[lower + 1] - squares[lower]))[:, None]
-        pixel = np.arange(wanted.size)
+        variance = np.clip(variance, 0.0, squares[-1])
+        lower = np.minimum(np.searchsorted(squares, variance, side="right") - 1, squares.size - 2)
+        fraction = ((variance - squares[lower]) / (squares[lower + 1] - squares[lower]))[:, None]
+        pixel = np.arange(variance.size)
         chosen = self.levels[:, rows]
-        return (1.0 - share) * chosen[lower, :, pixel] + share * chosen[lower + 1, :, pixel]
+        return (1.0 - fraction) * chosen[lower, :, pixel] + fraction * chosen[lower + 1, :, pixel]
 
 
 @dataclass(frozen=True)
@@ -66,27 +67,29 @@ class Galaxy:
     σ_galaxy² − σ_library² in (km/s)².
     """
 
-    flux: NDArray[np.float64]
-    root_weight: NDArray[np.float64]
-    excess_variance: NDArray[np.float64]
+    flux: np.ndarray
+    root_weight: np.ndarray
+    excess_variance: np.ndarray
 
-    def kernel(self, sigma_star_km_s: float) -> NDArray[np.float64]:
-        """Variance (m,) that brings the library to this galaxy's width."""
+    def kernel(self, sigma_star_km_s: float) -> np.ndarray:
+        """Variance (m,) of the kernel that brings the library to the width of this galaxy."""
         return sigma_star_km_s**2 + self.excess_variance
 
 
 @dataclass(frozen=True)
 class Observation:
-    """A spectrum (1, n) in the observed frame, its σ or None, and the Gaussian width (n,) of its
-    resolution in km/s."""
+    """A spectrum (1, n) in the observed frame and its σ or None.
 
-    wavelength_angstrom: NDArray[np.float64]
-    flux: NDArray[np.float64]
-    sigma: NDArray[np.float64] | None
-    resolution_km_s: NDArray[np.float64]
+    resolution_km_s is the Gaussian width (n,) of the line spread function.
+    """
+
+    wavelength_angstrom: np.ndarray
+    flux: np.ndarray
+    sigma: np.ndarray | None
+    resolution_km_s: np.ndarray
 
     def at_rest(self, redshift: float, bank: BroadenedLibrary) -> Galaxy:
-        """The spectrum on the pixels of a library."""
+        """The spectrum in the rest frame, on the pixels of a library."""
         z = np.array([redshift])
         good = good_pixels(self.flux, self.sigma)
         observed = bank.grid.angstrom * (1.0 + redshift)

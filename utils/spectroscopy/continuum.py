@@ -1,27 +1,29 @@
 """The stellar continuum under the emission lines, Balmer absorption included.
 
 Model: C(λ) = Σ_k [p_k(λ) S_k(λ) + a_k S_k″(λ)] + p_0(λ), with stellar patterns S_k (an old and a
-young population, `utils.spectroscopy.galaxy_templates`) and polynomials p of low degree, linear
-least squares with weights 1/σ² on the pixels without emission lines. The curvature terms change
+young population, `galaxy_templates`) and polynomials p of low degree, fitted by linear least
+squares with weights 1/σ² to the pixels without emission lines. The curvature terms change
 the width of the features to first order: σ★ and resolution need not agree. The Balmer absorption
-under a line follows from its wings and from the other features of the patterns. What the model
-misses on large scales, a running mean of the residuals over `SMOOTHING_PIXELS`, is added (as
-Tremonti et al. 2004, ApJ 613, 898, do with a median). Pixels beyond `CLIP` σ are dropped and the
-fit repeated.
+under a line follows from its wings and from the other features of the patterns. A running mean of
+the residuals over `SMOOTHING_PIXELS` is added (as Tremonti et al. 2004, ApJ 613, 898, do with a
+median). Pixels beyond `CLIP` σ are dropped and the fit is repeated.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
+from datasets.line_list import ABSORPTION_ANGSTROM, EMISSION_ANGSTROM
 from utils.spectroscopy.galaxy_templates import kcorrect_stars
 from utils.spectroscopy.wavelength import (
     REST_GRID,
-    SPEED_OF_LIGHT_KM_S,
     LogGrid,
     fill_bad_pixels,
     good_pixels,
@@ -30,21 +32,20 @@ from utils.spectroscopy.wavelength import (
 )
 
 CONTINUUM_GRID = REST_GRID.window(3500.0, 7000.0)
-_OFFSET = REST_GRID.part(3500.0, 7000.0).start
-MASK_KM_S = 600.0
-PATTERN_DEGREE = 2
-FREE_DEGREE = 3
-SMOOTHING_PIXELS = 301
-CLIP = 4.0
-CORRELATION_PIXELS = 10
-RIDGE = 1e-8
-
-MASKED_VACUUM_ANGSTROM = (
-    *(3727.09, 3729.88, 3869.86, 3889.75, 3968.59, 3971.20, 4102.89, 4341.68, 4364.44, 4472.73),
-    *(4687.02, 4862.68, 4960.30, 5008.24, 5201.71, 5877.25, 5891.58, 5897.56, 6302.05, 6313.81),
-    *(6365.54, 6549.86, 6564.61, 6585.27, 6679.99, 6718.29, 6732.67),
+CONTINUUM_PIXELS = REST_GRID.part(3500.0, 7000.0)  # the same pixels in arrays on `REST_GRID`
+MASK_KM_S = 600.0  # on both sides of an emission line
+PATTERN_DEGREE = 2  # of the polynomials that multiply the stellar patterns
+FREE_DEGREE = 3  # of the additive polynomial
+SMOOTHING_PIXELS = 301  # 0.03 dex, 350 Å at Hβ
+CLIP = 4.0  # σ
+CORRELATION_PIXELS = 10  # longest lag of the noise correlation
+RIDGE = 1e-8  # of the normal equations, relative to their trace
+# Emission lines of galaxies and interstellar Na D; H8 blends with He I 3889.
+MASKED_ANGSTROM = (
+    *(wavelength for name, wavelength in EMISSION_ANGSTROM.items() if name != "H8"),
+    ABSORPTION_ANGSTROM["NaD1"],
+    ABSORPTION_ANGSTROM["NaD2"],
 )
-"""Nebular lines of galaxies (SDSS list) and interstellar Na D."""
 
 
 @dataclass(frozen=True)
@@ -53,45 +54,47 @@ class ContinuumFit:
 
     weight is 1/σ², 0 where there is no measurement; without σ it comes from the local scatter of
     the residuals and their correlation between neighbouring pixels. basis (K, m) and covariance
-    (N, K, K) of its coefficients tell how well the continuum is known.
+    (N, K, K) of its coefficients give the uncertainty of the continuum.
     """
 
-    flux: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    continuum: NDArray[np.float64]
-    basis: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    flux: np.ndarray
+    weight: np.ndarray
+    continuum: np.ndarray
+    basis: np.ndarray
+    covariance: np.ndarray
 
 
-def line_free(grid: LogGrid) -> NDArray[np.bool_]:
-    """(m,) pixels of a rest-frame grid more than `MASK_KM_S` from every line."""
-    log_wavelength = np.log(grid.angstrom)[:, None]
-    distance = np.abs(log_wavelength - np.log(MASKED_VACUUM_ANGSTROM)) * SPEED_OF_LIGHT_KM_S
-    return distance.min(axis=1) > MASK_KM_S
+def line_free(
+    grid: LogGrid,
+    lines_angstrom: Iterable[float] = MASKED_ANGSTROM,
+    distance_km_s: float = MASK_KM_S,
+) -> np.ndarray:
+    """(m,) bool: pixels of a rest-frame grid farther than a distance from every line."""
+    offset = np.log(grid.angstrom)[:, None] - np.log(list(lines_angstrom))
+    return np.all(np.abs(offset) * SPEED_OF_LIGHT_KM_S > distance_km_s, axis=1)
 
 
-def continuum_basis(patterns: NDArray) -> NDArray[np.float64]:
+def continuum_basis(patterns: np.ndarray) -> np.ndarray:
     """(K, m) terms of the model for stellar patterns (P, `REST_GRID.count`)."""
-    inside = slice(_OFFSET, _OFFSET + CONTINUUM_GRID.count)
     polynomials = legendre.legvander(np.linspace(-1.0, 1.0, CONTINUUM_GRID.count), FREE_DEGREE).T
-    tilted = patterns[:, None, inside] * polynomials[None, : PATTERN_DEGREE + 1]
-    curvature = np.gradient(np.gradient(patterns, axis=1), axis=1)[:, inside]
+    tilted = patterns[:, None, CONTINUUM_PIXELS] * polynomials[None, : PATTERN_DEGREE + 1]
+    curvature = np.gradient(np.gradient(patterns, axis=1), axis=1)[:, CONTINUUM_PIXELS]
     curvature /= curvature.std(axis=1, keepdims=True)
     return np.concatenate([np.concatenate(tilted), curvature, polynomials])
 
 
 @cache
-def default_basis() -> NDArray[np.float64]:
+def default_basis() -> np.ndarray:
     """`continuum_basis` of kcorrect's stellar patterns."""
     return continuum_basis(kcorrect_stars())
 
 
 def fit_continuum(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    sigma: NDArray | None,
-    redshift: NDArray,
-    basis: NDArray | None = None,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray,
+    basis: np.ndarray | None = None,
 ) -> ContinuumFit:
     """Fit the continuum of spectra.
 
@@ -121,7 +124,9 @@ def fit_continuum(
     return ContinuumFit(rest, weight, continuum, basis, covariance)
 
 
-def _linear_fit(flux: NDArray, weight: NDArray, basis: NDArray) -> tuple[NDArray, NDArray]:
+def _linear_fit(
+    flux: np.ndarray, weight: np.ndarray, basis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Weighted least squares of all rows at once: models (N, m), covariances (N, K, K)."""
     terms = len(basis)
     scale = np.maximum(weight.max(axis=1), np.finfo(float).tiny)[:, None]
@@ -136,19 +141,19 @@ def _linear_fit(flux: NDArray, weight: NDArray, basis: NDArray) -> tuple[NDArray
     return coefficients @ basis, covariance / scale[..., None]
 
 
-def local_mean(values: NDArray, used: NDArray) -> NDArray[np.float64]:
-    """Running mean (N, m) over the used pixels; the mean of the row where none is near."""
-    share = uniform_filter1d(used.astype(float), SMOOTHING_PIXELS, axis=1, mode="constant")
+def local_mean(values: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Running mean (N, m) over the used pixels; the mean of the row where there are none nearby."""
+    fraction = uniform_filter1d(used.astype(float), SMOOTHING_PIXELS, axis=1, mode="constant")
     total = uniform_filter1d(values * used, SMOOTHING_PIXELS, axis=1, mode="constant")
     whole = np.sum(values * used, axis=1, keepdims=True) / np.maximum(used.sum(1), 1)[:, None]
-    enough = share * SMOOTHING_PIXELS > 0.5
-    return np.where(enough, total / np.where(enough, share, 1.0), whole)
+    enough = fraction * SMOOTHING_PIXELS > 0.5
+    return np.where(enough, total / np.where(enough, fraction, 1.0), whole)
 
 
-def correlated_pixels(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
-    """Pixels (N, 1) that share one independent value of the noise: 1 + 2 Σ_k ρ_k of the residuals.
+def correlated_pixels(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Pixels (N, 1) per independent value of the noise: 1 + 2 Σ_k ρ_k of the residuals.
 
-    Sums over many pixels have this times the variance of independent ones. The sum of the
+    A sum over many pixels has this times the variance of independent ones. The sum of the
     autocorrelation ends at `CORRELATION_PIXELS` or where it drops below 0.1.
     """
     values = np.where(used, residual, 0.0)
@@ -161,7 +166,7 @@ def correlated_pixels(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
     return pixels[:, None]
 
 
-def _scatter(residual: NDArray, weight: NDArray, used: NDArray) -> NDArray[np.float64]:
-    """χ² per used pixel (N, 1), at least 1: templates that do not fit must not clip everything."""
+def _scatter(residual: np.ndarray, weight: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """χ² per used pixel (N, 1), at least 1, so that a bad fit does not clip everything."""
     chi2 = np.sum(np.where(used, residual**2 * weight, 0.0), axis=1, keepdims=True)
     return np.maximum(chi2 / np.maximum(used.sum(axis=1, keepdims=True), 1), 1.0)

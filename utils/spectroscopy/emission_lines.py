@@ -5,56 +5,55 @@ The spectrum minus its continuum is fitted, in the rest frame and in x = ln λ, 
     M(λ) = Σ_l A_l / (√(2π) s λ) · exp(−(x − x_l − v/c)² / 2s²)
 
 so that A_l is the flux ∫ M dλ. All lines of a galaxy share the velocity v and the width s: weak
-ones are measured where the strong ones are, and blends (Hα + [N II]) come apart.
+lines are measured at the place of the strong ones, and blends (Hα + [N II]) are separated.
 Levenberg–Marquardt with weights 1/σ², all galaxies at once; wide Gaussian priors on v and ln s keep
-galaxies without lines at rest. Amplitudes are free to be negative, hence unbiased at low S/N.
-Errors follow from the curvature matrix and from the covariance of the continuum, which tells how
-much Balmer absorption there may be. Equivalent widths are in the rest frame, positive in
-emission, and refer to the mean of the fitted continuum beside the line, outside the stars' own
-absorption.
+galaxies without lines at rest. Fluxes may be negative, and are therefore unbiased at low S/N.
+Errors follow from the curvature matrix and from the covariance of the continuum, which includes the
+uncertainty of the Balmer absorption. Equivalent widths are in the rest frame, positive in emission,
+and refer to the mean of the fitted continuum beside the line, outside the stellar absorption.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.line_list import LINES
 from utils.spectroscopy.continuum import CONTINUUM_GRID, ContinuumFit
-from utils.spectroscopy.wavelength import SPEED_OF_LIGHT_KM_S
 
-VELOCITY_PRIOR_KM_S = 150.0
-WIDTH_KM_S, WIDTH_PRIOR_DEX = 130.0, 0.2
-REACH_KM_S = 1800.0
-CORE_KM_S = 250.0
-SIDE_KM_S = (1000.0, 3000.0)
-"""The continuum level of an EW: outside the stars' own absorption line."""
-ITERATIONS = 10
+VELOCITY_PRIOR_KM_S = 150.0  # σ
+WIDTH_KM_S, WIDTH_PRIOR_DEX = 130.0, 0.2  # mean of the prior on s, σ of its logarithm
+REACH_KM_S = 1800.0  # of the fitted pixels around a line
+CORE_KM_S = 250.0  # of the pixels that must be covered
+SIDE_KM_S = (1000.0, 3000.0)  # where the continuum of an EW is taken: beside the stellar absorption
+ITERATIONS = 10  # of Levenberg–Marquardt
 
 
 @dataclass(frozen=True)
 class LineFit:
-    """Per line name: flux (N,) in flux unit × observed Å, rest-frame EW in Å, and their errors.
+    """By line name: flux (N,) in flux unit × observed Å, rest-frame EW in Å, and their errors.
 
     velocity_km_s is relative to the redshift, width_km_s the observed Gaussian σ, both (N,).
     """
 
-    flux: dict[str, NDArray[np.float64]]
-    flux_err: dict[str, NDArray[np.float64]]
-    ew: dict[str, NDArray[np.float64]]
-    ew_err: dict[str, NDArray[np.float64]]
-    velocity_km_s: NDArray[np.float64]
-    width_km_s: NDArray[np.float64]
+    flux: dict[str, np.ndarray]
+    flux_err: dict[str, np.ndarray]
+    ew: dict[str, np.ndarray]
+    ew_err: dict[str, np.ndarray]
+    velocity_km_s: np.ndarray
+    width_km_s: np.ndarray
 
 
-def _near(reach_km_s: float) -> NDArray[np.bool_]:
+def _near(reach_km_s: float) -> np.ndarray:
     """(m, L) pixels of the grid within reach of each line."""
     log_wavelength = np.log(CONTINUUM_GRID.angstrom)[:, None]
     centres = np.array([np.mean(line) for line in LINES.values()])
     return np.abs(log_wavelength - np.log(centres)) < reach_km_s / SPEED_OF_LIGHT_KM_S
 
 
-def fit_lines(spectra: ContinuumFit, redshift: NDArray) -> LineFit:
+def fit_lines(spectra: ContinuumFit, redshift: np.ndarray) -> LineFit:
     """Measure all `LINES`.
 
     Args:
@@ -66,7 +65,7 @@ def fit_lines(spectra: ContinuumFit, redshift: NDArray) -> LineFit:
     """
     pixels = _near(REACH_KM_S).any(axis=1)
     scale = np.abs(np.median(spectra.flux, axis=1))[:, None]
-    scale = np.where(scale > np.finfo(np.float32).tiny, scale, 1.0)  # of an empty spectrum: any
+    scale = np.where(scale > np.finfo(np.float32).tiny, scale, 1.0)  # of an empty spectrum
     data = ((spectra.flux - spectra.continuum)[:, pixels]) / scale
     weight = spectra.weight[:, pixels] * scale**2
     model = _LineModel(CONTINUUM_GRID.angstrom[pixels])
@@ -97,7 +96,7 @@ def fit_lines(spectra: ContinuumFit, redshift: NDArray) -> LineFit:
 class _LineModel:
     """The model on fixed pixels (m,) and its Levenberg–Marquardt fit; parameters A_l, v/c, ln s."""
 
-    def __init__(self, wavelength_angstrom: NDArray) -> None:
+    def __init__(self, wavelength_angstrom: np.ndarray) -> None:
         self.wavelength = wavelength_angstrom
         self.x = np.log(wavelength_angstrom)
         self.count = len(LINES)
@@ -107,7 +106,9 @@ class _LineModel:
         self.prior[-1] = 1.0 / (WIDTH_PRIOR_DEX * np.log(10.0)) ** 2
         self.centre = np.append(np.zeros(self.count + 1), self.start)
 
-    def profiles(self, shift: NDArray, log_width: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    def profiles(
+        self, shift: np.ndarray, log_width: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Unit-flux profiles (N, L, m) and their derivatives with respect to v/c and ln s."""
         shape = (len(shift), self.count, self.x.size)
         value, by_shift, by_width = np.zeros(shape), np.zeros(shape), np.zeros(shape)
@@ -124,8 +125,8 @@ class _LineModel:
         return value, by_shift, by_width
 
     def linearise(
-        self, parameters: NDArray, data: NDArray, weight: NDArray
-    ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        self, parameters: np.ndarray, data: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """χ² with priors (N,), curvature (N, P, P), downhill gradient (N, P) and w ∂M (N, P, m)."""
         amplitude = parameters[:, :-2]
         value, by_shift, by_width = self.profiles(parameters[:, -2], parameters[:, -1])
@@ -139,7 +140,9 @@ class _LineModel:
         gradient = (weighted @ residual[..., None])[..., 0] + self.prior * offset
         return chi2, curvature, gradient, weighted
 
-    def fit(self, data: NDArray, weight: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    def fit(
+        self, data: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Parameters (N, P), covariance (N, P, P), response to changes of the data (N, P, m)."""
         parameters = np.tile(self.centre, (len(data), 1))
         damping = np.full(len(data), 1e-3)
@@ -160,12 +163,12 @@ class _LineModel:
         return parameters, covariance, covariance @ weighted
 
     @staticmethod
-    def _regular(curvature: NDArray) -> NDArray[np.float64]:
+    def _regular(curvature: np.ndarray) -> np.ndarray:
         """Unit curvature for lines that no pixel constrains."""
         diagonal = np.diagonal(curvature, axis1=1, axis2=2)
         return curvature + np.eye(diagonal.shape[1]) * (diagonal <= 0)[:, None]
 
-    def _step(self, state: tuple, damping: NDArray) -> NDArray[np.float64]:
+    def _step(self, state: tuple, damping: np.ndarray) -> np.ndarray:
         """Damped Gauss–Newton step (N, P)."""
         curvature = self._regular(state[1])
         scale = np.sqrt(np.diagonal(curvature, axis1=1, axis2=2))

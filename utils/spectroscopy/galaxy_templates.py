@@ -2,24 +2,27 @@
 
 Stellar patterns come from kcorrect's templates (Blanton & Roweis 2007, AJ 133, 734; vacuum, 257
 km/s per pixel), of which two have no emission lines: luminous red galaxies and a post-starburst.
-They have the metal and the Balmer pattern of any galaxy's stars; mixture, dust and young stars
-without features change their depth smoothly and are left to polynomials. A library of simple
+They have the metal and Balmer features of the stars of any galaxy; mixture, dust and featureless
+young stars change the depth of these smoothly, which polynomials describe. A library of simple
 stellar populations (`utils.spectroscopy.ssp_library`) can take their place.
 
 Emission lines are Gaussians in log λ, grouped where atomic physics or nebulae keep their ratios.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
+from datasets.errors import UserError
+from datasets.line_list import EMISSION_ANGSTROM
 from utils.spectroscopy.wavelength import (
     REST_GRID,
-    SPEED_OF_LIGHT_KM_S,
     LogGrid,
     fill_bad_pixels,
     good_pixels,
@@ -27,31 +30,28 @@ from utils.spectroscopy.wavelength import (
     weights_on_grid,
 )
 
+# Relative fluxes: Balmer lines of case B with E(B−V) ≈ 0.1; doublets of Storey & Zeippen (2000)
+# and, where they depend on density, of low density.
 LINE_GROUPS = {
-    "Balmer": {6564.61: 3.2, 4862.68: 1.0, 4341.68: 0.45, 4102.89: 0.24},
-    "[O III]": {5008.24: 2.98, 4960.30: 1.0},
-    "[N II]": {6585.27: 3.05, 6549.86: 1.0},
-    "[S II]": {6718.29: 1.3, 6732.67: 1.0},
-    "[O II]": {3727.09: 1.0, 3729.88: 1.3},
+    "Balmer": {"Halpha": 3.2, "Hbeta": 1.0, "Hgamma": 0.45, "Hdelta": 0.24},
+    "[O III]": {"OIII5007": 2.98, "OIII4959": 1.0},
+    "[N II]": {"NII6584": 3.05, "NII6548": 1.0},
+    "[S II]": {"SII6716": 1.3, "SII6731": 1.0},
+    "[O II]": {"OII3726": 1.0, "OII3729": 1.3},
 }
-"""Vacuum wavelengths in Å (NIST, as in SDSS) and relative fluxes: Balmer lines of case B with
-E(B−V) ≈ 0.1; doublets of Storey & Zeippen (2000) and, for the density dependent ones, of low
-density."""
-
-
+# Flux over its median at which the pixels of a survey are clipped: cosmic rays, sky lines.
 OUTLIERS = (-1.0, 20.0)
-"""Flux over its median at which pixels of a survey's spectra are cut: cosmic rays, sky lines."""
 
 
 @dataclass(frozen=True)
-class Templates:
-    """flux (K, m) on `REST_GRID`; lines (K,) marks those that may only be added, not subtracted."""
+class RedshiftTemplates:
+    """flux (K, m) on `REST_GRID`; lines (K,) bool marks those that may only be added."""
 
-    flux: NDArray[np.float64]
-    lines: NDArray[np.bool_]
+    flux: np.ndarray
+    lines: np.ndarray
 
     @classmethod
-    def default(cls, line_sigma_km_s: float = 130.0) -> "Templates":
+    def default(cls, line_sigma_km_s: float = 130.0) -> RedshiftTemplates:
         """kcorrect's stellar patterns and the groups of emission lines."""
         stars = kcorrect_stars()
         lines = emission_lines(REST_GRID, line_sigma_km_s)
@@ -60,12 +60,12 @@ class Templates:
     @classmethod
     def from_spectra(
         cls,
-        wavelength_angstrom: NDArray,
-        flux: NDArray,
-        sigma: NDArray | None,
-        redshift: NDArray,
+        wavelength_angstrom: np.ndarray,
+        flux: np.ndarray,
+        sigma: np.ndarray | None,
+        redshift: np.ndarray,
         components: int = 8,
-    ) -> "Templates":
+    ) -> RedshiftTemplates:
         """Mean and principal components of a survey's rest-frame spectra.
 
         Args:
@@ -75,9 +75,9 @@ class Templates:
             components: number of templates K, the mean included; at least 2.
 
         Returns:
-            Templates, 0 at rest wavelengths that no spectrum covers.
+            0 at rest wavelengths that no spectrum covers.
 
-        Missing pixels are filled by the model itself while the components are found by prior
+        Missing pixels are filled by the model itself while the components are found by expectation
         maximisation (Roweis 1998, NeurIPS 10, 626).
         """
         return cls(
@@ -86,7 +86,7 @@ class Templates:
         )
 
 
-def kcorrect_stars() -> NDArray[np.float64]:
+def kcorrect_stars() -> np.ndarray:
     """(2, m) old and young stars, unit mean over 5000–6000 Å: the only templates without lines."""
     patterns = []
     for name, row in (("kcorrect-lrg1-v4.fits", 0), ("kcorrect-default-v4.fits", 4)):
@@ -101,12 +101,13 @@ def kcorrect_stars() -> NDArray[np.float64]:
     return np.array(patterns) / level
 
 
-def emission_lines(grid: LogGrid, sigma_km_s: float) -> NDArray[np.float64]:
-    """(5, m) profiles of `LINE_GROUPS`, total flux Σ ratio; F_λ, so amplitudes go as flux / λ."""
+def emission_lines(grid: LogGrid, sigma_km_s: float) -> np.ndarray:
+    """(5, m) profiles of `LINE_GROUPS`, total flux Σ ratio."""
     width = sigma_km_s / SPEED_OF_LIGHT_KM_S
     profiles = np.zeros((len(LINE_GROUPS), grid.count))
     for profile, group in zip(profiles, LINE_GROUPS.values(), strict=True):
-        for centre, ratio in group.items():
+        for name, ratio in group.items():
+            centre = EMISSION_ANGSTROM[name]
             offset = (np.log(grid.angstrom) - np.log(centre)) / width
             amplitude = ratio / (np.sqrt(2.0 * np.pi) * width * centre)
             profile += amplitude * np.exp(-0.5 * offset**2)
@@ -114,32 +115,30 @@ def emission_lines(grid: LogGrid, sigma_km_s: float) -> NDArray[np.float64]:
 
 
 def principal_components(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    sigma: NDArray | None,
-    redshift: NDArray,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray,
     components: int,
     iterations: int = 30,
-) -> NDArray[np.float64]:
-    """(K, m) mean and K − 1 principal components; see `Templates.from_spectra`."""
+) -> np.ndarray:
+    """(K, m) mean and K − 1 principal components; see `RedshiftTemplates.from_spectra`."""
     if len(flux) <= components:
-        raise ValueError(
-            f"{components} templates need more than {components} spectra, got {len(flux)}"
-        )
+        raise UserError(f"{components} templates need more than {components} spectra: {len(flux)}")
     good = good_pixels(flux, sigma)
     rest = resample(wavelength_angstrom, fill_bad_pixels(flux, good), redshift, REST_GRID)
     weight = weights_on_grid(wavelength_angstrom, good, None, redshift, REST_GRID)
-    seen = weight > 0
-    covered = seen.sum(axis=0) > 2 * components
-    rest, seen = rest[:, covered], seen[:, covered]
-    scale = np.array([np.median(row[mask]) for row, mask in zip(rest, seen, strict=True)])
+    measured = weight > 0
+    covered = measured.sum(axis=0) > 2 * components
+    rest, measured = rest[:, covered], measured[:, covered]
+    scale = np.array([np.median(row[mask]) for row, mask in zip(rest, measured, strict=True)])
     usable = scale > 0
-    rest, seen = rest[usable] / scale[usable, None], seen[usable]
+    rest, measured = rest[usable] / scale[usable, None], measured[usable]
     rest = np.clip(rest, *OUTLIERS)
-    model = np.broadcast_to(np.sum(rest * seen, axis=0) / seen.sum(axis=0), rest.shape)
+    model = np.broadcast_to(np.sum(rest * measured, axis=0) / measured.sum(axis=0), rest.shape)
     basis = np.random.default_rng(0).normal(size=(components - 1, rest.shape[1]))
     for _ in range(iterations):
-        filled = np.where(seen, rest, model)
+        filled = np.where(measured, rest, model)
         mean = filled.mean(axis=0)
         coefficients = (filled - mean) @ np.linalg.pinv(basis)
         basis = np.linalg.qr((coefficients.T @ (filled - mean)).T)[0].T

@@ -1,27 +1,28 @@
 """The stars' velocity dispersion and velocity.
 
-For every trial σ★ the broadened populations A(σ★), non-negative, and additive polynomials P, free,
-are fitted to the spectrum; the polynomials are projected out, so that dust and flux calibration do
+For every trial σ★ a non-negative mixture of the broadened populations A(σ★) plus polynomials is
+fitted to the spectrum; the polynomials are projected out, so that dust and flux calibration do
 not matter and only features count (Cappellari & Emsellem 2004, PASP 116, 138). σ★ is at the minimum
-of χ²(σ★), its error from Δχ² = 1. The populations found at the start are kept during the scan. The
+of χ²(σ★), its error from Δχ² = 1. The scan keeps the populations that are chosen at the start. The
 velocity follows from the derivative of the best model M: d − M ≈ −(v/c) dM/d ln λ.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy
-from utils.spectroscopy.wavelength import REST_GRID, SPEED_OF_LIGHT_KM_S
+from utils.spectroscopy.wavelength import REST_GRID
 
-POLYNOMIAL_DEGREE = 8
-SIGMA_STAR_KM_S = np.arange(15.0, 451.0, 15.0)
-"""Trial dispersions; the ends are the limits of what is reported."""
+POLYNOMIAL_DEGREE = 8  # of the additive polynomials
+SIGMA_STAR_KM_S = np.arange(15.0, 451.0, 15.0)  # trial dispersions; the ends limit the result
 
 
-def non_negative_fit(design: NDArray, data: NDArray) -> tuple[NDArray[np.float64], float]:
+def non_negative_fit(design: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, float]:
     """min |data − design w|² for w ≥ 0, from the normal equations.
 
     Args:
@@ -39,20 +40,20 @@ def non_negative_fit(design: NDArray, data: NDArray) -> tuple[NDArray[np.float64
 
 
 def noise_scale(chi2: float, galaxy: Galaxy, has_sigma: bool) -> float:
-    """By how much the variance of the noise must grow to explain χ²; at least 1 if σ was given."""
+    """Factor on the variance of the noise that explains χ²; at least 1 if σ was given."""
     reduced = chi2 / max(np.count_nonzero(galaxy.root_weight), 1)
     return max(reduced, 1.0) if has_sigma else reduced
 
 
 class _Projection:
-    """Weighted arrays (m, …) without what additive polynomials can explain."""
+    """Projects weighted arrays (m, …) onto the complement of additive polynomials."""
 
     def __init__(self, galaxy: Galaxy) -> None:
         x = np.linspace(-1.0, 1.0, galaxy.flux.size)
         self.root_weight = galaxy.root_weight[:, None]
         self.basis, _ = np.linalg.qr(legendre.legvander(x, POLYNOMIAL_DEGREE) * self.root_weight)
 
-    def __call__(self, columns: NDArray) -> NDArray[np.float64]:
+    def __call__(self, columns: np.ndarray) -> np.ndarray:
         weighted = columns * self.root_weight
         return weighted - self.basis @ (self.basis.T @ weighted)
 
@@ -88,7 +89,7 @@ def fit_kinematics(
     return sigma_star, error, float(np.clip(velocity, -500.0, 500.0))
 
 
-def _minimum(chi2: NDArray, scale: float) -> tuple[float, float]:
+def _minimum(chi2: np.ndarray, scale: float) -> tuple[float, float]:
     """Minimum and Δχ² = scale half width of χ² on the trial dispersions, by a local parabola.
 
     At the limits of the trials the error is NaN: the dispersion is only bounded.

@@ -7,20 +7,21 @@ F_c is the straight line through the mean fluxes of the two side bands at their 
 Trager et al. (1998, ApJS 116, 1, table 1) and, for the higher Balmer lines, Worthey & Ottaviani
 (1997, ApJS 111, 377). All are tabulated in air and used here in vacuum, at rest.
 
-Pixels count with the part of them that lies inside a band. Indices are measured at the resolution
-that the spectrum has (not degraded to the 8–11 Å of the Lick/IDS system) and include line emission.
+A pixel counts with the part of it that lies inside a band. Indices are measured at the resolution
+of the spectrum (not degraded to the 8–11 Å of the Lick/IDS system) and include line emission.
 An index is NaN where a band leaves the coverage or lacks more than `MAX_MISSING` of its width.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from utils.spectroscopy.wavelength import air_to_vacuum, good_pixels, pixel_edges
+from datasets.wavelengths import DN4000_BANDS_AIR_ANGSTROM, air_to_vacuum
+from utils.spectroscopy.wavelength import good_pixels, pixel_edges
 
-MAX_MISSING = 0.2
-DN4000_BANDS_AIR_ANGSTROM = ((3850.0, 3950.0), (4000.0, 4100.0))
+MAX_MISSING = 0.2  # part of the width of a band
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,13 @@ LICK_INDICES = {
 class _Band:
     """The pixels of one band, W of them at most: every array (N, W), usable (N,)."""
 
-    wavelength: NDArray[np.float64]  # rest frame, vacuum
-    width: NDArray[np.float64]  # of the part inside the band, Å at rest; 0 for bad pixels
-    flux: NDArray[np.float64]
-    variance: NDArray[np.float64]
-    usable: NDArray[np.bool_]
+    wavelength: np.ndarray  # rest frame, vacuum
+    width: np.ndarray  # of the part inside the band, Å at rest; 0 for bad pixels
+    flux: np.ndarray
+    variance: np.ndarray
+    usable: np.ndarray
 
-    def mean(self) -> tuple[NDArray, NDArray]:
+    def mean(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean flux and its variance, (N,) each."""
         share = self.width / np.where(self.usable, self.width.sum(axis=1), np.nan)[:, None]
         return np.sum(share * self.flux, axis=1), np.sum(share**2 * self.variance, axis=1)
@@ -87,7 +88,11 @@ class _Spectra:
     """Spectra (N, n) with their redshifts, cut into bands of the rest frame."""
 
     def __init__(
-        self, wavelength_angstrom: NDArray, flux: NDArray, sigma: NDArray | None, redshift: NDArray
+        self,
+        wavelength_angstrom: np.ndarray,
+        flux: np.ndarray,
+        sigma: np.ndarray | None,
+        redshift: np.ndarray,
     ) -> None:
         self.wavelength = np.asarray(wavelength_angstrom, float)
         self.edges = pixel_edges(self.wavelength)
@@ -122,7 +127,7 @@ class _Spectra:
         )
 
 
-def _dn4000(spectra: _Spectra) -> tuple[NDArray, NDArray]:
+def _dn4000(spectra: _Spectra) -> tuple[np.ndarray, np.ndarray]:
     means = []
     for limits in DN4000_BANDS_AIR_ANGSTROM:
         band = spectra.band(limits)
@@ -133,7 +138,7 @@ def _dn4000(spectra: _Spectra) -> tuple[NDArray, NDArray]:
     return ratio, np.abs(ratio) * np.sqrt(blue_variance / blue**2 + red_variance / red**2)
 
 
-def _lick(spectra: _Spectra, index: Index) -> tuple[NDArray, NDArray]:
+def _lick(spectra: _Spectra, index: Index) -> tuple[np.ndarray, np.ndarray]:
     band = spectra.band(index.band)
     (blue, blue_variance), (red, red_variance) = (
         spectra.band(side).mean() for side in (index.blue, index.red)
@@ -161,8 +166,11 @@ def _lick(spectra: _Spectra, index: Index) -> tuple[NDArray, NDArray]:
 
 
 def measure_indices(
-    wavelength_angstrom: NDArray, flux: NDArray, sigma: NDArray | None, redshift: NDArray
-) -> dict[str, NDArray[np.float64]]:
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray,
+) -> dict[str, np.ndarray]:
     """Dn4000 and all Lick indices.
 
     Args:

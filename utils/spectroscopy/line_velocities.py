@@ -1,35 +1,39 @@
-r"""Whether the parts of one spectrum agree on one redshift, and on the laws of atoms.
+r"""Whether the parts of a spectrum agree on one redshift, and its line ratios with atomic physics.
 
-Groups of features T_k(x), x = ln λ, are looked for one by one, each at velocities v of its own
+Groups of features T_k(x), x = ln λ, are searched for one by one, each at its own velocity v
 relative to the redshift of the whole spectrum:
 
     gain(v) = max_{a ≥ 0} Δχ²,    Δχ² = Σ_i w_i [d_i² − (d_i − Σ_k a_k T_k(x_i − v/c))²]
 
 * Emission: Hα with [N II], [O III], Hβ; d is the spectrum minus its stellar continuum. Pixels near
-  other known lines and near the sky line [O I] 5578.9 do not count; farther than `LOCAL_KM_S` from
-  the redshift neither do those near the group's own, lest 4959 pass for a displaced 5007.
-* Absorption: d is the spectrum minus its running mean, emission lines left out, and T are those of
-  kcorrect's stars: a blue group (Ca H+K, G band, Hδ) and a red one (Mg b, Fe). Na D, partly of
-  interstellar gas, and Ca H+K alone are features whose place is told, not groups.
+  other emission lines and near the sky line [O I] 5578.9 do not count. Farther than `LOCAL_KM_S`
+  from the redshift, pixels near the lines of the group do not count either: 4959 must not pass for
+  a displaced 5007.
+* Absorption: d is the spectrum minus its running mean, without emission lines, and T are those of
+  kcorrect's stars: a blue group (Ca H+K, G band, Hδ) and a red one (Mg b, Fe). Na D, partly
+  interstellar, and Ca H+K alone are features whose velocities are reported, but not groups.
 
 A group is at the maximum of its gain and usable where √gain, the S/N, is at least `SIGNIFICANCE`.
-It is looked for within ±`REACH_KM_S`, fifty times the tolerance: what is somewhere else is found
-there, and a chance peak agrees with another one time in fifty. The noise comes from the spectrum:
-the median absolute residual of the continuum fit in blocks of wavelength, times the correlation of
-neighbouring pixels. A noise-free spectrum is measured against what its stars leave unexplained.
+It is searched for within ±`REACH_KM_S`, fifty times the tolerance: real offsets are found, and a
+spurious peak agrees with another in 2 % of cases. The noise comes from the spectrum: the median
+absolute residual of the continuum fit in blocks of wavelength, times the correlation of
+neighbouring pixels. For a noise-free spectrum, it is the residual of the stellar model.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from datasets.line_list import LINES
+from datasets.constants import SPEED_OF_LIGHT_KM_S
+from datasets.line_list import ABSORPTION_ANGSTROM, LINES
 from utils.spectroscopy.continuum import (
     CONTINUUM_GRID,
-    MASKED_VACUUM_ANGSTROM,
+    CONTINUUM_PIXELS,
+    MASKED_ANGSTROM,
     ContinuumFit,
     correlated_pixels,
     line_free,
@@ -38,35 +42,32 @@ from utils.spectroscopy.continuum import (
 from utils.spectroscopy.emission_lines import LineFit
 from utils.spectroscopy.galaxy_templates import kcorrect_stars
 from utils.spectroscopy.redshift import remove_continuum
-from utils.spectroscopy.wavelength import REST_GRID, SPEED_OF_LIGHT_KM_S
 
 GROUPS = ("Halpha", "OIII", "Hbeta", "absorption_blue", "absorption_red")
 FEATURES = ("CaHK", "NaD")
-RATIOS = {
+RATIOS = {  # column: line above, line below, relative error up to which the ratio counts
     "balmer_decrement": ("Halpha", "Hbeta", 0.10),
     "OIII_ratio": ("OIII5007", "OIII4959", 0.05),
     "NII_ratio": ("NII6584", "NII6548", 0.05),
 }
-"""Column: line above, line below, each with a flux of its own
-(`utils.spectroscopy.emission_lines`), and the relative error up to which their ratio counts."""
-
-REACH_KM_S, LOCAL_KM_S, FEATURE_REACH_KM_S = 15000.0, 1500.0, 1500.0
-SIGNIFICANCE = 7.0
-MINIMUM_COVERAGE = 0.6
-EMISSION_KM_S = 130.0
-MASK_KM_S, NARROW_MASK_KM_S = 600.0, 200.0
-SKY_LINE_ANGSTROM = (5569.0, 5589.0)
-"""Observed: [O I] 5578.9, whose residuals look like lines in every ground-based survey."""
-NOISE_BLOCKS, LEVEL_BLOCKS = 14, 50
-_SODIUM = (5891.58, 5897.56)
-_CALCIUM = (3934.78, 3969.59)
+REACH_KM_S, FEATURE_REACH_KM_S = 15000.0, 1500.0  # of the search for groups and for features
+LOCAL_KM_S = 1500.0  # within it the lines of a group cannot be mistaken for each other
+SIGNIFICANCE = 7.0  # S/N of a usable group
+MINIMUM_COVERAGE = 0.6  # of the power of a template
+EMISSION_KM_S = 130.0  # Gaussian σ
+NARROW_MASK_KM_S = 200.0  # around emission lines in the core of Ca H
+SKY_LINE_ANGSTROM = (5569.0, 5589.0)  # observed: residuals of [O I] 5578.9 look like lines
+NOISE_BLOCKS, LEVEL_BLOCKS = 14, 50  # over the continuum grid
+SIGMA_PER_MAD = 1.4826  # of a normal distribution
+_SODIUM = tuple(ABSORPTION_ANGSTROM[name] for name in ("NaD2", "NaD1"))
+_CALCIUM = tuple(ABSORPTION_ANGSTROM[name] for name in ("CaK", "CaH"))
 _WINDOWS_ANGSTROM = {
     "absorption_blue": (3850.0, 4450.0),
     "absorption_red": (5050.0, 5850.0),
     "CaHK": (3880.0, 4020.0),
     "NaD": (5840.0, 5950.0),
 }
-_EMISSION = {
+_EMISSION = {  # lines with a fixed ratio make one template
     "Halpha": ({"Halpha": 1.0}, {"NII6584": 3.05, "NII6548": 1.0}),
     "OIII": ({"OIII5007": 2.98, "OIII4959": 1.0},),
     "Hbeta": ({"Hbeta": 1.0},),
@@ -86,8 +87,8 @@ def velocity_column(name: str) -> str:
 
 
 def measure_coherence(
-    spectra: ContinuumFit, lines: LineFit, redshift: NDArray
-) -> dict[str, NDArray[np.float64]]:
+    spectra: ContinuumFit, lines: LineFit, redshift: np.ndarray
+) -> dict[str, np.ndarray]:
     """Velocities of the groups and features, and line ratios.
 
     Args:
@@ -97,16 +98,16 @@ def measure_coherence(
 
     Returns:
         The columns of `coherence_units`, (N,) each: km/s relative to the redshift, NaN where not
-        covered or not significant; ratios of line fluxes, NaN unless as precise as `RATIOS`
-        asks for.
+        covered or not significant; ratios of line fluxes, NaN where less precise than `RATIOS`
+        demands.
     """
     observed = CONTINUUM_GRID.angstrom * (1.0 + redshift)[:, None]
     sky = (observed > SKY_LINE_ANGSTROM[0]) & (observed < SKY_LINE_ANGSTROM[1])
-    seen = (spectra.weight > 0) & ~sky
-    quiet = seen & line_free(CONTINUUM_GRID)
+    measured = (spectra.weight > 0) & ~sky
+    quiet = measured & line_free(CONTINUUM_GRID)
     residual = _without_slow_errors(spectra.flux - spectra.continuum, quiet)
-    weight = seen / _variance(residual, quiet)
-    pattern = spectra.flux - local_mean(spectra.flux, seen & _stellar())
+    weight = measured / _variance(residual, quiet)
+    pattern = spectra.flux - local_mean(spectra.flux, measured & _stellar())
     noise = 1.0 / np.sqrt(np.maximum(weight.max(axis=1), np.finfo(float).tiny))[:, None]
     residual, pattern, weight = residual / noise, pattern / noise, weight * noise**2
     result = {}
@@ -118,7 +119,7 @@ def measure_coherence(
     return result | _ratios(lines)
 
 
-def _ratios(lines: LineFit) -> dict[str, NDArray[np.float64]]:
+def _ratios(lines: LineFit) -> dict[str, np.ndarray]:
     """Columns of `RATIOS`."""
     result = {}
     for name, (above, below, precision) in RATIOS.items():
@@ -128,46 +129,46 @@ def _ratios(lines: LineFit) -> dict[str, NDArray[np.float64]]:
     return result
 
 
-def _without_slow_errors(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
-    """Residuals (N, m) minus their medians in `LEVEL_BLOCKS`: stars at another redshift stay."""
+def _without_slow_errors(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Residuals (N, m) minus their medians in `LEVEL_BLOCKS`, which keeps stellar features."""
     return residual - _block_medians(residual, used, LEVEL_BLOCKS)
 
 
-def _variance(residual: NDArray, used: NDArray) -> NDArray[np.float64]:
-    """Of independent values (N, m), from the residuals of the used pixels; blind to outliers."""
-    sigma = 1.4826 * _block_medians(np.abs(residual), used, NOISE_BLOCKS)
-    sigma = np.where(sigma > 0, sigma, 1.0)  # of an empty spectrum: any
+def _variance(residual: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Variance (N, m) of independent values, from the residuals of the used pixels; robust."""
+    sigma = SIGMA_PER_MAD * _block_medians(np.abs(residual), used, NOISE_BLOCKS)
+    sigma = np.where(sigma > 0, sigma, 1.0)  # of an empty spectrum
     ordinary = used & (np.abs(residual) < 4.0 * sigma)
     return sigma**2 * correlated_pixels(residual / sigma, ordinary)
 
 
-def _block_medians(values: NDArray, used: NDArray, blocks: int) -> NDArray[np.float64]:
-    """Medians of the used pixels in equal blocks, linear between their centres, (N, m).
+def _block_medians(values: np.ndarray, used: np.ndarray, blocks: int) -> np.ndarray:
+    """Lower medians of the used pixels in equal blocks, linear between their centres, (N, m).
 
     Blocks without used pixels take the mean of the others.
     """
     parts = np.array_split(np.arange(CONTINUUM_GRID.count), blocks)
-    hidden = np.where(used, values, np.inf)
-    median, known = np.zeros((len(values), blocks)), np.zeros((len(values), blocks), bool)
+    sortable = np.where(used, values, np.inf)
+    median, found = np.zeros((len(values), blocks)), np.zeros((len(values), blocks), bool)
     for k, part in enumerate(parts):
         count = used[:, part].sum(axis=1)[:, None]
         middle = np.maximum(count - 1, 0) // 2
-        lower = np.take_along_axis(np.sort(hidden[:, part], axis=1), middle, axis=1)
-        known[:, k] = count[:, 0] > 0
-        median[:, k] = np.where(known[:, k], lower[:, 0], 0.0)
-    mean = median.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    median = np.where(known, median, mean[:, None])
+        lower = np.take_along_axis(np.sort(sortable[:, part], axis=1), middle, axis=1)
+        found[:, k] = count[:, 0] > 0
+        median[:, k] = np.where(found[:, k], lower[:, 0], 0.0)
+    mean = median.sum(axis=1) / np.maximum(found.sum(axis=1), 1)
+    median = np.where(found, median, mean[:, None])
     pixels, centres = np.arange(CONTINUUM_GRID.count), [part.mean() for part in parts]
     return median @ np.stack([np.interp(pixels, centres, one) for one in np.eye(blocks)])
 
 
 @dataclass(frozen=True)
 class _Bank:
-    """Templates at all velocities: shifted (K, S, m) on the pixels (m,) of the grid; lags (S,)."""
+    """Templates at all velocities: float32 shifted (K, S, m) on the pixels (m,), at lags (S,)."""
 
-    pixels: NDArray[np.intp]
-    lags: NDArray[np.intp]
-    shifted: NDArray[np.float32]
+    pixels: np.ndarray
+    lags: np.ndarray
+    shifted: np.ndarray
 
 
 @cache
@@ -181,7 +182,9 @@ def _bank(name: str) -> _Bank:
         touched = np.flatnonzero(templates.any(axis=0))
         used = slice(max(touched[0] - count, 0), touched[-1] + count + 1)
         own = [LINES[line][0] for part in _EMISSION[name] for line in part]
-        local, far = _far_from(_without(_nebular(), own)), _far_from(_nebular())
+        local, far = (
+            line_free(CONTINUUM_GRID, lines) for lines in (_without(_nebular(), own), _nebular())
+        )
         allowed = np.where(np.abs(lags[:, None]) * CONTINUUM_GRID.km_s < LOCAL_KM_S, local, far)
     else:
         templates = _absorption(name)
@@ -194,26 +197,22 @@ def _bank(name: str) -> _Bank:
     return _Bank(pixels, lags, shifted.astype(np.float32))
 
 
-def _absorption(name: str) -> NDArray[np.float64]:
+def _absorption(name: str) -> np.ndarray:
     """Absorption templates (K, m) without their running mean."""
     if name == "NaD":
         return remove_continuum(-_gaussians(dict.fromkeys(_SODIUM, 1.0), 150.0))[None]
     if name == "CaHK":
         return remove_continuum(-_gaussians(dict.fromkeys(_CALCIUM, 1.0), 300.0))[None]
-    inside = slice(_OFFSET, _OFFSET + CONTINUUM_GRID.count)
-    stars = remove_continuum(kcorrect_stars())[:, inside]
+    stars = remove_continuum(kcorrect_stars())[:, CONTINUUM_PIXELS]
     return stars if name == "absorption_blue" else stars[:1]
 
 
-_OFFSET = REST_GRID.part(*CONTINUUM_GRID.angstrom[[0, -1]]).start
-
-
-def _lines(fluxes: dict[str, float]) -> NDArray[np.float64]:
+def _lines(fluxes: dict[str, float]) -> np.ndarray:
     """Gaussians (m,) at lines of `LINES`."""
     return _gaussians({LINES[name][0]: flux for name, flux in fluxes.items()}, EMISSION_KM_S)
 
 
-def _gaussians(fluxes: dict[float, float], sigma_km_s: float) -> NDArray[np.float64]:
+def _gaussians(fluxes: dict[float, float], sigma_km_s: float) -> np.ndarray:
     """Gaussians (m,) in ln λ of given relative flux, exactly 0 beyond 4 σ."""
     total = np.zeros(CONTINUUM_GRID.count)
     for centre, flux in fluxes.items():
@@ -223,8 +222,8 @@ def _gaussians(fluxes: dict[float, float], sigma_km_s: float) -> NDArray[np.floa
 
 
 def _nebular() -> list[float]:
-    """Known lines but sodium's."""
-    return _without(MASKED_VACUUM_ANGSTROM, _SODIUM)
+    """The masked lines except sodium's."""
+    return _without(MASKED_ANGSTROM, _SODIUM)
 
 
 def _without(lines: Iterable[float], others: Iterable[float]) -> list[float]:
@@ -232,21 +231,16 @@ def _without(lines: Iterable[float], others: Iterable[float]) -> list[float]:
     return [line for line in lines if np.abs(np.subtract(line, others)).min() > 2.0]
 
 
-def _stellar() -> NDArray[np.bool_]:
-    """(m,) pixels that show the stars: of calcium H only the core is lost to [Ne III] and Hε."""
+def _stellar() -> np.ndarray:
+    """(m,) pixels that show the stars; [Ne III] and Hε hide only the core of Ca H."""
     wide = _without(_nebular(), _CALCIUM)
-    return _far_from(wide) & _far_from(set(_nebular()) - set(wide), NARROW_MASK_KM_S)
-
-
-def _far_from(lines: Iterable[float], distance_km_s: float = MASK_KM_S) -> NDArray[np.bool_]:
-    """(m,) pixels farther than that from every line."""
-    offset = np.log(CONTINUUM_GRID.angstrom[:, None] / np.array(list(lines)))
-    return np.all(np.abs(offset) * SPEED_OF_LIGHT_KM_S > distance_km_s, axis=1)
+    narrow = set(_nebular()) - set(wide)
+    return line_free(CONTINUUM_GRID, wide) & line_free(CONTINUUM_GRID, narrow, NARROW_MASK_KM_S)
 
 
 def _search(
-    bank: _Bank, data: NDArray, weight: NDArray
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    bank: _Bank, data: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Velocity (N,) in km/s, gain (N,), and whether the group is covered at rest (N,).
 
     In single precision, for speed: data (N, m) and weights (N, m) are in units of the noise.
@@ -266,8 +260,8 @@ def _search(
     return velocity, gain.max(axis=1), covered[:, bank.lags == 0][:, 0]
 
 
-def _gain(shifted: NDArray, data: NDArray, weight: NDArray) -> NDArray[np.float64]:
-    """Δχ² (N, S) of one or two templates with non-negative amplitudes."""
+def _gain(shifted: np.ndarray, data: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Δχ² (N, S) of one or two templates with non-negative coefficients."""
     tiny = np.finfo(np.float32).tiny
     vector = [(weight * data) @ template.T for template in shifted]
     matrix = [weight @ (template**2).T for template in shifted]

@@ -1,34 +1,35 @@
-"""Everything that is measured on a spectrum, as catalogue columns.
+"""All measurements of a spectrum, as catalogue columns.
 
 Columns: z; Dn4000 and the Lick indices; velocity and width of the gas; flux and equivalent width of
 each emission line; the two BPT ratios and the class; on request the velocities of
 `utils.spectroscopy.line_velocities`; with a library of stellar populations also σ★, age,
-metallicity and E(B−V). An error stands under the column's name + "_err".
+metallicity and E(B−V). The error of a column has its name + "_err".
 
-Spectra are worked on in blocks, by threads if asked: the results do not depend on either.
+Spectra are measured in blocks, by several threads if requested; the results depend on neither.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from datasets.line_list import LINES
 from utils.spectroscopy.bpt import BPT_CLASSES, BPT_RATIOS, measure_bpt
 from utils.spectroscopy.continuum import continuum_basis, default_basis, fit_continuum
 from utils.spectroscopy.emission_lines import fit_lines
-from utils.spectroscopy.galaxy_templates import Templates
+from utils.spectroscopy.galaxy_templates import RedshiftTemplates
 from utils.spectroscopy.lick_indices import LICK_INDICES, measure_indices
 from utils.spectroscopy.line_velocities import measure_coherence
 from utils.spectroscopy.populations import POPULATION_UNITS, fit_populations
 from utils.spectroscopy.redshift import fit_redshift
 from utils.spectroscopy.ssp_library import SspLibrary
+from utils.spectroscopy.wavelength import DEFAULT_REDSHIFT_RANGE
 
-BLOCK = 128
-DEFAULT_REDSHIFT_RANGE = (-0.01, 0.4)
+BLOCK = 128  # spectra
 
 
 def column_units(flux_unit: str = "", populations: bool = False) -> dict[str, str]:
@@ -48,12 +49,12 @@ def column_units(flux_unit: str = "", populations: bool = False) -> dict[str, st
 
 
 def measure(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    sigma: NDArray | None = None,
-    redshift: NDArray | None = None,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    sigma: np.ndarray | None = None,
+    redshift: np.ndarray | None = None,
     *,
-    templates: Templates | None = None,
+    templates: RedshiftTemplates | None = None,
     redshift_range: tuple[float, float] = DEFAULT_REDSHIFT_RANGE,
     coherence: bool = False,
     library: SspLibrary | None = None,
@@ -61,7 +62,7 @@ def measure(
     smoothing_sigma_angstrom: float = 0.0,
     workers: int = 1,
     progress: bool = False,
-) -> dict[str, NDArray]:
+) -> dict[str, np.ndarray]:
     """Measure spectra.
 
     Args:
@@ -72,20 +73,20 @@ def measure(
             the indices are NaN.
         redshift: (N,); fitted without it. Rows without a finite redshift measure NaN.
         templates, redshift_range: for `redshift.fit_redshift`.
-        coherence: measure the columns of `coherence.coherence_units` as well.
-        library: of stellar populations, from `ssp.read_library`: used for the continuum under the
-            lines and for the population columns.
+        coherence: also measure the columns of `line_velocities.coherence_units`.
+        library: of stellar populations, from `ssp_library.read_library`, for the continuum under
+            the lines and for the population columns.
         engine, smoothing_sigma_angstrom: for `populations.fit_populations`.
         workers: threads.
         progress: show a bar.
 
     Returns:
-        The columns of `column_units` and those asked for besides, (N,) each. z_err and z_margin
+        The columns of `column_units` and the requested further ones, (N,) each. z_err and z_margin
         are NaN for given redshifts.
     """
     flux = np.asarray(flux)
     basis = default_basis() if library is None else continuum_basis(library.patterns())
-    templates = Templates.default() if templates is None else templates
+    templates = RedshiftTemplates.default() if templates is None else templates
     one_block = partial(
         _measure_block,
         np.asarray(wavelength_angstrom, float),
@@ -120,22 +121,24 @@ def measure(
     return result
 
 
-def _blocks(flux: NDArray, sigma: NDArray | None, redshift: NDArray | None) -> Iterator[tuple]:
+def _blocks(
+    flux: np.ndarray, sigma: np.ndarray | None, redshift: np.ndarray | None
+) -> Iterator[tuple]:
     for start in range(0, max(len(flux), 1), BLOCK):
         rows = slice(start, start + BLOCK)
         yield tuple(x if x is None else np.asarray(x[rows], float) for x in (flux, sigma, redshift))
 
 
 def _measure_block(
-    wavelength: NDArray,
-    templates: Templates,
+    wavelength: np.ndarray,
+    templates: RedshiftTemplates,
     redshift_range: tuple[float, float],
-    basis: NDArray,
+    basis: np.ndarray,
     coherence: bool,
-    flux: NDArray,
-    sigma: NDArray | None,
-    redshift: NDArray | None,
-) -> dict[str, NDArray]:
+    flux: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray | None,
+) -> dict[str, np.ndarray]:
     result = {name: np.full(len(flux), np.nan) for name in ("z", "z_err", "z_margin")}
     if redshift is None:
         fit = fit_redshift(
@@ -146,12 +149,12 @@ def _measure_block(
         result["z"] = redshift
     z = result["z"]
     result |= measure_indices(wavelength, flux, sigma, z)
-    known = np.isfinite(z)
-    somewhere = np.where(known, z, 0.0)
-    continuum = fit_continuum(wavelength, flux, sigma, somewhere, basis)
-    lines = fit_lines(continuum, somewhere)
+    has_redshift = np.isfinite(z)
+    rest = np.where(has_redshift, z, 0.0)
+    continuum = fit_continuum(wavelength, flux, sigma, rest, basis)
+    lines = fit_lines(continuum, rest)
     if coherence:
-        result |= measure_coherence(continuum, lines, somewhere)
+        result |= measure_coherence(continuum, lines, rest)
     result |= {"gas_velocity": lines.velocity_km_s, "gas_sigma": lines.width_km_s}
     for line in LINES:
         result |= {
@@ -162,16 +165,16 @@ def _measure_block(
         }
     ratios, bpt = measure_bpt(lines.flux, lines.flux_err)
     result |= ratios
-    result = {name: np.where(known, column, np.nan) for name, column in result.items()}
-    return result | {"bpt": np.where(known, bpt, "undetermined")}
+    result = {name: np.where(has_redshift, column, np.nan) for name, column in result.items()}
+    return result | {"bpt": np.where(has_redshift, bpt, "undetermined")}
 
 
 def measure_candidates(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    redshift: NDArray | None = None,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    redshift: np.ndarray | None = None,
     **options,
-) -> dict[str, NDArray]:
+) -> dict[str, np.ndarray]:
     """Measure the candidates of galaxies: their median, and their scatter as uncertainty.
 
     Args:
@@ -184,12 +187,12 @@ def measure_candidates(
     Returns:
         The columns of `measure`, (N,) each: medians over the candidates, with half the distance
         between the 16th and 84th percentile as error (NaN for a single candidate). bpt is the most
-        frequent class, and the further column bpt_share its share. NaNs are left out.
+        frequent class, and the further column bpt_share its frequency. NaNs are left out.
     """
     galaxies, candidates = flux.shape[:2]
     every = None if redshift is None else np.repeat(redshift, candidates)
     columns = measure(wavelength_angstrom, flux.reshape(-1, flux.shape[-1]), None, every, **options)
-    result: dict[str, NDArray] = {}
+    result: dict[str, np.ndarray] = {}
     for name, column in columns.items():
         values = column.reshape(galaxies, candidates)
         if name == "bpt":
@@ -205,7 +208,7 @@ def measure_candidates(
     return result
 
 
-def _median_and_scatter(values: NDArray) -> tuple[NDArray, NDArray]:
+def _median_and_scatter(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Over the last axis of (N, P), NaNs left out."""
     percentiles = np.full((3, len(values)), np.nan)
     some = np.isfinite(values).any(axis=1)

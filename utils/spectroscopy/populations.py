@@ -5,27 +5,29 @@ by a non-negative mixture of the library A behind dust, at the resolution and σ
 
     d ≈ Σ_k w_k [A_k ∗ G(s)] · 10^(−0.4 E(B−V) k(λ))
 
-with the curve of Calzetti et al. (2000). E(B−V) minimises χ², w ≥ 0 follows by linear algebra. The
-weights are shares of the light over 5000–5500 Å; age and metallicity are the means of log age and
-of log Z/Z☉ with these weights. Their errors are the scatter over realisations of the noise and of
-E(B−V). Where the best fit is worse than σ allows, the noise is scaled up to it.
+with the curve of Calzetti et al. (2000). E(B−V) minimises χ²; w ≥ 0 follows by linear algebra. The
+weights are fractions of the light over 5000–5500 Å; age and metallicity are the means of log age
+and log Z/Z☉ with these weights. Their errors are the scatter over realisations of the noise and of
+E(B−V). If the best fit is worse than σ allows, the noise is scaled up to match.
 """
 
+from __future__ import annotations
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy, Observation
 from utils.spectroscopy.dust import transmission
 from utils.spectroscopy.kinematics import fit_kinematics, noise_scale, non_negative_fit
 from utils.spectroscopy.ppxf_engine import MAXIMUM_EBV, fit_with_ppxf, load_ppxf
 from utils.spectroscopy.ssp_library import SspLibrary
-from utils.spectroscopy.wavelength import SPEED_OF_LIGHT_KM_S, sdss_line_spread_km_s
+from utils.spectroscopy.wavelength import sdss_line_spread_km_s
 
-MINIMUM_PIXELS = 500
-START_KM_S = 150.0
-DRAWS = 8
+MINIMUM_PIXELS = 500  # good ones, for a fit
+START_KM_S = 150.0  # dispersion at which the populations are chosen first
+REALISATIONS = 8  # of the noise, for the errors
 POPULATION_UNITS = {
     "sigma_star": "km/s",
     "sigma_star_err": "km/s",
@@ -41,17 +43,17 @@ POPULATION_UNITS = {
 
 
 def fit_populations(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    sigma: NDArray | None,
-    redshift: NDArray,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray,
     library: SspLibrary,
     *,
     engine: str = "nnls",
-    instrument_km_s: NDArray | None = None,
+    instrument_km_s: np.ndarray | None = None,
     smoothing_sigma_angstrom: float = 0.0,
     progress: bool = False,
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, np.ndarray]:
     """Fit every spectrum, one after the other.
 
     Args:
@@ -59,11 +61,11 @@ def fit_populations(
         flux: (N, n) F_λ in any unit; NaN marks bad pixels.
         sigma: (N, n) in the unit of flux, not finite or 0 where there is no measurement, or None.
         redshift: (N,).
-        library: from `ssp.read_library`.
-        engine: "nnls", or "ppxf": pPXF, which users install, gives all but the errors of age,
-            metallicity and E(B−V).
+        library: from `ssp_library.read_library`.
+        engine: "nnls", or "ppxf": pPXF, which users install, gives everything but the errors of
+            age, metallicity and E(B−V).
         instrument_km_s: (n,) Gaussian width of the spectrograph's line spread function; default
-            `frames.sdss_line_spread_km_s`.
+            `wavelength.sdss_line_spread_km_s`.
         smoothing_sigma_angstrom: further Gaussian smoothing in the observed frame; 2 for prepared
             spectra.
         progress: show a bar.
@@ -74,7 +76,7 @@ def fit_populations(
 
     Raises:
         ValueError: if the engine is unknown.
-        ImportError: if pPXF is asked for and not installed.
+        UserError: if pPXF is asked for and not installed.
     """
     if engine not in ("nnls", "ppxf"):
         raise ValueError(f"engine must be 'nnls' or 'ppxf', not {engine!r}")
@@ -140,20 +142,22 @@ def _moved(redshift: float, velocity_km_s: float) -> float:
     return (1.0 + redshift) * (1.0 + velocity_km_s / SPEED_OF_LIGHT_KM_S) - 1.0
 
 
-def _dusty(galaxy: Galaxy, populations: NDArray, bank: BroadenedLibrary, ebv: float) -> NDArray:
+def _dusty(
+    galaxy: Galaxy, populations: np.ndarray, bank: BroadenedLibrary, ebv: float
+) -> np.ndarray:
     """Weighted populations (m, K) behind dust."""
     through = galaxy.root_weight * transmission(bank.grid.angstrom, ebv)
     return populations * through[:, None]
 
 
-def _chi2(galaxy: Galaxy, populations: NDArray, bank: BroadenedLibrary, ebv: float) -> float:
+def _chi2(galaxy: Galaxy, populations: np.ndarray, bank: BroadenedLibrary, ebv: float) -> float:
     design = _dusty(galaxy, populations, bank, ebv)
     return non_negative_fit(design, galaxy.flux * galaxy.root_weight)[1]
 
 
 def _mixture(
-    galaxy: Galaxy, populations: NDArray, bank: BroadenedLibrary
-) -> tuple[float, NDArray[np.float64]]:
+    galaxy: Galaxy, populations: np.ndarray, bank: BroadenedLibrary
+) -> tuple[float, np.ndarray]:
     """Best E(B−V) and the weights (K,) there."""
     ebv = float(
         minimize_scalar(
@@ -168,7 +172,7 @@ def _mixture(
 
 
 def _ebv_error(
-    galaxy: Galaxy, populations: NDArray, bank: BroadenedLibrary, ebv: float, scale: float
+    galaxy: Galaxy, populations: np.ndarray, bank: BroadenedLibrary, ebv: float, scale: float
 ) -> float:
     """Half width at Δχ² = scale, from the curvature of χ² over ±0.03 mag; at most `MAXIMUM_EBV`."""
     step = 0.03
@@ -179,7 +183,7 @@ def _ebv_error(
     return float(min(np.sqrt(scale / curvature), MAXIMUM_EBV)) if curvature > 0 else MAXIMUM_EBV
 
 
-def _light_weighted(weights: NDArray, bank: BroadenedLibrary) -> tuple[float, float]:
+def _light_weighted(weights: np.ndarray, bank: BroadenedLibrary) -> tuple[float, float]:
     """Mean log age in Gyr and mean log Z/Z☉ of a mixture (K,)."""
     share = weights / weights.sum() if weights.sum() > 0 else np.full(weights.shape, np.nan)
     library = bank.library
@@ -188,23 +192,23 @@ def _light_weighted(weights: NDArray, bank: BroadenedLibrary) -> tuple[float, fl
 
 def _scatter(
     galaxy: Galaxy,
-    populations: NDArray,
+    populations: np.ndarray,
     bank: BroadenedLibrary,
     ebv_and_error: tuple[float, float],
     scale: float,
 ) -> tuple[float, float]:
     """Standard deviations of age and metallicity over noise and E(B−V).
 
-    Three values of E(B−V) with the variance of its error, `DRAWS` realisations of the noise each.
+    Three values of E(B−V) with the variance of its error, `REALISATIONS` of the noise for each.
     """
     generator = np.random.default_rng(0)
     ebv, error = ebv_and_error
     means = []
     for offset in (-np.sqrt(1.5), 0.0, np.sqrt(1.5)):
         design = _dusty(galaxy, populations, bank, max(ebv + offset * error, 0.0))
-        noise = generator.normal(0.0, np.sqrt(scale), (DRAWS, galaxy.flux.size))
+        noise = generator.normal(0.0, np.sqrt(scale), (REALISATIONS, galaxy.flux.size))
         data = galaxy.flux * galaxy.root_weight
-        for draw in data + noise * (galaxy.root_weight > 0):
-            means.append(_light_weighted(non_negative_fit(design, draw)[0], bank))
+        for noisy in data + noise * (galaxy.root_weight > 0):
+            means.append(_light_weighted(non_negative_fit(design, noisy)[0], bank))
     age_err, metallicity_err = np.std(means, axis=0)
     return float(age_err), float(metallicity_err)

@@ -6,30 +6,31 @@ The same two steps as `populations`: kinematics with additive polynomials, then 
 the mixture at those kinematics.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from datasets.errors import UserError
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy
 from utils.spectroscopy.dust import transmission
 from utils.spectroscopy.kinematics import POLYNOMIAL_DEGREE
 
-MAXIMUM_EBV = 1.0
-EDGE_PIXELS = 30
-"""Ignored at both ends, where the convolution of the templates reaches beyond them."""
+MAXIMUM_EBV = 1.0  # mag
+EDGE_PIXELS = 30  # left out at both ends, where the convolution reaches beyond the templates
 
 
 def load_ppxf() -> Callable:
     """pPXF's fitting class.
 
     Raises:
-        ImportError: if it is not installed, with the remedy.
+        UserError: if it is not installed.
     """
     try:
         from ppxf.ppxf import ppxf
     except ImportError as error:
-        raise ImportError(
+        raise UserError(
             "the engine 'ppxf' needs pPXF: pip install ppxf, or use the engine 'nnls'"
         ) from error
     return ppxf
@@ -37,7 +38,7 @@ def load_ppxf() -> Callable:
 
 def fit_with_ppxf(
     galaxy: Galaxy, bank: BroadenedLibrary, start_km_s: float
-) -> tuple[float, float, float, float, NDArray[np.float64]]:
+) -> tuple[float, float, float, float, np.ndarray]:
     """σ★, its error, velocity (km/s), E(B−V) and weights (K,) of one galaxy."""
     ppxf = load_ppxf()
     templates = bank.at(galaxy.kernel(0.0))

@@ -6,24 +6,27 @@ with weights w by linear least squares; the gain over no template is
     Δχ²(s) = bᵀ A⁻¹ b,    A_jk(s) = Σ_i w_i T_j(i − s) T_k(i − s),   b_j(s) = Σ_i w_i d_i T_j(i − s)
 
 and all A and b are cross-correlations, hence FFTs (cross-correlation: Tonry & Davis 1979, AJ 84,
-1511; χ² of linear templates: Bolton et al. 2012, AJ 144, 144). Data and templates first lose their
-continuum, a running mean, so that flux calibration and dust do not matter.
+1511; χ² of linear templates: Bolton et al. 2012, AJ 144, 144). A running mean is subtracted from
+data and templates first, so that flux calibration and dust do not matter.
 
 Emission lines may only be added. The highest peaks of the unconstrained gain are therefore solved
-again without the lines that came out negative, and the best of those is taken. A parabola through
-the peak gives the redshift between the lags, Δχ² = 1 its error, and the margin is the gain of the
-peak over the best one more than `SEPARATION_KM_S` away.
+again without the lines that were negative, and the best of them is taken. A parabola through the
+peak gives the redshift between the lags, Δχ² = 1 its error; the margin is the gain of the peak over
+the best peak more than `SEPARATION_KM_S` away.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import uniform_filter1d
 
-from utils.spectroscopy.galaxy_templates import Templates
+from datasets.errors import UserError
+from utils.spectroscopy.galaxy_templates import RedshiftTemplates
 from utils.spectroscopy.wavelength import (
+    DEFAULT_REDSHIFT_RANGE,
     REST_GRID,
     LogGrid,
     fill_bad_pixels,
@@ -32,50 +35,48 @@ from utils.spectroscopy.wavelength import (
     weights_on_grid,
 )
 
-CONTINUUM_PIXELS = 301
-SEPARATION_KM_S = 1000.0
-PEAKS = 5
-MINIMUM_PIXELS = 500
-RIDGE = 1e-6
-"""Relative ridge of the normal equations: templates may leave the coverage."""
+SMOOTHING_PIXELS = 301  # of the running mean that is taken for the continuum
+SEPARATION_KM_S = 1000.0  # between peaks
+PEAKS = 5  # that are solved with non-negative lines
+MINIMUM_PIXELS = 500  # that spectra and templates must share
+RIDGE = 1e-6  # of the normal equations, relative: templates may leave the coverage
 
 
 @dataclass(frozen=True)
 class RedshiftFit:
     """redshift, its error and the margin Δχ² to the next best redshift, each (N,)."""
 
-    redshift: NDArray[np.float64]
-    error: NDArray[np.float64]
-    margin: NDArray[np.float64]
+    redshift: np.ndarray
+    error: np.ndarray
+    margin: np.ndarray
 
 
 def fit_redshift(
-    wavelength_angstrom: NDArray,
-    flux: NDArray,
-    sigma: NDArray | None = None,
+    wavelength_angstrom: np.ndarray,
+    flux: np.ndarray,
+    sigma: np.ndarray | None = None,
     *,
-    templates: Templates | None = None,
-    redshift_range: tuple[float, float] = (-0.01, 0.4),
+    templates: RedshiftTemplates | None = None,
+    redshift_range: tuple[float, float] = DEFAULT_REDSHIFT_RANGE,
 ) -> RedshiftFit:
     """Best redshift of every spectrum.
 
     Args:
         wavelength_angstrom: (n,) vacuum, increasing.
         flux: (N, n) in any unit; NaN marks bad pixels.
-        sigma: (N, n) in the same unit, not finite or 0 where there is no measurement. Where the
-        best
-            fit is worse than σ allows, error and margin are those of the σ that would allow it;
-            without σ all pixels weigh the same and the residuals alone set the scale.
-        templates: default `Templates.default()`.
-        redshift_range: searched, lower and upper end.
+        sigma: (N, n) in the same unit, not finite or 0 where there is no measurement. If the best
+            fit is worse than σ allows, σ is scaled up to it for error and margin; without σ all
+            pixels have the same weight and the residuals set the scale.
+        templates: default `RedshiftTemplates.default()`.
+        redshift_range: lower and upper end of the search.
 
     Returns:
         RedshiftFit; NaN where a spectrum has no good pixel.
 
     Raises:
-        ValueError: if templates and spectra overlap too little over `redshift_range`.
+        UserError: if templates and spectra overlap too little over `redshift_range`.
     """
-    templates = Templates.default() if templates is None else templates
+    templates = RedshiftTemplates.default() if templates is None else templates
     grid = _data_grid(wavelength_angstrom, redshift_range)
     lags, first = _lags(grid, redshift_range)
     data, weight = _flattened(wavelength_angstrom, flux, sigma, grid)
@@ -97,16 +98,16 @@ def fit_redshift(
     )
 
 
-def remove_continuum(flux: NDArray) -> NDArray[np.float64]:
-    """flux (..., n) minus its running mean over `CONTINUUM_PIXELS`, over fewer near the ends."""
+def remove_continuum(flux: np.ndarray) -> np.ndarray:
+    """flux (..., n) minus its running mean over `SMOOTHING_PIXELS`, over fewer near the ends."""
     total, share = (
-        uniform_filter1d(x, CONTINUUM_PIXELS, axis=-1, mode="constant")
+        uniform_filter1d(x, SMOOTHING_PIXELS, axis=-1, mode="constant")
         for x in (flux, np.ones(flux.shape[-1]))
     )
     return flux - total / share
 
 
-def _data_grid(wavelength_angstrom: NDArray, redshift_range: tuple[float, float]) -> LogGrid:
+def _data_grid(wavelength_angstrom: np.ndarray, redshift_range: tuple[float, float]) -> LogGrid:
     """Whole pixels of `REST_GRID` that the spectrum covers and, at any redshift, the templates."""
     always = REST_GRID.log10[[0, -1]] + np.log10(1.0 + np.asarray(redshift_range))[::-1]
     covered = np.log10(wavelength_angstrom[[0, -1]])
@@ -115,14 +116,14 @@ def _data_grid(wavelength_angstrom: NDArray, redshift_range: tuple[float, float]
     start = int(np.ceil((low - REST_GRID.start) / REST_GRID.step - tolerance))
     stop = int(np.floor((high - REST_GRID.start) / REST_GRID.step + tolerance))
     if stop - start < MINIMUM_PIXELS:
-        raise ValueError(
-            f"spectra over {wavelength_angstrom[0]:.0f}–{wavelength_angstrom[-1]:.0f} Å have too "
-            f"little in common with the templates at redshifts {redshift_range}"
+        raise UserError(
+            f"spectra over {wavelength_angstrom[0]:.0f}–{wavelength_angstrom[-1]:.0f} Å overlap "
+            f"too little with the templates at redshifts {redshift_range}: narrow the range"
         )
     return LogGrid(REST_GRID.start + start * REST_GRID.step, stop - start + 1)
 
 
-def _lags(grid: LogGrid, redshift_range: tuple[float, float]) -> tuple[NDArray, NDArray]:
+def _lags(grid: LogGrid, redshift_range: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Lags of the range, and for each the template pixel under the first data pixel."""
     low, high = np.log10(1.0 + np.asarray(redshift_range)) / grid.step
     lags = np.arange(int(np.ceil(low)), int(np.floor(high)) + 1)
@@ -130,8 +131,8 @@ def _lags(grid: LogGrid, redshift_range: tuple[float, float]) -> tuple[NDArray, 
 
 
 def _flattened(
-    wavelength_angstrom: NDArray, flux: NDArray, sigma: NDArray | None, grid: LogGrid
-) -> tuple[NDArray, NDArray]:
+    wavelength_angstrom: np.ndarray, flux: np.ndarray, sigma: np.ndarray | None, grid: LogGrid
+) -> tuple[np.ndarray, np.ndarray]:
     """Spectra without continuum and their weights on the grid, (N, n) each."""
     good = good_pixels(flux, sigma)
     observed = np.zeros(len(flux))
@@ -141,14 +142,14 @@ def _flattened(
 
 
 def _normal_equations(
-    data: NDArray, weight: NDArray, patterns: NDArray, first: NDArray
-) -> tuple[NDArray, NDArray]:
+    data: np.ndarray, weight: np.ndarray, patterns: np.ndarray, first: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """A (K, K, N, S), lower triangle only, and b (K, N, S) for all lags at once."""
     length = fft.next_fast_len(REST_GRID.count, real=True)
     data_spectrum = np.conj(fft.rfft(data * weight, length))
     weight_spectrum = np.conj(fft.rfft(weight, length))
 
-    def correlate(spectrum: NDArray, template: NDArray) -> NDArray:
+    def correlate(spectrum: np.ndarray, template: np.ndarray) -> np.ndarray:
         return fft.irfft(spectrum * fft.rfft(template, length), length)[:, first]
 
     count, shape = len(patterns), (len(data), len(first))
@@ -161,10 +162,10 @@ def _normal_equations(
     return matrix, vector
 
 
-def _gain(matrix: NDArray, vector: NDArray) -> NDArray:
+def _gain(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """bᵀ A⁻¹ b (N, S): a Cholesky factorisation written out, vectorised over spectra and lags."""
     solved = vector.copy()
-    columns: list[NDArray] = []  # of the factor, each from its diagonal downwards
+    columns: list[np.ndarray] = []  # of the factor, each from its diagonal downwards
     for j in range(len(vector)):
         column = matrix[j:, j].copy()
         for k, earlier in enumerate(columns):
@@ -176,7 +177,7 @@ def _gain(matrix: NDArray, vector: NDArray) -> NDArray:
     return np.sum(solved**2, axis=0)
 
 
-def _peaks(gain: NDArray, separation: int) -> NDArray[np.intp]:
+def _peaks(gain: np.ndarray, separation: int) -> np.ndarray:
     """(N, PEAKS) lags of the highest gains more than `separation` pixels apart."""
     remaining = gain.copy()
     peaks = np.empty((len(gain), PEAKS), np.intp)
@@ -189,8 +190,8 @@ def _peaks(gain: NDArray, separation: int) -> NDArray[np.intp]:
 
 
 def _choose(
-    matrix: NDArray, vector: NDArray, gain: NDArray, peaks: NDArray, lines: NDArray
-) -> tuple[NDArray, NDArray]:
+    matrix: np.ndarray, vector: np.ndarray, gain: np.ndarray, peaks: np.ndarray, lines: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The best peak (N,) without negative lines, and its margin (N,) over the next."""
     rows = np.arange(len(gain))[:, None]
     lower = np.moveaxis(matrix[:, :, rows, peaks], (0, 1), (-2, -1))  # (N, PEAKS, K, K)
@@ -208,19 +209,21 @@ def _choose(
     return np.take_along_axis(peaks, best, 1)[:, 0], margin[:, 0]
 
 
-def _reduced_chi2(data: NDArray, weight: NDArray, gain: NDArray, best: NDArray) -> NDArray:
+def _reduced_chi2(
+    data: np.ndarray, weight: np.ndarray, gain: np.ndarray, best: np.ndarray
+) -> np.ndarray:
     """χ² per good pixel (N,) of the best fit; with unit weights, the variance of its residuals."""
     total = np.sum(weight * data**2, axis=1) - gain[np.arange(len(gain)), best]
     return np.maximum(total, np.finfo(float).tiny) / np.maximum((weight > 0).sum(axis=1), 1)
 
 
-def _parabola(gain: NDArray, best: NDArray) -> tuple[NDArray, NDArray]:
+def _parabola(gain: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Position of the maximum and its Δχ² = 1 half width, (N,) each, in pixels."""
     middle = np.clip(best, 1, gain.shape[1] - 2)
     rows = np.arange(len(gain))
     left, centre, right = (gain[rows, middle + k] for k in (-1, 0, 1))
     curvature = centre - 0.5 * (left + right)
-    # a maximum has at least |right - left| / 2; less, at the rim or on a flat, is none
+    # at least |right - left| / 2 at a maximum, but less at the rim or on a plateau
     floor = np.abs(right - left) / 8 + np.finfo(np.float32).tiny
     curvature = np.maximum(curvature, floor)
     shift = np.clip(0.25 * (right - left) / curvature, -1.0, 1.0)

@@ -5,9 +5,11 @@
     BC03      bc2003_hr_m62_chab_ssp.ised_ASCII[.gz]       Bruzual & Charlot 2003, high resolution
 
 Every population is brought to vacuum, to the rest-frame grid and to unit mean flux over
-`LIGHT_BAND_ANGSTROM`: mixture weights are then shares of that light. The resolution of the library
-is kept as a Gaussian width in km/s per pixel.
+`LIGHT_BAND_ANGSTROM`: mixture weights are then fractions of that light. The resolution of the
+library is kept as a Gaussian width in km/s per pixel.
 """
+
+from __future__ import annotations
 
 import gzip
 import re
@@ -17,27 +19,19 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.errors import UserError
-from utils.spectroscopy.wavelength import (
-    FWHM_PER_SIGMA,
-    REST_GRID,
-    SPEED_OF_LIGHT_KM_S,
-    air_to_vacuum,
-)
+from datasets.wavelengths import air_to_vacuum
+from utils.spectroscopy.wavelength import FWHM_PER_SIGMA, REST_GRID
 
-LIGHT_BAND_ANGSTROM = (5000.0, 5500.0)
-AGES_PER_METALLICITY = 16
-BC03_METALLICITIES = {"22": 1e-4, "32": 4e-4, "42": 4e-3, "52": 8e-3, "62": 0.02, "72": 0.05}
-BC03_SOLAR = 0.02
-BLUE_LIMIT_ANGSTROM = 2000.0
-MILES_FWHM_ANGSTROM, BC03_FWHM_ANGSTROM = 2.51, 3.0
-
-
-class SspError(UserError):
-    """A folder without a readable library."""
+LIGHT_BAND_ANGSTROM = (5000.0, 5500.0)  # populations have unit mean flux here
+AGES_PER_METALLICITY = 16  # at most
+BC03_METALLICITIES = {"22": 1e-4, "32": 4e-4, "42": 4e-3, "52": 8e-3, "62": 0.02, "72": 0.05}  # Z
+BC03_SOLAR = 0.02  # Z☉
+BLUE_LIMIT_ANGSTROM = 2000.0  # of what is read of BC03 spectra
+MILES_FWHM_ANGSTROM, BC03_FWHM_ANGSTROM = 2.51, 3.0  # resolution
 
 
 @dataclass(frozen=True)
@@ -48,13 +42,13 @@ class SspLibrary:
     """
 
     name: str
-    flux: NDArray[np.float64]
-    age_gyr: NDArray[np.float64]
-    metallicity: NDArray[np.float64]
-    sigma_km_s: NDArray[np.float64]
+    flux: np.ndarray
+    age_gyr: np.ndarray
+    metallicity: np.ndarray
+    sigma_km_s: np.ndarray
     covered_angstrom: tuple[float, float]
 
-    def patterns(self) -> NDArray[np.float64]:
+    def patterns(self) -> np.ndarray:
         """(4, m) for `continuum.continuum_basis`: two old metallicities, 1 Gyr and 0.1 Gyr."""
         corners = ((10.0, 0.3), (10.0, -0.7), (1.0, 0.0), (0.1, 0.0))
         log_age = np.log10(self.age_gyr)
@@ -71,9 +65,9 @@ class SspLibrary:
 class _Population:
     """One spectrum as read: vacuum wavelengths (n,), flux (n,), FWHM resolution in km/s (n,)."""
 
-    wavelength_angstrom: NDArray[np.float64]
-    flux: NDArray[np.float64]
-    fwhm_km_s: NDArray[np.float64]
+    wavelength_angstrom: np.ndarray
+    flux: np.ndarray
+    fwhm_km_s: np.ndarray
     age_gyr: float
     metallicity: float
 
@@ -85,7 +79,7 @@ MILES_NAME = re.compile(
 BC03_NAME = re.compile(r"bc2003_hr_(?:\w+_)?m1?(?P<z>\d2)_\w+_ssp\.ised_ASCII(\.gz)?$")
 
 
-def _constant_fwhm(wavelength_angstrom: NDArray, fwhm_angstrom: float) -> NDArray[np.float64]:
+def _constant_fwhm(wavelength_angstrom: np.ndarray, fwhm_angstrom: float) -> np.ndarray:
     return SPEED_OF_LIGHT_KM_S * fwhm_angstrom / wavelength_angstrom
 
 
@@ -109,8 +103,8 @@ def _read_miles(path: Path, name: re.Match) -> list[_Population]:
 
 
 def _read_bc03(path: Path, name: re.Match) -> list[_Population]:
-    """Lists of numbers, each after its length: ages in years, then, after lines of text,
-    wavelengths in Å and for every age the spectrum and the values of some index."""
+    """Read lists of numbers, each preceded by its length: ages in years; after lines of text,
+    wavelengths in Å; and for every age the spectrum and the values of an index."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt") as file:
         lines = iter(file.read().splitlines())
@@ -132,7 +126,7 @@ def _read_bc03(path: Path, name: re.Match) -> list[_Population]:
     return populations
 
 
-def _until_complete(lines: Iterator[str]) -> NDArray[np.float64]:
+def _until_complete(lines: Iterator[str]) -> np.ndarray:
     """The numbers of the first list of a file, its length included."""
     words = next(lines).split()
     while len(words) <= int(words[0]):
@@ -145,8 +139,8 @@ def _begins_a_list(line: str) -> bool:
     return len(words) > 1 and words[0].isdigit() and int(words[0]) > 100
 
 
-def _counted(numbers: NDArray) -> tuple[NDArray, NDArray]:
-    """The list at the beginning of numbers, without its length, and what follows it."""
+def _counted(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first list, without its length, and the numbers after it."""
     end = 1 + int(numbers[0])
     return numbers[1:end], numbers[end:]
 
@@ -168,7 +162,7 @@ def read_library(folder: str | Path) -> SspLibrary:
         SspLibrary of at most `AGES_PER_METALLICITY` ages, evenly in log age, per metallicity.
 
     Raises:
-        SspError: if the folder has no file of a known layout, or one cannot be read.
+        UserError: the folder has no file of these layouts, or one cannot be read.
     """
     files = sorted(Path(folder).glob("*"))
     for layout, (pattern, reader) in LAYOUTS.items():
@@ -179,10 +173,10 @@ def read_library(folder: str | Path) -> SspLibrary:
                 try:
                     populations += reader(path, match)
                 except (KeyError, ValueError, OSError, StopIteration, IndexError) as error:
-                    raise SspError(f"{path}: not a {layout} file ({error!r})") from error
+                    raise UserError(f"{path}: not a {layout} file ({error!r})") from error
             return _assemble(layout, _thin(populations))
-    raise SspError(
-        f"{folder}: no file of a known library. Expected names like "
+    raise UserError(
+        f"{folder}: no file of a stellar library. Expected names like "
         "MaStar-SSP-A01.000-Z+0.00.fits.gz, Ech1.30Zp0.06T01.0000_iTp0.00_baseFe.fits or "
         "bc2003_hr_m62_chab_ssp.ised_ASCII"
     )
@@ -196,8 +190,8 @@ def _thin(populations: list[_Population]) -> list[_Population]:
             (p for p in populations if p.metallicity == metallicity), key=lambda p: p.age_gyr
         )
         log_age = np.log10([p.age_gyr for p in group])
-        wanted = np.linspace(log_age[0], log_age[-1], AGES_PER_METALLICITY)
-        nearest = np.unique(np.abs(log_age - wanted[:, None]).argmin(axis=1))
+        even = np.linspace(log_age[0], log_age[-1], AGES_PER_METALLICITY)
+        nearest = np.unique(np.abs(log_age - even[:, None]).argmin(axis=1))
         kept += [group[k] for k in nearest]
     return kept
 
@@ -207,7 +201,7 @@ def _assemble(name: str, populations: list[_Population]) -> SspLibrary:
     low = max(p.wavelength_angstrom[0] for p in populations)
     high = min(p.wavelength_angstrom[-1] for p in populations)
     if low > LIGHT_BAND_ANGSTROM[0] or high < LIGHT_BAND_ANGSTROM[1]:
-        raise SspError(f"{name}: populations cover {low:.0f}–{high:.0f} Å, not 5000–5500 Å")
+        raise UserError(f"{name}: populations cover {low:.0f}–{high:.0f} Å, not 5000–5500 Å")
     inside = (grid >= low) & (grid <= high)
     flux = np.zeros((len(populations), grid.size))
     for row, p in zip(flux, populations, strict=True):

@@ -1,47 +1,24 @@
-"""Air and vacuum, observed and rest frame, pixels and bands.
-
-Air to vacuum: λ_vac = n λ_air with the refractive index of standard air
-
-    10⁸ (n − 1) = 5792105 / (238.0185 − s²) + 167917 / (57.362 − s²),   s = 10⁴ / λ_vac [µm⁻¹]
-
-(Ciddor 1996, Applied Optics 35, 1566, eq. 1). Index tables are in air, SDSS spectra in vacuum: the
-tables are converted once, the spectra never.
+"""Observed and rest frame, pixels and resolution.
 
 All rest-frame fits share one logarithmic grid of the SDSS step, 10⁻⁴ in log₁₀ λ or 69 km/s, on
 which a redshift is a translation by log₁₀(1 + z) and a velocity width does not depend on λ.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-SPEED_OF_LIGHT_KM_S = 299792.458
-SDSS_LOG_STEP = 1e-4
-FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 
-
-def refractive_index(vacuum_angstrom: ArrayLike) -> NDArray[np.float64]:
-    """Refractive index of standard air at vacuum wavelengths in Å (Ciddor 1996, eq. 1)."""
-    s2 = (1e4 / np.asarray(vacuum_angstrom, float)) ** 2
-    return 1.0 + 5.792105e-2 / (238.0185 - s2) + 1.67917e-3 / (57.362 - s2)
+SDSS_LOG_STEP = 1e-4  # of log₁₀ λ: the pixels of the SDSS spectrographs
+FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))  # of a Gaussian
+DEFAULT_REDSHIFT_RANGE = (-0.01, 0.4)  # of searches: templates overlap SDSS spectra in all of it
 
 
-def vacuum_to_air(vacuum_angstrom: ArrayLike) -> NDArray[np.float64]:
-    """Wavelengths in air of vacuum wavelengths, both in Å; meant for λ > 2000 Å."""
-    return np.asarray(vacuum_angstrom, float) / refractive_index(vacuum_angstrom)
-
-
-def air_to_vacuum(air_angstrom: ArrayLike) -> NDArray[np.float64]:
-    """Inverse of `vacuum_to_air`: three fixed-point steps leave less than 10⁻⁹ Å."""
-    air = np.asarray(air_angstrom, float)
-    vacuum = air
-    for _ in range(3):
-        vacuum = air * refractive_index(vacuum)
-    return vacuum
-
-
-def sdss_line_spread_km_s(wavelength_angstrom: ArrayLike) -> NDArray[np.float64]:
+def sdss_line_spread_km_s(wavelength_angstrom: ArrayLike) -> np.ndarray:
     """Typical Gaussian width of the SDSS line spread function at observed wavelengths.
 
     Medians of the column `wdisp` of a dozen spec files of legacy and BOSS plates; single fibres
@@ -61,11 +38,11 @@ class LogGrid:
     step: float = SDSS_LOG_STEP
 
     @property
-    def log10(self) -> NDArray[np.float64]:
+    def log10(self) -> np.ndarray:
         return self.start + self.step * np.arange(self.count)
 
     @property
-    def angstrom(self) -> NDArray[np.float64]:
+    def angstrom(self) -> np.ndarray:
         return 10.0**self.log10
 
     @property
@@ -77,35 +54,34 @@ class LogGrid:
         """The pixels whose centres lie in [low, high]."""
         return slice(*np.searchsorted(self.angstrom, (low_angstrom, high_angstrom)))
 
-    def window(self, low_angstrom: float, high_angstrom: float) -> "LogGrid":
+    def window(self, low_angstrom: float, high_angstrom: float) -> LogGrid:
         """The grid of those pixels."""
         part = self.part(low_angstrom, high_angstrom)
         return LogGrid(self.start + self.step * part.start, part.stop - part.start, self.step)
 
 
-REST_GRID = LogGrid(start=3.35, count=6251)
-"""2239 … 9441 Å: templates and everything fitted in the rest frame."""
+REST_GRID = LogGrid(start=3.35, count=6251)  # 2239 … 9441 Å: templates, all rest-frame fits
 
 
-def good_pixels(flux: NDArray, sigma: NDArray | None) -> NDArray[np.bool_]:
+def good_pixels(flux: np.ndarray, sigma: np.ndarray | None) -> np.ndarray:
     """Pixels that carry a measurement: finite flux and, if given, finite positive σ; (N, n)."""
     good = np.isfinite(flux)
     return good if sigma is None else good & np.isfinite(sigma) & (sigma > 0)
 
 
-def fill_bad_pixels(flux: NDArray, good: NDArray[np.bool_]) -> NDArray[np.float64]:
+def fill_bad_pixels(flux: np.ndarray, good: np.ndarray) -> np.ndarray:
     """A copy of flux (N, n) with bad pixels interpolated; a row without a good one becomes 0."""
     filled = np.where(good, flux, 0.0)
     pixel = np.arange(flux.shape[1])
     for row in np.flatnonzero(~good.all(axis=1) & good.any(axis=1)):
-        known = good[row]
-        filled[row, ~known] = np.interp(pixel[~known], pixel[known], filled[row, known])
+        measured = good[row]
+        filled[row, ~measured] = np.interp(pixel[~measured], pixel[measured], flux[row, measured])
     return filled
 
 
 def resample(
-    wavelength_angstrom: NDArray, flux: NDArray, redshift: NDArray, grid: LogGrid
-) -> NDArray[np.float64]:
+    wavelength_angstrom: np.ndarray, flux: np.ndarray, redshift: np.ndarray, grid: LogGrid
+) -> np.ndarray:
     """Cubic interpolation of spectra to a grid in their rest frames.
 
     Linear interpolation would broaden narrow lines, by up to 35 km/s on SDSS pixels.
@@ -114,7 +90,7 @@ def resample(
         wavelength_angstrom: (n,) observed wavelengths, increasing, n ≥ 4.
         flux: (N, n) without gaps.
         redshift: (N,); 0 keeps the observed frame.
-        grid: the grid wanted, m pixels.
+        grid: m pixels.
 
     Returns:
         (N, m), 0 outside the coverage. Values stay per observed Å: nothing is scaled by 1 + z.
@@ -136,8 +112,8 @@ def resample(
 
 
 def _positions(
-    wavelength_angstrom: NDArray, redshift: NDArray, grid: LogGrid
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    wavelength_angstrom: np.ndarray, redshift: np.ndarray, grid: LogGrid
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixel numbers (N, m) of a rest-frame grid in the spectra, and whether they lie outside."""
     target = grid.angstrom[None, :] * (1.0 + np.asarray(redshift, float)[:, None])
     position = np.interp(target, wavelength_angstrom, np.arange(wavelength_angstrom.size))
@@ -145,12 +121,12 @@ def _positions(
 
 
 def weights_on_grid(
-    wavelength_angstrom: NDArray,
-    good: NDArray,
-    sigma: NDArray | None,
-    redshift: NDArray,
+    wavelength_angstrom: np.ndarray,
+    good: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray,
     grid: LogGrid,
-) -> NDArray[np.float64]:
+) -> np.ndarray:
     """Inverse variances (N, m) on a rest-frame grid, 0 unless both pixels around are good.
 
     Variances are interpolated linearly, as if resampled pixels were independent.
@@ -166,7 +142,7 @@ def weights_on_grid(
     return np.divide(1.0, on_grid, out=np.zeros_like(on_grid), where=usable)
 
 
-def pixel_edges(wavelength_angstrom: NDArray) -> NDArray[np.float64]:
+def pixel_edges(wavelength_angstrom: np.ndarray) -> np.ndarray:
     """The n + 1 edges of pixels (n,): midpoints of the centres, the outermost extrapolated."""
     middle = 0.5 * (wavelength_angstrom[1:] + wavelength_angstrom[:-1])
     first = 2.0 * wavelength_angstrom[0] - middle[0]

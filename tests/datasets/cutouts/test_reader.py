@@ -376,7 +376,7 @@ def with_value(value: float, where=(2, 30, 31)) -> np.ndarray:
         (with_value(np.inf, (0,)), {"BANDS": "ugriz"}, "4096 pixels are not finite"),
         (with_value(0.0, (4,)), {"BANDS": "ugriz"}, "band z is 0 everywhere"),
         (0 * image(), {"BANDS": "ugriz"}, "band u is 0 everywhere"),
-        (image(), {"BANDS": "ugriz", "BUNIT": "adu"}, "unit 'adu' is no flux"),
+        (image(), {"BANDS": "ugriz", "BUNIT": "adu"}, "unit 'adu' is not a flux"),
         (np.zeros((1, 1, 10_001)), {}, "10001"),
         (np.zeros((65, 65, 65)), {}, "at most 64 bands"),
     ],
@@ -467,7 +467,7 @@ def test_pictures_do_not_fit_photometric_networks_and_grey_ones_no_network(tmp_p
     Image.fromarray(np.stack([grey] * 3, -1)).save(tmp_path / "colour.jpg")
     assert "lacks band u" in reason(tmp_path / "colour.jpg")
     stated = CutoutFormat(("g", "r", "i"), 0.396, input_bands=("i", "r", "g"))
-    assert "'intensity' is no flux" in reason(tmp_path / "colour.jpg", stated)
+    assert "'intensity' is not a flux" in reason(tmp_path / "colour.jpg", stated)
 
 
 # Real data

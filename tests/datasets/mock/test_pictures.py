@@ -29,7 +29,7 @@ def survey(tmp_path_factory) -> Survey:
 
 def test_mapping_has_the_published_values():
     """By hand: fluxes that the gains turn into C = 0.5, 0.4 and 0.3, and black and white."""
-    per_native = (images.PIXEL_ARCSEC / pictures.LEGACY_PIXEL_ARCSEC) ** 2
+    per_native = (images.SDSS_PIXEL_ARCSEC / pictures.LEGACY_PIXEL_ARCSEC) ** 2
     wanted = np.array([0.5, 0.4, 0.3])
     flux = (wanted - 0.03) / np.array([2.2, 3.4, 6.0]) * per_native
     shown = pictures.picture(flux[:, None, None])[:, 0, 0]

@@ -12,7 +12,7 @@ from utils.evaluation.derived_quantities import (
     with_constant,
 )
 from utils.evaluation.method import CLIMATOLOGY, CONSTANT
-from utils.spectroscopy import column_units
+from utils.spectroscopy.measurements import column_units
 
 N, P = 800, 16
 GENERATOR = np.random.default_rng(5)

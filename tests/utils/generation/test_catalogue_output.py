@@ -1,15 +1,17 @@
-"""The catalogue says of a spectrum what is known of it by construction."""
+"""Catalogue columns of spectra whose lines, colours and identifiers are set by construction."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.io import fits
 from astropy.table import Table
 
-from datasets.photometry import synthetic_colours
 from datasets.survey import Survey
+from datasets.synthetic_photometry import synthetic_colours
 from tests.utils.generation.test_fits_output import spectrum
+from utils.generation import catalogue_output
 from utils.generation.catalogue_output import COLOUR_LIMIT_MAG, write_generated_catalogue
 from utils.generation.fits_output import write_spectrum
 
@@ -55,6 +57,17 @@ def test_line_fluxes_are_physical_or_unknown(tmp_path):
     assert table["Halpha_flux"].unit.is_equivalent("erg / (s cm2)")
 
 
+def test_identifiers_of_all_sizes_stay_exact_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue_output, "BLOCK", 2)
+    identifiers = [2**63 + 1025, 5, 0, 2**53 + 1]  # the last two in another block
+    table = catalogue(tmp_path, [replace(spectrum(), identifier=n) for n in identifiers], False)
+    assert table["identifier"].dtype == np.uint64
+    assert table["identifier"].tolist() == identifiers
+    with fits.open(tmp_path / "catalogue.fits") as hdus:
+        column = hdus["CATALOGUE"].columns["identifier"]
+        assert (column.format, column.bzero) == ("K", 2**63)
+
+
 def test_colours_are_compared_with_the_cutout(tmp_path):
     plain = galaxy(1.0)
     own = synthetic_colours(plain.wavelength_angstrom, plain.best)
@@ -70,7 +83,7 @@ def test_colours_are_compared_with_the_cutout(tmp_path):
 
 def test_generate_measures_unless_told_otherwise(tiny_survey, tiny_generator, tmp_path):
     import generate
-    from utils.export_cutouts import export
+    from datasets.cutouts.export import export
 
     export(Survey(tiny_survey), tmp_path / "cutouts", "test", 2)
     for name, more in (("with", []), ("without", ["--no-measure", "--rank", "both"])):

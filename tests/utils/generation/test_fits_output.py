@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 from specutils import Spectrum
 
+from datasets.errors import UserError
 from datasets.spectra import candidate_sigma
 from utils.generation.catalogue_output import write_catalogue
 from utils.generation.fits_output import (
@@ -95,6 +96,13 @@ def test_everything_comes_back(scale, tmp_path):
     assert isinstance(read.identifier, int)
 
 
+@pytest.mark.parametrize(("written", "read"), [(2**63 + 1025, 2**63 + 1025), (0, 0), (-1, 0)])
+def test_identifiers_are_exact_unsigned_integers(written, read, tmp_path):
+    write_spectrum(tmp_path / "a.fits", replace(spectrum(), identifier=written))
+    assert fits.getval(tmp_path / "a.fits", "OBJID") == written
+    assert read_spectrum(tmp_path / "a.fits").identifier == read
+
+
 def test_tables_show_the_columns_with_units(tmp_path):
     write_spectrum(tmp_path / "a.fits", spectrum())
     table = Table.read(tmp_path / "a.fits", hdu="SPECTRUM")
@@ -129,11 +137,10 @@ def test_unknown_values_are_absent_and_odd_names_are_escaped(tmp_path):
 def test_kept_candidates_are_the_best_and_the_spread_is_of_all():
     draws = np.arange(8.0)[:, None] * np.ones(5)
     scores = np.array([0.1, 0.5, 0.2, 0.8, 0.0, 0.3, 0.6, 0.4])
-    kept = GeneratedSpectrum.from_draws(
-        draws, scores, np.argsort(-scores), 3,
-        name="a", wavelength_angstrom=GRIDS["full"][:5], provenance=PROVENANCE,
-        redshifts=np.arange(8) / 100,
-        snrs=np.arange(8) * 10,
+    order = np.argsort(-scores)
+    kept = GeneratedSpectrum.from_candidates(
+        draws[order], scores[order], order, order / 100, order * 10,
+        kept=3, name="a", wavelength_angstrom=GRIDS["full"][:5], provenance=PROVENANCE,
     )  # fmt: skip
     assert kept.redshifts.tolist() == [0.03, 0.06, 0.01]
     assert kept.snrs.tolist() == [30, 60, 10]
@@ -183,7 +190,7 @@ def test_equal_input_gives_equal_bytes_and_no_leftovers(tmp_path):
 
 def test_other_files_are_refused_by_name(tmp_path):
     fits.PrimaryHDU().writeto(tmp_path / "other.fits")
-    with pytest.raises(ValueError, match=r"other\.fits is no generated spectrum"):
+    with pytest.raises(UserError, match=r"other\.fits is not a generated spectrum"):
         read_spectrum(tmp_path / "other.fits")
 
 

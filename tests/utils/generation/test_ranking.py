@@ -6,7 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from datasets.photometry import filter_weights, image_colours, synthetic_colours
+from datasets.photometry import image_colours
+from datasets.synthetic_photometry import filter_weights, synthetic_colours
 from tests.support import REAL_DATA, needs_real_data
 from utils.generation.ranking import ranking_scores
 

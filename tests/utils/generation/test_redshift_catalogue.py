@@ -98,9 +98,9 @@ def test_a_galaxy_twice_is_refused_only_if_its_redshifts_differ(tmp_path):
         ("t.csv", "objid,z\n1.2e18,0.1\n", "objid: .* export the table again"),
         ("t.csv", "name,z\na\n", "every row needs the 2 columns"),
         ("t.csv", "", "is empty"),
-        ("t.fits", "not FITS", "no readable table .* export it again"),
-        ("t.vot", "<VOTABLE><oops", "no readable table"),
-        ("t.ecsv", "name,z\na,1\n", "no readable table"),
+        ("t.fits", "not FITS", "not a readable table .* export it again"),
+        ("t.vot", "<VOTABLE><oops", "not a readable table"),
+        ("t.ecsv", "name,z\na,1\n", "not a readable table"),
         ("t.pkl", "", "unknown format; known are .csv, .ecsv"),
     ],
 )
@@ -118,7 +118,7 @@ def test_missing_truncated_and_ambiguous_files(tmp_path):
     names = [f"galaxy-{number}" for number in range(1000)]
     path = written(Table({"name": names, "z": np.linspace(0, 1, 1000)}), tmp_path, ".fits")
     path.write_bytes(path.read_bytes()[:9000])
-    with pytest.raises(UserError, match="no readable table"):
+    with pytest.raises(UserError, match="not a readable table"):
         RedshiftTable(path, "z")
     path = written(Table({"name": ["a"], "z": [0.1], "Z": [20.0]}), tmp_path, ".ecsv")
     with pytest.raises(UserError, match="differ only in case"):

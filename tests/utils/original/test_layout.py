@@ -161,7 +161,7 @@ def test_the_published_split(tmp_path):
         ([], "too few for the original's split"),
         (["--split", "sky"], "--split sky needs coordinates: give --catalogue"),
         (["--preparation", "median"], "prepared as the original's"),
-        (["--catalogue", "none.csv"], "none.csv is not a readable CSV file"),
+        (["--catalogue", "none.csv"], "none.csv: no such file"),
     ],
 )
 def test_what_cannot_be_done_is_said(folder, options, message, capsys):

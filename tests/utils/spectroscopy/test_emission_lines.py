@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.line_list import LINES
 from utils.spectroscopy.continuum import fit_continuum
 from utils.spectroscopy.emission_lines import LineFit, fit_lines
 from utils.spectroscopy.galaxy_templates import kcorrect_stars
-from utils.spectroscopy.wavelength import REST_GRID, SPEED_OF_LIGHT_KM_S
+from utils.spectroscopy.wavelength import REST_GRID
 
 WAVELENGTH = np.arange(4000.0, 8500.0)
 FLUXES = {

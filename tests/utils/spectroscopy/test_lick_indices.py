@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from datasets.wavelengths import air_to_vacuum
 from utils.spectroscopy.lick_indices import LICK_INDICES, measure_indices
-from utils.spectroscopy.wavelength import air_to_vacuum
 
 WAVELENGTH = np.arange(3800.0, 8000.0)
 

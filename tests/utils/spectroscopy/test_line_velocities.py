@@ -4,12 +4,12 @@ import h5py
 import numpy as np
 import pytest
 
+from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.line_list import LINES
 from datasets.mock.build import make_mock
 from datasets.survey import Survey
 from tests.support import REAL_DATA, needs_real_data
 from utils.evaluation.self_consistency import spread
-from utils.spectroscopy import measure
 from utils.spectroscopy.galaxy_templates import kcorrect_stars
 from utils.spectroscopy.line_velocities import (
     FEATURES,
@@ -18,7 +18,8 @@ from utils.spectroscopy.line_velocities import (
     coherence_units,
     velocity_column,
 )
-from utils.spectroscopy.wavelength import REST_GRID, SPEED_OF_LIGHT_KM_S
+from utils.spectroscopy.measurements import measure
+from utils.spectroscopy.wavelength import REST_GRID
 
 WAVELENGTH = np.arange(4000.0, 8500.0)
 Z = 0.08

@@ -7,8 +7,7 @@ import pytest
 
 from datasets.mock.build import make_mock
 from datasets.survey import Survey
-from utils.spectroscopy import column_units, measure, measure_candidates
-from utils.spectroscopy.measurements import BLOCK
+from utils.spectroscopy.measurements import BLOCK, column_units, measure, measure_candidates
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from tests.support import REAL_DATA, needs_real_data
-from utils.spectroscopy import Templates, fit_redshift, measure
+from utils.spectroscopy.galaxy_templates import RedshiftTemplates
+from utils.spectroscopy.measurements import measure
+from utils.spectroscopy.redshift import fit_redshift
 
 pytestmark = needs_real_data
 FAILURE = 0.005
@@ -52,7 +54,7 @@ def test_redshifts_with_the_default_templates(sdss):
 
 def test_redshifts_with_principal_components_of_other_galaxies(sdss):
     train, test = slice(0, None, 4), slice(1, None, 8)
-    templates = Templates.from_spectra(
+    templates = RedshiftTemplates.from_spectra(
         sdss["wavelength"], sdss["flux"][train], sdss["sigma"][train], sdss["z"][train]
     )
     fit = fit_redshift(

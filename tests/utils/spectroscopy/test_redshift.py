@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from utils.spectroscopy.galaxy_templates import Templates
+from datasets.errors import UserError
+from utils.spectroscopy.galaxy_templates import RedshiftTemplates
 from utils.spectroscopy.redshift import fit_redshift
 from utils.spectroscopy.wavelength import REST_GRID
 
 WAVELENGTH = np.arange(4000.0, 8500.0)
-TEMPLATES = Templates.default()
+TEMPLATES = RedshiftTemplates.default()
 
 
 def spectra(redshift: np.ndarray, mixture: np.ndarray) -> np.ndarray:
@@ -65,7 +66,7 @@ def test_emission_lines_are_not_fitted_to_absorption():
     flux -= 6.0 * np.interp(WAVELENGTH / 1.3, REST_GRID.angstrom, lines)
     sigma = np.full(flux.shape, 0.05)
     assert fit_redshift(WAVELENGTH, flux, sigma).redshift[0] == pytest.approx(0.1, abs=1e-4)
-    either_sign = Templates(TEMPLATES.flux, np.zeros(len(TEMPLATES.lines), bool))
+    either_sign = RedshiftTemplates(TEMPLATES.flux, np.zeros(len(TEMPLATES.lines), bool))
     fooled = fit_redshift(WAVELENGTH, flux, sigma, templates=either_sign)
     assert fooled.redshift[0] == pytest.approx(0.3, abs=1e-3)
 
@@ -80,7 +81,7 @@ def test_a_spectrum_without_data_has_no_redshift():
 
 
 def test_templates_that_never_overlap_are_refused():
-    with pytest.raises(ValueError, match="too little in common"):
+    with pytest.raises(UserError, match="overlap too little"):
         fit_redshift(np.arange(10000.0, 11000.0), np.ones((1, 1000)))
 
 
@@ -89,8 +90,10 @@ def test_principal_components_of_a_survey_give_redshifts():
     redshift = generator.uniform(0.05, 0.15, 80)
     mixture = generator.uniform(0.2, 1.0, (80, len(TEMPLATES.flux))) * [1, 1, 4, 4, 4, 4, 4]
     flux = spectra(redshift, mixture) + generator.normal(0.0, 0.02, (80, 4500))
-    components = Templates.from_spectra(WAVELENGTH, flux[:60], None, redshift[:60], components=7)
+    components = RedshiftTemplates.from_spectra(
+        WAVELENGTH, flux[:60], None, redshift[:60], components=7
+    )
     fit = fit_redshift(WAVELENGTH, flux[60:], templates=components, redshift_range=(0.0, 0.2))
     np.testing.assert_allclose(fit.redshift, redshift[60:], atol=2e-4)
-    with pytest.raises(ValueError, match="more than 7 spectra"):
-        Templates.from_spectra(WAVELENGTH, flux[:5], None, redshift[:5], components=7)
+    with pytest.raises(UserError, match="more than 7 spectra"):
+        RedshiftTemplates.from_spectra(WAVELENGTH, flux[:5], None, redshift[:5], components=7)

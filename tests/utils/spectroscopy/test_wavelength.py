@@ -5,15 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets.wavelengths import air_to_vacuum, vacuum_to_air
 from utils.spectroscopy.wavelength import (
     REST_GRID,
     LogGrid,
-    air_to_vacuum,
     fill_bad_pixels,
     good_pixels,
     pixel_edges,
     resample,
-    vacuum_to_air,
     weights_on_grid,
 )
 

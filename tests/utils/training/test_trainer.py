@@ -7,11 +7,12 @@ from torch import nn
 
 import train_contrastive
 import train_generative
+from datasets.hashing import mix
 from tests.support import GOLDEN, tiny
 from utils.core.checkpoints import read_checkpoint
 from utils.core.config import OptimiserConfig
 from utils.core.run_log import MetricsTable
-from utils.training.data_order import EpochSampler, mix
+from utils.training.data_order import EpochSampler
 from utils.training.optimiser import averaged, rate_factor
 
 

@@ -1,31 +1,27 @@
-"""Rendered images for real SDSS spectra: a semi-synthetic survey.
+"""Rendered images for real SDSS spectra.
 
-    python -m datasets.mock.semisynthetic OUT.h5 --spectra sdss_spectra.h5
+The spectra, redshifts and colours are real; the images are not. Each is rendered as those of the
+mock survey, with a bulge share, size, arms and lumps that suit the galaxy's morphological class,
+colour and redshift, and its band fluxes are scaled so that, inside the 3″ fibre aperture,
 
-The spectra, redshifts and colours are real; the images are not. Each is drawn by the mock survey's
-renderer with a bulge share, size, arms and lumps that suit the galaxy's morphological class, colour
-and redshift, and its band fluxes are scaled so that, inside the 3" fibre aperture,
-
-    Σ_c s_cb F_cb = (what SDSS imaging measured there: ``calibflux``) ,
+    Σ_c s_cb F_cb = the flux that SDSS imaging measured there (`calibflux`) ,
 
 with s_cb the share of component c inside the aperture in band b. So a model can learn spectra from
 real colours, but nothing true about shapes. Galaxies without coverage of the method's grid or
-without measured fluxes are skipped and listed in ``OUT.skipped.csv``.
+without measured fluxes are skipped and listed in `OUT.skipped.csv`.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
 
+from datasets.atomic_files import atomic_path
+from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.mock import images
 from datasets.mock.catalogue import arcsec_per_kpc, distance_modulus
-from datasets.photometry import SDSS_BANDS
 from datasets.sdss.spec_files import SpectraCollection, SpectrumFileError, read_spectra_collection
 from datasets.spectra import (
     METHOD_GRID,
@@ -40,8 +36,8 @@ from datasets.survey_writer import SurveyWriter
 BLOCK = 32
 ELLIPTICAL, SPIRAL, IRREGULAR = range(3)
 MORPHOLOGY = {"E": ELLIPTICAL, "Sp": SPIRAL, "Ir": IRREGULAR}
-# Photometry is doubted when a colour lies outside what galaxies have (u-g, g-r, r-i, i-z), or when
-# g-r or r-i differ by more than this from the spectrum's own: blends, cosmic rays, failed pixels.
+# Ranges of u-g, g-r, r-i, i-z in mag beyond which photometry is not trusted, and the largest
+# difference of g-r and r-i from the spectrum's: blends, cosmic rays, failed pixels.
 COLOUR_RANGE = np.array([(-0.2, 2.8), (-0.3, 1.6), (-0.4, 0.9), (-0.5, 0.9)])
 COLOUR_TOLERANCE = 0.3
 RED_G_R = 0.75  # galaxies of unknown morphology that are redder count as elliptical
@@ -51,21 +47,27 @@ COPIED = ("ra", "dec", "z", "zwarning", "plate", "mjd", "fiber", "subclass", "mo
 PROVENANCE = {
     "kind": "semi-synthetic survey",
     "description": "real SDSS spectra; ugriz images rendered, not observed: their fibre-aperture "
-    "fluxes are SDSS's calibflux, their shapes are drawn at random to suit class and colour",
+    "fluxes are SDSS's calibflux, their shapes are random numbers that suit class and colour",
 }
 
 
 def make_semisynthetic(
     path: str | Path, spectra: str | Path, seed: int = 1, overwrite: bool = False
 ) -> list[dict]:
-    """Write the survey file ``path`` from the spectra collection ``spectra``.
+    """Write a survey file with rendered images.
 
-    Arguments: ``spectra`` an HDF5 file as ``read_spectra_collection`` takes it, with columns
-    ``calibflux`` and ``spectroflux`` (N, 5) nanomaggies, and ``morph``; ``seed`` ≥ 0 of the shapes
-    and the noise.
-    Returns what was skipped: rows with specobjid, row and reason, also in ``PATH.skipped.csv``.
-    Raises FileExistsError if ``path`` exists and ``overwrite`` is not set, SpectrumFileError for
-    a file of another kind.
+    Args:
+        path: The survey file.
+        spectra: HDF5 file as `read_spectra_collection` takes it, with the columns `calibflux` and
+            `spectroflux` (N, 5) in nanomaggies, and `morph`.
+        seed: ≥ 0, of the shapes and the noise.
+        overwrite: Replace an existing file.
+
+    Returns:
+        The skipped galaxies: rows with specobjid, row and reason, also in `PATH.skipped.csv`.
+
+    Raises:
+        UserError: `path` exists and `overwrite` is not set, or the spectra cannot be used.
     """
     collection = read_spectra_collection(spectra)
     missing = {"calibflux", "spectroflux", "morph"} - collection.catalogue.keys()
@@ -76,7 +78,7 @@ def make_semisynthetic(
     with SurveyWriter(
         path,
         SDSS_BANDS,
-        images.PIXEL_ARCSEC,
+        SDSS_PIXEL_ARCSEC,
         METHOD_GRID,
         Preparation(),
         provenance=provenance,
@@ -93,7 +95,7 @@ def make_semisynthetic(
 def _usable(
     collection: SpectraCollection, rows: range, skipped: list[dict]
 ) -> tuple[list[int], list[PreparedSpectrum]]:
-    """Rows that can be used and their spectra; the others join ``skipped``."""
+    """Rows that can be used and their spectra; the others join `skipped`."""
     used, prepared = [], []
     for row in rows[: len(collection) - rows.start]:
         try:
@@ -113,12 +115,12 @@ def _prepare(collection: SpectraCollection, row: int) -> PreparedSpectrum:
         raise SpectrumError("no specObjID: nothing identifies it")
     flux = catalogue["calibflux"][row]
     if not (np.isfinite(flux).all() and (flux > 0).all()):
-        raise SpectrumError("calibflux is not known in all bands")
+        raise SpectrumError("calibflux is not positive in all bands")
     colour = _colours(flux)
     own = catalogue["spectroflux"][row, 1:4]
     wrong = (colour < COLOUR_RANGE[:, 0]) | (colour > COLOUR_RANGE[:, 1])
     if wrong.any() or (own <= 0).any():
-        raise SpectrumError("calibflux has colours that no galaxy has")
+        raise SpectrumError("calibflux has colours outside the range of galaxies")
     if np.abs(colour[1:3] - _colours(own)).max() > COLOUR_TOLERANCE:
         raise SpectrumError("calibflux disagrees with the colours of the spectrum")
     return prepare_spectrum(
@@ -134,7 +136,7 @@ def _colours(flux: np.ndarray) -> np.ndarray:
 def _galaxies(
     collection: SpectraCollection, rows: np.ndarray, prepared: list[PreparedSpectrum], seed: int
 ) -> dict:
-    """The arguments of ``SurveyWriter.append`` for some rows of the collection."""
+    """The arguments of `SurveyWriter.append` for some rows of the collection."""
     identifier = collection.catalogue["specobjid"][rows].astype(np.uint64)
     fibre = collection.catalogue["calibflux"][rows].astype(np.float64)
     streams = [np.random.default_rng([seed, int(i)]) for i in identifier]
@@ -159,19 +161,18 @@ def _galaxies(
 
 
 def _kinds(collection: SpectraCollection, rows: np.ndarray) -> np.ndarray:
-    """ELLIPTICAL, SPIRAL or IRREGULAR, from the colour where nobody has looked."""
+    """ELLIPTICAL, SPIRAL or IRREGULAR; from the colour where there is no visual class."""
     flux = collection.catalogue["calibflux"][rows]
     red = 2.5 * np.log10(flux[:, 2] / flux[:, 1]) > RED_G_R
     guess = np.where(red, ELLIPTICAL, SPIRAL)
     names = collection.catalogue["morph"][rows]
-    known = [MORPHOLOGY.get(name, other) for name, other in zip(names, guess, strict=True)]
-    return np.array(known)
+    return np.array([MORPHOLOGY.get(n, other) for n, other in zip(names, guess, strict=True)])
 
 
 def _appearance(
     fibre: np.ndarray, z: np.ndarray, kind: np.ndarray, streams: list[np.random.Generator]
 ) -> dict[str, np.ndarray]:
-    """A shape for each galaxy, as ``images.scene`` wants it, with ``young`` and ``seeing``."""
+    """A shape for each galaxy, as `images.scene` takes it, with `young` and `seeing`."""
     u = np.array([stream.random(8) for stream in streams]).T
     normal = np.array([stream.standard_normal(5) for stream in streams]).T
     g_r = 2.5 * np.log10(fibre[:, 2] / fibre[:, 1])
@@ -201,9 +202,9 @@ def _appearance(
 def render(
     shape: dict[str, np.ndarray], fibre: np.ndarray, streams: list[np.random.Generator]
 ) -> np.ndarray:
-    """Images (n, 5, 64, 64) whose light inside the fibre aperture is ``fibre`` (n, 5) nanomaggies.
+    """Images (n, 5, 64, 64) whose light inside the fibre aperture is `fibre` (n, 5) nanomaggies.
 
-    ``shape`` as ``_appearance`` gives it; noise and neighbours come on top.
+    `shape` is that of `_appearance`; noise and neighbours are added.
     """
     maps = images.scene(shape, streams)
     psf = images.seeing(shape["seeing"])
@@ -218,32 +219,7 @@ def render(
 
 
 def _list_skipped(path: Path, skipped: list[dict]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, ["row", "specobjid", "reason"])
         table.writeheader()
         table.writerows(skipped)
-    os.replace(partial, path)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line; 0 on success, 2 for an argument that cannot be."""
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.mock.semisynthetic",
-        description="Write a survey of real SDSS spectra with rendered ugriz images.",
-    )
-    parser.add_argument("path", metavar="OUT.h5", help="survey file to write")
-    parser.add_argument("--spectra", required=True, help="HDF5 collection of SDSS spectra")
-    parser.add_argument("--seed", type=int, default=1, help="of shapes and noise (default: 1)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    given = parser.parse_args(argv)
-    try:
-        skipped = make_semisynthetic(given.path, given.spectra, given.seed, given.overwrite)
-    except (FileExistsError, SpectrumFileError) as error:
-        parser.error(str(error))
-    print(f"{given.path}: {len(skipped)} spectra skipped, see {given.path}.skipped.csv")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

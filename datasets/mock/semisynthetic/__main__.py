@@ -1,0 +1,34 @@
+"""Command line of the semi-synthetic survey."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from datasets.errors import run_command
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the arguments and write the survey; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.mock.semisynthetic",
+        description="Write a survey of real SDSS spectra with rendered ugriz images.",
+    )
+    parser.add_argument("path", metavar="OUT.h5", help="survey file to write")
+    parser.add_argument("--spectra", required=True, help="HDF5 collection of SDSS spectra")
+    parser.add_argument("--seed", type=int, default=1, help="of shapes and noise (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    return run_command(_make, parser.parse_args(argv))
+
+
+def _make(options: argparse.Namespace) -> int:
+    # after the arguments are parsed: these take seconds to import
+    from datasets.mock.semisynthetic.build import make_semisynthetic
+
+    skipped = make_semisynthetic(options.path, options.spectra, options.seed, options.overwrite)
+    print(f"{options.path}: {len(skipped)} spectra skipped, see {options.path}.skipped.csv")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
