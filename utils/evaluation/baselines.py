@@ -47,6 +47,7 @@ CODE = (
     "datasets/image_transform.py",
     "datasets/spectrum_transform.py",
     "datasets/photometry.py",
+    "datasets/constants.py",
     "utils/core/retrieval.py",
     "utils/evaluation/baselines.py",
 )  # that decides what the cache holds

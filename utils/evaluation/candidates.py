@@ -31,6 +31,7 @@ CODE = (
     "datasets/image_transform.py",
     "datasets/spectrum_transform.py",
     "datasets/photometry.py",
+    "datasets/constants.py",
     "utils/generation/conditions.py",
     "utils/generation/pipeline.py",
 )  # that decides what is generated

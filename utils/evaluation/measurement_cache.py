@@ -26,7 +26,13 @@ from utils.spectroscopy.wavelength import LogGrid, resample
 
 BLOCK = 512  # spectra
 COLOUR_BANDS_ANGSTROM = ((4050.0, 4500.0), (5400.0, 5850.0))  # of the colour, rest frame
-CODE = ("utils/spectroscopy", "datasets/line_list.py", "utils/evaluation/measurement_cache.py")
+CODE = (
+    "utils/spectroscopy",
+    "datasets/constants.py",
+    "datasets/line_list.py",
+    "datasets/wavelengths.py",
+    "utils/evaluation/measurement_cache.py",
+)  # that decides what is measured
 _COLOUR_GRID = LogGrid(start=3.6, count=1750)
 
 MEASURED = (*QUANTITIES, "secure", *coherence_units())

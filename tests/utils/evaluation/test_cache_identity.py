@@ -1,9 +1,12 @@
 """Identities of caches notice what changes results, and nothing else."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
 
+from tests.support import ROOT
 from utils.evaluation import baselines, cache_identity, candidates, measurement_cache
 from utils.evaluation.cache_identity import array_digest, code_digest, differences, label
 
@@ -45,6 +48,14 @@ def test_the_code_that_fills_each_cache_exists(module):
     for path in module.CODE:
         assert (cache_identity.ROOT / path).exists(), path
     assert len(code_digest(*module.CODE)) == 16
+
+
+def test_all_data_that_spectroscopy_imports_counts():
+    files = (ROOT / "utils" / "spectroscopy").glob("*.py")
+    imported = {name for file in files for name in re.findall(r"datasets\.\w+", file.read_text())}
+    harmless = {"datasets.errors", "datasets.atomic_files", "datasets.processors"}
+    paths = {f"{name.replace('.', '/')}.py" for name in imported - harmless}
+    assert "datasets/line_list.py" in paths and paths <= set(measurement_cache.CODE)
 
 
 def test_differences_are_named(tmp_path):
