@@ -174,8 +174,11 @@ class SpectrumTransform:
 
     def _select(self, flux: Tensor) -> Tensor:
         """T(f) of the pixels of the output grid, (..., output_grid.count)."""
-        values = self._transform(flux)
-        return values[..., ::PHASES] if self.representation == "low" else values
+        return self.subsample(self._transform(flux))
+
+    def subsample(self, spectra: Tensor | np.ndarray) -> Tensor | np.ndarray:
+        """The pixels of spectra (..., P) that lie on `output_grid`: (..., n)."""
+        return spectra[..., ::PHASES] if self.representation == "low" else spectra
 
     def _transform(self, flux: Tensor, count: int | None = None) -> Tensor:
         count = self.grid.count if count is None else count

@@ -6,16 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.evaluation_files import (
-    CLIMATOLOGY,
-    GENERATED,
-    METHOD_STYLE,
-    PHOTOMETRY,
-    Results,
-    style_of,
-)
+from figures.evaluation_files import METHOD_STYLE, Results, style_of
 from utils.evaluation.calibration import coverage
 from utils.evaluation.derived_quantities import QUANTITIES
+from utils.evaluation.method import CLIMATOLOGY, GENERATED, PHOTOMETRY
 from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
 
 SHOWN_ERRORS = {
@@ -38,7 +32,7 @@ def draw_errors(results: Results) -> Figure:
         for place, method in enumerate(methods):
             if name not in results.errors[method]:
                 continue  # no best without a ranking
-            found = results.figures["differences"][method][name]
+            found = results.metrics["differences"][method][name]
             colour = METHOD_STYLE[method][0]
             axes.plot([-found["high"], -found["low"]], [place, place], color=colour, lw=1.4)
             axes.plot(-found["value"], place, "o", ms=4, color=colour)
@@ -56,10 +50,10 @@ def draw_calibration(results: Results) -> Figure:
     """PIT histograms, coverage, TARP and the spread–error relation."""
     figure = Figure(figsize=(PAGE_WIDTH_INCHES, 4.6), layout="constrained")
     grid = figure.subplots(2, 3)
-    found = results.figures["calibration"]
+    found = results.metrics["calibration"]
     methods = [m for m in results.methods if m in (GENERATED, PHOTOMETRY, CLIMATOLOGY)]
     _draw_pit(grid[0, 0], found[GENERATED]["pit"], "pixels of generated spectra")
-    quantities = results.figures.get("quantities", {})
+    quantities = results.metrics.get("quantities", {})
     measured = {
         QUANTITIES[name].label: quantities[name][GENERATED]["pit"]
         for name in SHOWN_QUANTITIES
@@ -77,7 +71,7 @@ def draw_calibration(results: Results) -> Figure:
 
 def _all_pixels(results: Results, method: str) -> np.ndarray:
     """PIT histogram over all wavelengths: windows weighted by their widths."""
-    pit = results.figures["calibration"][method]["pit"]
+    pit = results.metrics["calibration"][method]["pit"]
     widths = [float(name.split("–")[1].split()[0]) - float(name.split("–")[0]) for name in pit]
     return np.average(list(pit.values()), axis=0, weights=widths)
 

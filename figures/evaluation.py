@@ -4,8 +4,8 @@
     python -m figures.evaluation evaluation
 
 Writes evaluation/figures/NAME.pdf and .png: errors, samples, ranked candidates, measured against
-true, redshift, BPT, the two kinds of galaxies, mass–metallicity, calibration, colours, and training
-curves of the runs whose folders are still there.
+true quantities, redshift, BPT diagram, bimodality, mass–metallicity relation, calibration, colours,
+and training curves of the runs whose folders still exist.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from matplotlib.figure import Figure
-from tqdm import tqdm
+from utils.core.errors import run_command
 
-from datasets.survey import SurveyError
-from figures.errors import draw_calibration, draw_errors
-from figures.evaluation_files import GENERATED, Results
-from figures.planes import POPULATIONS, SPECTRAL, draw_colours, draw_planes, draw_redshift
-from figures.populations import draw_bimodality, draw_bpt, draw_mass_metallicity
-from figures.spectra import draw_ranked, draw_samples
-from utils.plotting.plots import plot_training_curves, save_figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from figures.evaluation_files import Results
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, draw, write; returns the exit status."""
+    """Parse, plot, write; returns the exit status."""
+    return run_command(_write_figures, _parser().parse_args(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m figures.evaluation",
         description=__doc__,
@@ -38,16 +38,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("evaluation", help="output folder of utils.evaluate")
     parser.add_argument("--survey", help="survey file, if it has moved")
     parser.add_argument("--output", help="folder of the figures (EVALUATION/figures)")
-    options = parser.parse_args(argv)
-    try:
-        results = Results(options.evaluation, options.survey)
-    except (FileNotFoundError, SurveyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return parser
+
+
+def _write_figures(options: argparse.Namespace) -> int:
+    # after the arguments are parsed: these take seconds to import
+    from tqdm import tqdm
+
+    from figures.evaluation_files import Results
+    from utils.plotting.plots import save_figure
+
+    results = Results(options.evaluation, options.survey)
     folder = Path(options.output or results.folder / "figures")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in tqdm(list(figures_of(results)), desc="figures", disable=None):
-        figure = draw()
+    for name, plot in tqdm(list(figures_of(results)), desc="figures", disable=None):
+        figure = plot()
         if figure is not None:
             for suffix in ("pdf", "png"):
                 save_figure(figure, folder / f"{name}.{suffix}")
@@ -56,7 +61,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def figures_of(results: Results) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
-    """Name and maker of every figure that the evaluation has the figures for."""
+    """Name and maker of every figure for which the evaluation has the data."""
+    from figures.errors import draw_calibration, draw_errors
+    from figures.planes import POPULATIONS, SPECTRAL, draw_colours, draw_planes, draw_redshift
+    from figures.populations import draw_bimodality, draw_bpt, draw_mass_metallicity
+    from figures.spectra import draw_ranked, draw_samples
+    from utils.evaluation.method import GENERATED
+    from utils.plotting.plots import plot_training_curves
+
     yield "errors", lambda: draw_errors(results)
     yield "samples", lambda: draw_samples(results)
     yield "ranked", lambda: draw_ranked(results)
@@ -65,11 +77,11 @@ def figures_of(results: Results) -> Iterator[tuple[str, Callable[[], Figure | No
         yield "colours", lambda: draw_colours(results)
     if results.truth:
         yield "measured", lambda: draw_planes(results, SPECTRAL)
-        known = tuple(n for n in POPULATIONS if n in results.measured[GENERATED])
-        if known:
-            yield "populations", lambda: draw_planes(results, known)
+        populations = tuple(n for n in POPULATIONS if n in results.measured[GENERATED])
+        if populations:
+            yield "populations", lambda: draw_planes(results, populations)
         yield "redshift", lambda: draw_redshift(results)
-        if np.any(results.truth["secure"] > 0):
+        if (results.truth["secure"] > 0).any():
             yield "bpt", lambda: draw_bpt(results)
         yield "bimodality", lambda: draw_bimodality(results)
         yield "mass_metallicity", lambda: draw_mass_metallicity(results)

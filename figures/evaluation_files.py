@@ -1,4 +1,4 @@
-"""What `python -m utils.evaluate` left in its folder, for the figures that are made of it."""
+"""Reader of the folder that `python -m utils.evaluate` wrote, and what several figures share."""
 
 from __future__ import annotations
 
@@ -10,29 +10,38 @@ import h5py
 import numpy as np
 from matplotlib.axes import Axes
 
+from datasets.errors import UserError
 from datasets.survey import Survey
+from utils.evaluation.method import (
+    CLIMATOLOGY,
+    CONSTANT,
+    EMBEDDING,
+    GENERATED,
+    PHOTOMETRY,
+    REGRESSION,
+    RETRIEVAL,
+)
 from utils.plotting.style import COLOURS
 
-GENERATED, TRUTH = "generated", "true"
-PHOTOMETRY, CLIMATOLOGY = "neighbours in photometry", "climatology"
+TRUTH = "true"  # its label in figures
 COLUMN_WIDTH_INCHES = 3.4  # of ApJ
-DENSITY = "cividis"
+DENSITY = "cividis"  # colour map of densities
 
-#: Colour and line of each method, the same in every figure.
+# colour and line of each method, the same in every figure
 METHOD_STYLE = {
     TRUTH: (COLOURS["truth"], "-"),
     GENERATED: (COLOURS["generated"], "-"),
-    "regression + residuals": (COLOURS["third"], "-."),
+    REGRESSION: (COLOURS["third"], "-."),
     PHOTOMETRY: (COLOURS["highlight"], "--"),
-    "neighbours in embedding": (COLOURS["second"], "--"),
-    "cross-modal retrieval": (COLOURS["fourth"], "--"),
+    EMBEDDING: (COLOURS["second"], "--"),
+    RETRIEVAL: (COLOURS["fourth"], "--"),
     CLIMATOLOGY: (COLOURS["quiet"], ":"),
-    "constant": (COLOURS["quiet"], "-"),
+    CONSTANT: (COLOURS["quiet"], "-"),
 }
 
 
 def style_of(method: str, **more) -> dict:
-    """Keywords of a line."""
+    """Keywords for the line of a method, and `more`."""
     colour, line = METHOD_STYLE[method]
     return {"color": colour, "ls": line, "label": method, **more}
 
@@ -51,23 +60,24 @@ class Galaxy:
 class Results:
     """An evaluation folder.
 
-    Attributes: `figures` (what `evaluation.json` holds), `order` (N, P) of the candidates, best
-    first, `log_mass` (N,), `errors`, `colours`, `truth` and `measured` as nested dicts of arrays,
-    the last by method and (N, P), best candidate first; `wavelength_angstrom`.
+    Attributes: `metrics` (the content of `evaluation.json`), `order` (N, P) positions in
+    `candidates.h5`, best first, `log_mass` (N,), `errors`, `colours`, `truth` and `measured` as
+    nested dicts of arrays, the last by method and (N, P), best candidate first;
+    `wavelength_angstrom` (n,).
 
     Raises:
-        FileNotFoundError: the folder holds no evaluation, or its survey file is gone.
+        UserError: the folder holds no complete evaluation, or its survey cannot be read.
     """
 
     def __init__(self, folder: str | Path, survey: str | None = None):
         self.folder = Path(folder)
-        path = self.folder / "evaluation.json"
-        if not path.exists():
-            raise FileNotFoundError(
-                f"{path}: no evaluation; make one with python -m utils.evaluate"
-            )
-        self.figures = json.loads(path.read_text())
-        sources = self.figures["sources"]
+        for name in ("evaluation.json", "galaxies.h5", "candidates.h5"):
+            if not (self.folder / name).exists():
+                raise UserError(
+                    f"{self.folder / name}: not found; make it with python -m utils.evaluate"
+                )
+        self.metrics = json.loads((self.folder / "evaluation.json").read_text(encoding="utf-8"))
+        sources = self.metrics["sources"]
         self.survey = Survey(survey or sources["survey"])
         self.checkpoints = [Path(p) for p in sources["checkpoints"]]
         with h5py.File(self.folder / "galaxies.h5") as file:
@@ -87,27 +97,29 @@ class Results:
     @property
     def methods(self) -> list[str]:
         """Names of all methods, the generator first."""
-        return list(self.figures["methods"])
+        return list(self.metrics["methods"])
 
     def galaxy(self, number: int) -> Galaxy:
-        """The galaxy in a row of the evaluation."""
+        """One of the galaxies 0 … N − 1 of the evaluation."""
         row, order = self.rows[[number]], self.order[number]
         with h5py.File(self.folder / "candidates.h5") as file:
             flux, scores = file["flux"][number][order], file["scores"][number][order]
         redshift = self.survey.catalogue.get("z", np.full(len(self.survey), np.nan))
-        truth = self.survey.read("spectra", row)[0, :: self.step]
+        noiseless = self.metrics["identity"]["against"] == "noiseless"
+        read = self.survey.truth if noiseless else self.survey.read
+        truth = read("noiseless" if noiseless else "spectra", row)[0, :: self.step]
         image = self.survey.read("images", row)[0]
         return Galaxy(image, truth, flux, scores, float(redshift[row[0]]))
 
     def spread(self, count: int) -> np.ndarray:
         """Numbers of galaxies from the youngest to the oldest, by the true Dn4000."""
-        known = np.arange(len(self.rows))
+        galaxies = np.arange(len(self.rows))
         if self.truth:
             values = self.truth["Dn4000"]
-            known = np.flatnonzero(np.isfinite(values))
-            known = known[np.argsort(values[known], kind="stable")]
-        places = (np.arange(count) + 0.5) / count * len(known)
-        return known[places.astype(int)]
+            galaxies = np.flatnonzero(np.isfinite(values))
+            galaxies = galaxies[np.argsort(values[galaxies], kind="stable")]
+        places = (np.arange(count) + 0.5) / count * len(galaxies)
+        return galaxies[places.astype(int)]
 
 
 def _nested(group: h5py.Group) -> dict:

@@ -11,43 +11,64 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from matplotlib.figure import Figure
+from datasets.errors import UserError
+from utils.core.errors import run_command
 
-from datasets.survey import Survey
-from utils.generation.fits_output import read_spectrum
-from utils.plotting.plots import contact_sheets, save_figure
-from utils.plotting.spectrum_panel import Panel
+if TYPE_CHECKING:
+    from datasets.survey import Survey
+    from utils.plotting.spectrum_panel import Panel
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, draw, write; returns the exit status."""
+    """Parse, plot, write; returns the exit status."""
+    return run_command(_write_figure, _parser().parse_args(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m figures.generated",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("spectra", help="output folder of generate.py")
-    parser.add_argument("--survey", required=True, help="survey file that knows the galaxies")
+    parser.add_argument("--survey", required=True, help="survey file with the galaxies")
     parser.add_argument("--output", required=True, help="picture: .png, .pdf or .svg")
-    parser.add_argument("--count", type=int, default=8, help="galaxies to show")
-    options = parser.parse_args(argv)
+    parser.add_argument("--count", type=int, default=8, help="galaxies to show (%(default)s)")
+    return parser
+
+
+def _write_figure(options: argparse.Namespace) -> int:
+    # after the arguments are parsed: these take seconds to import
+    from datasets.survey import Survey
+    from utils.plotting.plots import contact_sheets, save_figure
+
     panels = panels_of(Path(options.spectra), Survey(options.survey), options.count)
     if not panels:
-        print(f"error: no galaxy of {options.survey} in {options.spectra}", file=sys.stderr)
-        return 1
-    save_figure(draw(panels), options.output)
+        raise UserError(
+            f"{options.spectra}: holds no spectrum of a galaxy of {options.survey}; name the "
+            "survey that the cutouts are from"
+        )
+    (figure,) = contact_sheets(panels, rows=-(-len(panels) // 2))
+    save_figure(figure, options.output)
     return 0
 
 
 def panels_of(folder: Path, survey: Survey, count: int) -> list[Panel]:
-    """The first `count` generated galaxies that the survey knows, with their truth."""
+    """The first `count` generated galaxies that are in the survey, with their true spectra."""
+    import numpy as np
+
+    from utils.generation.fits_output import read_spectrum
+    from utils.plotting.spectrum_panel import Panel
+
     row_of = {int(number): row for row, number in enumerate(survey.catalogue["identifier"])}
     panels = []
     for path in sorted((folder / "spectra").glob("*.fits")):
+        if len(panels) == count:
+            break
         spectrum = read_spectrum(path)
-        if spectrum.identifier not in row_of or len(panels) == count:
+        if spectrum.identifier not in row_of:
             continue
         row = np.array([row_of[spectrum.identifier]])
         truth = np.interp(
@@ -67,12 +88,6 @@ def panels_of(folder: Path, survey: Survey, count: int) -> list[Panel]:
             )
         )
     return panels
-
-
-def draw(panels: list[Panel]) -> Figure:
-    """All panels on one page."""
-    (figure,) = contact_sheets(panels, rows=-(-len(panels) // 2))
-    return figure
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python -m figures.pairs real/pairs --table pairs.csv --survey real/pictures.h5 --output p.png
 
-The table has the columns ``image`` and ``spectrum`` (files beside it), and ``z``; the spectra that
-``generate.py`` wrote are found by the names of the images. The observed spectra are prepared as
-those of the survey that the network was trained on, the mean of which is the constant predictor
-that the printed squared errors are to be compared with.
+The table has the columns `image` and `spectrum` (files beside it), and `z`; the spectra that
+`generate.py` wrote are found by the names of the images. The observed spectra are prepared like
+those of the survey that the network was trained on. Prints the squared errors of the generated
+spectra and of a constant predictor, the mean training spectrum.
 """
 
 from __future__ import annotations
@@ -14,40 +14,15 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-from matplotlib.figure import Figure
-
-from datasets.cutouts.conversion import CutoutFormat
-from datasets.cutouts.formats import read_picture
-from datasets.errors import UserError
-from datasets.sdss.spec_files import read_spec_file
-from datasets.spectra import prepare_spectrum
-from datasets.survey import Survey
-from datasets.tables import read_table
-from utils.generation.batch_run import file_stem
-from utils.generation.fits_output import read_spectrum
-from utils.plotting.plots import save_figure
-from utils.plotting.spectrum_panel import (
-    MARKS,
-    NORMALISED_LABEL,
-    WAVELENGTH_LABEL,
-    Panel,
-    draw_cutout,
-    draw_spectra,
-    legend_entries,
-    mark_lines,
-)
-from utils.plotting.style import PAGE_WIDTH_INCHES, styled
-
-COLUMNS = 2
-SHORT_MARKS = {
-    "Hβ": MARKS["Hβ"], "Mg b": MARKS["Mg b"], "Na D": MARKS["Na D"], "Hα": MARKS["Hα + [N II]"],
-}  # fmt: skip
-INPUT_ERRORS = (OSError, KeyError, UserError)
+from utils.core.errors import run_command
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, draw, write; returns the exit status."""
+    """Parse, plot, write; returns the exit status."""
+    return run_command(_write_figure, _parser().parse_args(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m figures.pairs",
         description=__doc__,
@@ -57,91 +32,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--table", required=True, type=Path, help="CSV table of the pairs")
     parser.add_argument("--survey", required=True, help="survey that the network was trained on")
     parser.add_argument("--output", required=True, help="picture: .png, .pdf or .svg")
-    parser.add_argument("--count", type=int, help="pairs to draw, the first ones (all)")
-    options = parser.parse_args(argv)
-    try:
-        survey = Survey(options.survey)
-        panels = panels_of(options.spectra, options.table, survey)
-    except INPUT_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    parser.add_argument("--count", type=int, help="pairs to show, the first ones (all)")
+    return parser
+
+
+def _write_figure(options: argparse.Namespace) -> int:
+    # after the arguments are parsed: these take seconds to import
+    from datasets.survey import Survey
+    from figures.pair_panels import draw, panels_of, report
+    from utils.plotting.plots import save_figure
+
+    survey = Survey(options.survey)
+    panels = panels_of(options.spectra, options.table, survey)
     save_figure(draw(panels[: options.count]), options.output)
     print(report(panels, survey))
     return 0
-
-
-def panels_of(folder: Path, table: Path, survey: Survey) -> list[Panel]:
-    """One panel per row of the table.
-
-    Raises:
-        One of INPUT_ERRORS: a file or a column is missing or of another kind.
-    """
-    columns = read_table(table)
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return [_panel(folder, table.parent, row, survey) for row in rows]
-
-
-def _panel(folder: Path, beside: Path, row: dict, survey: Survey) -> Panel:
-    name = file_stem(Path(row["image"]).stem)
-    generated = read_spectrum(folder / "spectra" / f"{name}.fits")
-    (picture,) = read_picture(beside / row["image"])
-    seen = CutoutFormat(survey.bands, survey.pixel_scale_arcsec, survey.image_size)
-    observed = read_spec_file(beside / row["spectrum"])
-    prepared = prepare_spectrum(
-        observed.wavelength_angstrom,
-        observed.flux,
-        observed.ivar,
-        observed.and_mask,
-        grid=survey.grid,
-        preparation=survey.preparation,
-    )
-    wavelength = generated.wavelength_angstrom
-    return Panel(
-        title=f"z = {float(row['z']):.3f}",
-        image=seen.convert(picture)[0],
-        bands=survey.bands,
-        wavelength_angstrom=wavelength,
-        candidates=generated.candidates[:1],
-        mean=generated.mean,
-        sigma=generated.sigma,
-        truth=np.interp(wavelength, survey.grid.angstrom, prepared.flux),
-        redshift=float(row["z"]),
-    )
-
-
-@styled
-def draw(panels: list[Panel]) -> Figure:
-    """All pairs on one page, with the lines at the observed redshifts."""
-    rows = -(-len(panels) // COLUMNS)
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 1.25 * rows + 0.6), layout="constrained")
-    grid = figure.subplots(rows, 2 * COLUMNS, width_ratios=(1, 2.4) * COLUMNS, squeeze=False)
-    places = grid.reshape(rows * COLUMNS, 2)
-    for number, ((cutout, spectrum), panel) in enumerate(zip(places, panels, strict=False)):
-        draw_cutout(cutout, panel.image, panel.bands)
-        cutout.set_title(panel.title, loc="left", fontsize=6, pad=2)
-        draw_spectra(spectrum, panel, apart=True)
-        mark_lines(spectrum, panel, SHORT_MARKS)
-        if number + COLUMNS < len(panels):
-            spectrum.tick_params(labelbottom=False)
-    for axes in places[len(panels) :].flat:
-        axes.set_axis_off()
-    figure.supxlabel(WAVELENGTH_LABEL, fontsize=8)
-    figure.supylabel(NORMALISED_LABEL, fontsize=8)
-    figure.legend(*legend_entries(places[: len(panels), 1]), loc="outside upper right", ncols=4)
-    return figure
-
-
-def report(panels: list[Panel], survey: Survey) -> str:
-    """Squared errors of the candidates' mean and the mean training spectrum, by galaxy."""
-    training = survey.read("spectra", survey.indices("train")).mean(axis=0, dtype=np.float64)
-    lines = [f"{'z':>7}{'mean':>9}{'constant':>10}   squared errors"]
-    errors = []
-    for panel in panels:
-        constant = np.interp(panel.wavelength_angstrom, survey.grid.angstrom, training)
-        errors.append([np.mean((p - panel.truth) ** 2) for p in (panel.mean, constant)])
-        lines.append(f"{panel.redshift:7.3f}{errors[-1][0]:9.4f}{errors[-1][1]:10.4f}")
-    mean = np.mean(errors, axis=0)
-    return "\n".join([*lines, f"{'all':>7}{mean[0]:9.4f}{mean[1]:10.4f}"])
 
 
 if __name__ == "__main__":

@@ -7,17 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from figures.evaluation_files import (
-    CLIMATOLOGY,
-    GENERATED,
-    PHOTOMETRY,
-    Results,
-    density,
-    running,
-    style_of,
-)
+from figures.evaluation_files import Results, density, running, style_of
 from utils.evaluation.derived_quantities import QUANTITIES, estimates, true_values
 from utils.evaluation.markdown import number
+from utils.evaluation.method import CLIMATOLOGY, CONSTANT, GENERATED, PHOTOMETRY
 from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
 
 SPECTRAL = (
@@ -38,9 +31,7 @@ def draw_planes(results: Results, names: tuple[str, ...]) -> Figure:
     figure = Figure(
         figsize=(PAGE_WIDTH_INCHES * columns / 3, 2.65 * rows + 0.2), layout="constrained"
     )
-    grid = figure.subplots(
-        2 * rows, columns, height_ratios=(2.4, 1) * rows, squeeze=False
-    )  # fmt: skip
+    grid = figure.subplots(2 * rows, columns, height_ratios=(2.4, 1) * rows, squeeze=False)
     for place in range(rows * columns):
         row, column = divmod(place, columns)
         pair = grid[2 * row, column], grid[2 * row + 1, column]
@@ -111,7 +102,7 @@ def _width_axis(axes: Axes, name: str) -> None:
 def _annotate(plane: Axes, results: Results, name: str) -> None:
     lines = []
     for method, label in ((GENERATED, ""), (PHOTOMETRY, "neighbours: ")):
-        found = results.figures["quantities"][name].get(method, {})
+        found = results.metrics["quantities"][name].get(method, {})
         if found.get("scatter"):
             lines.append(
                 f"{label}σ = {found['scatter']['value']:.2g}, "
@@ -134,7 +125,7 @@ def draw_redshift(results: Results) -> Figure:
     errors = figure.add_subplot(right)
     true, bins = results.truth["z"], np.linspace(-0.08, 0.08, 49)
     for method in results.methods:
-        if method == "constant":
+        if method == CONSTANT:
             continue
         dz = (estimates(results.measured[method]["z"]) - true) / (1 + true)
         emphasis = 1.4 if method == GENERATED else 0.9

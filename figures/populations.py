@@ -1,4 +1,4 @@
-"""The population of generated galaxies beside the true one: BPT, two kinds, mass–metallicity."""
+"""The generated population beside the true one: BPT, bimodality, mass–metallicity relation."""
 
 from __future__ import annotations
 
@@ -6,16 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.evaluation_files import (
-    CLIMATOLOGY,
-    COLUMN_WIDTH_INCHES,
-    GENERATED,
-    PHOTOMETRY,
-    TRUTH,
-    Results,
-    density,
-    style_of,
-)
+from figures.evaluation_files import COLUMN_WIDTH_INCHES, TRUTH, Results, density, style_of
+from utils.evaluation.method import CLIMATOLOGY, GENERATED, PHOTOMETRY
 from utils.evaluation.population_statistics import (
     OLD_DN4000,
     RETIRED_EW_ANGSTROM,
@@ -98,8 +90,8 @@ def draw_bimodality(results: Results) -> Figure:
 
 @styled
 def draw_mass_metallicity(results: Results) -> Figure | None:
-    """Gas metallicity (N2) against stellar mass; None where the masses are not known."""
-    found = results.figures["populations"]
+    """Gas metallicity (N2) against stellar mass; None without masses."""
+    found = results.metrics["populations"]
     if "log_mass" not in found[GENERATED]["mass_metallicity"]:
         return None
     figure = Figure(figsize=(COLUMN_WIDTH_INCHES, 2.7), layout="constrained")

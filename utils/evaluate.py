@@ -1,47 +1,48 @@
-"""Judge a trained generator on a split of a survey, beside what it has to beat.
+"""Evaluate a trained generator on a split of a survey, next to its baselines.
 
     python -m utils.evaluate --checkpoint runs/generative/best.pt --survey data/survey.h5 \\
         --output evaluation
     python -m utils.evaluate … --regression runs/regression/best.pt --ssp data/mastar
     python -m figures.evaluation evaluation
 
-Candidates are drawn for every galaxy and judged together with the baselines of
-`utils.evaluation.baselines`, each as candidates for the same galaxies. Everything slow is kept in
-the output folder: an interrupted evaluation goes on where it was, and judging again is cheap.
+Every galaxy gets candidates from the generator and from each baseline of
+`utils.evaluation.baselines`. The output folder keeps everything slow: an interrupted evaluation
+continues, and a repeated one is quick. A cache that belongs to other files, options or code is not
+used.
 
-    evaluation.json   every figure;  table.md  for people;  details.md  all of it for people
-    candidates.h5     the spectra drawn;  measured.h5  what was measured on them
-    galaxies.h5       errors, quantities and colours galaxy by galaxy, for the figures
+    evaluation.json   all metrics;  table.md  the main ones as a table;  details.md  all as tables
+    candidates.h5     the generated spectra;  measured.h5  quantities measured on spectra
+    training.h5       features of the training galaxies
+    galaxies.h5       errors, quantities and colours of each galaxy, for the figures
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from datasets.atomic_files import write_text
-from datasets.errors import UserError
-from datasets.survey import SurveyError
-from utils.evaluation.evaluator import Evaluation
-from utils.evaluation.report import details, summary
+from datasets.processors import usable_cores
+from utils.core.errors import run_command
 from utils.generation.options import parse_condition
 from utils.generation.ranking import RANKINGS
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, evaluate, write; returns the exit status."""
-    options = _parser().parse_args(argv)
-    try:
-        figures = Evaluation(options).run()
-    except (UserError, SurveyError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    folder = Path(options.output)
-    table = summary(figures)
+    return run_command(_evaluate, _parser().parse_args(argv))
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    # after the arguments are parsed: these take seconds to import
+    from datasets.atomic_files import write_text
+    from utils.evaluation.evaluator import Evaluation
+    from utils.evaluation.report import details, summary
+
+    metrics = Evaluation(options).run()
+    folder, table = Path(options.output), summary(metrics)
     write_text(folder / "table.md", table)
-    write_text(folder / "details.md", details(figures))
+    write_text(folder / "details.md", details(metrics))
     print(table)
     return 0
 
@@ -61,52 +62,60 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--survey", required=True, help="survey file with the true spectra")
     parser.add_argument("--output", required=True, help="folder for the results, made if needed")
     parser.add_argument("--split", default="test", choices=["validation", "test"])
-    parser.add_argument("--galaxies", type=int, default=500, help="first galaxies of the split")
-    drawing = parser.add_argument_group("drawing (default: as the checkpoint was trained)")
-    drawing.add_argument("--candidates", type=int, help="candidates per galaxy")
-    drawing.add_argument("--sampler", choices=["dpm", "ddim", "ancestral"])
-    drawing.add_argument("--steps", type=int, help="sampling steps")
-    drawing.add_argument(
-        "--redshift", type=parse_condition("redshift"), default="sampled",
-        help="sampled from the image, unconditional, given (the catalogue's), or a "
-        "number (%(default)s)",
-    )  # fmt: skip
-    drawing.add_argument(
-        "--snr",
-        type=parse_condition("snr"),
-        default="sampled",
-        help="likewise the S/N per pixel (%(default)s)",
+    parser.add_argument(
+        "--galaxies", type=int, default=500, help="first galaxies of the split (%(default)s)"
     )
-    drawing.add_argument("--guidance", type=float, help="weight of the image")
-    drawing.add_argument("--seed", type=int, default=1, help="seed of the noise (%(default)s)")
-    judging = parser.add_argument_group("judging")
-    judging.add_argument(
-        "--rank", default="contrastive", choices=RANKINGS,
-        help="what makes a candidate the best: similarity to the image, agreement with its "
-        "colours, or both (%(default)s)",
-    )  # fmt: skip
-    judging.add_argument(
-        "--against", default="observed", choices=["observed", "noiseless"],
-        help="the truth, for candidates and baselines alike: the survey's spectra, or those of a "
-        "mock survey without noise (%(default)s)",
-    )  # fmt: skip
-    judging.add_argument(
-        "--regression",
-        help="checkpoint of `python -m utils.train_regression`, judged as a baseline",
-    )
-    judging.add_argument(
-        "--ssp", help="folder of stellar populations: adds σ★, age, metallicity and E(B−V), slowly"
-    )
-    judging.add_argument("--no-measure", action="store_true", help="judge the flux only")
+    _add_sampling(parser.add_argument_group("sampling (default: as the checkpoint was trained)"))
+    _add_scoring(parser.add_argument_group("scoring"))
     computing = parser.add_argument_group("computing")
     computing.add_argument("--device", default="auto", help="auto, cpu, cuda, … (%(default)s)")
     computing.add_argument(
         "--precision", default="float32", choices=["float32", "bfloat16", "auto"]
     )
     computing.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="threads that measure (%(default)s)"
+        "--workers", type=int, default=usable_cores(), help="threads that measure (%(default)s)"
     )
     return parser
+
+
+def _add_sampling(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--candidates", type=int, help="candidates per galaxy")
+    group.add_argument("--sampler", choices=["dpm", "ddim", "ancestral"])
+    group.add_argument("--steps", type=int, help="sampling steps")
+    group.add_argument(
+        "--redshift", type=parse_condition("redshift"), default="sampled",
+        help="sampled given the image, unconditional, given (the catalogue's), or a number "
+        "(%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--snr",
+        type=parse_condition("snr"),
+        default="sampled",
+        help="likewise for the S/N per pixel (%(default)s)",
+    )
+    group.add_argument("--guidance", type=float, help="weight of the image")
+    group.add_argument("--seed", type=int, default=1, help="seed of the noise (%(default)s)")
+
+
+def _add_scoring(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--rank", default="contrastive", choices=RANKINGS,
+        help="criterion of the best candidate: similarity to the image, agreement with its "
+        "colours, or both (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--against", default="observed", choices=["observed", "noiseless"],
+        help="true spectra, for candidates and baselines alike: the survey's, or the noiseless "
+        "ones of a mock survey (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--regression", help="checkpoint of `python -m utils.train_regression`, another baseline"
+    )
+    group.add_argument(
+        "--ssp",
+        help="folder of stellar populations: also measure σ★, age, metallicity and E(B−V) (slow)",
+    )
+    group.add_argument("--no-measure", action="store_true", help="score the flux only")
 
 
 if __name__ == "__main__":

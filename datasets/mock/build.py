@@ -12,6 +12,7 @@ from tqdm import tqdm
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
 from datasets.errors import UserError
+from datasets.mock.catalogue import TYPES
 from datasets.mock.simulate import BLOCK, simulate
 from datasets.processors import usable_cores
 from datasets.spectra import METHOD_GRID, Preparation
@@ -24,6 +25,7 @@ PROVENANCE = {
     "description": "simulated galaxies with known truth, see datasets/mock",
     "data": "templates of kcorrect (Blanton & Roweis 2007), SDSS filters of speclite",
     "schema": 1,
+    "types": TYPES,
 }
 
 

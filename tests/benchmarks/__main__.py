@@ -1,8 +1,8 @@
 """Benchmarks: `make bench`, or `python -m tests.benchmarks [--device cuda]`.
 
-Every row is a ratio of two things measured in the same process, one after the other in turn, so
-that a busy or slow machine moves both. The first rows say how far from the floor the networks are:
-floating-point operations over the rate of a large matrix product on the same threads.
+Every row is a ratio of two times that are measured in turn, so that a busy or slow machine moves
+both. The floor of the first rows is the number of floating-point operations over the rate of a
+large matrix product on the same threads. The last rows, of `tests.benchmarks.startup`, have limits.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from models.generator import generate_candidates
 from models.image_encoder import ImageEncoder
 from models.samplers import Ancestral, DPMSolverPP2M
 from models.unet import SpectrumUNet
+from tests.benchmarks import startup
 from tests.support import make_tiny_survey
 
 REPEATS = 5
@@ -96,12 +97,12 @@ def floor(device: torch.device) -> None:
 
 
 def sampling(device: torch.device) -> None:
-    """What the sampler, the precision and encoding once save."""
+    """Savings by the sampler, the precision, and encoding images once."""
     denoiser = small_denoiser(8, device).eval().requires_grad_(False)
     images = torch.randn(2, 5, 64, 64, device=device)
     tokens = denoiser.encode(images)
 
-    def draw(sampler: object, bfloat16: bool = False) -> Callable[[], object]:
+    def sample(sampler: object, bfloat16: bool = False) -> Callable[[], object]:
         return lambda: generate_candidates(
             denoiser, sampler, tokens, ["a", "b"], (8, 563), count=8, seed=1, bfloat16=bfloat16
         )
@@ -109,14 +110,14 @@ def sampling(device: torch.device) -> None:
     def encode_each_step() -> None:
         for _ in range(20):
             denoiser.encode(images.repeat_interleave(8, 0))
-        draw(DPMSolverPP2M(20))()  # and the tokens once, which is a fraction of it
+        sample(DPMSolverPP2M(20))()  # and the tokens once, which is a fraction of it
 
     dpm, half, again = seconds(
-        draw(DPMSolverPP2M(20)), draw(DPMSolverPP2M(20), True), encode_each_step
+        sample(DPMSolverPP2M(20)), sample(DPMSolverPP2M(20), True), encode_each_step
     )
     row("float32 / bfloat16, 20 steps", dpm / half, "8 candidates of 2 galaxies")
     row("encoding at every step / once", again / dpm, "the original encodes at every step")
-    few, many = seconds(draw(DPMSolverPP2M(5)), draw(_Short(50)))
+    few, many = seconds(sample(DPMSolverPP2M(5)), sample(_Short(50)))
     row("ancestral 250 / DPM-Solver++ 20", many / few * (250 / 50) / (20 / 5), "steps scaled")
 
 
@@ -148,7 +149,7 @@ def data() -> None:
     with tempfile.TemporaryDirectory() as folder:
         survey = Survey(make_tiny_survey(Path(folder) / "tiny.h5"))
         dataset = SurveyDataset(survey, survey.indices("train"))
-        native = survey.grid.angstrom[::1]
+        native = survey.grid.angstrom
         flux = survey.read("spectra", survey.indices("train"))[0]
         rows = list(range(32))
         read, prepare = seconds(
@@ -156,6 +157,12 @@ def data() -> None:
             lambda: [prepare_spectrum(native, flux) for _ in rows],
         )
     row("preparing at each epoch / reading the survey file", prepare / read, "32 galaxies")
+
+
+def start_up() -> None:
+    """Commands against the import of torch."""
+    for name, ratio, limit in startup.ratios():
+        row(name, ratio, f"at most {limit:g}{'' if ratio <= limit else ': TOO SLOW'}")
 
 
 def main() -> None:
@@ -167,6 +174,7 @@ def main() -> None:
     sampling(device)
     resolution(device)
     data()
+    start_up()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the strongest baseline grows with the training galaxies, and when a generator is passed.
+"""How the strongest baseline improves with the number of training galaxies.
 
     python -m tests.benchmarks.growth survey.h5 --counts 1000 2500 5000 10000 20000 100000
     python -m tests.benchmarks.growth survey.h5 --evaluations growth/*/evaluation
@@ -6,7 +6,7 @@
 Neighbours in photometry are searched among the first N training galaxies, for the first validation
 galaxies of the same survey; their CRPS relative to that of climatology is fitted as a N^-b. With
 evaluations (of `python -m utils.evaluate`, same galaxies and candidates), the number of training
-galaxies at which that line meets each of them.
+galaxies at which that line reaches each of them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from tqdm import tqdm
 from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from utils.evaluation.baselines import climatology, nearest
+from utils.evaluation.method import GENERATED
 from utils.evaluation.metrics import crps, mean_squared_error
 
 BATCH = 512
 GALAXIES, CANDIDATES = 128, 8
-DRAWS = 8  # of climatology
+CLIMATOLOGIES = 8  # random ones, whose mean is the unit
 REFERENCE = 5000  # training galaxies that climatology and the constant are taken from
 
 
@@ -62,27 +63,29 @@ def main() -> None:
     parser.add_argument("--evaluations", type=Path, nargs="*", default=[])
     options = parser.parse_args()
     survey = Survey(options.survey)
-    training, judged = survey.indices("train"), survey.indices("validation")[:GALAXIES]
-    truth, own = survey.read("spectra", judged), features(survey, judged)
+    training, tested = survey.indices("train"), survey.indices("validation")[:GALAXIES]
+    truth, own = survey.read("spectra", tested), features(survey, tested)
     reference = training[:REFERENCE]
-    draws = [climatology(len(reference), len(judged), CANDIDATES, seed) for seed in range(DRAWS)]
-    unit = np.mean([crps(spectra(survey, reference[rows]), truth).mean() for rows in draws])
+    climatologies = [
+        climatology(len(reference), len(tested), CANDIDATES, seed) for seed in range(CLIMATOLOGIES)
+    ]
+    unit = np.mean([crps(spectra(survey, reference[rows]), truth).mean() for rows in climatologies])
     mean = np.mean(survey.read("spectra", reference), axis=0, keepdims=True)
     constant = mean_squared_error(mean, truth).mean()
     counts = sorted({min(count, len(training)) for count in options.counts})
-    known, values = features(survey, training[: counts[-1]]), []
-    print(f"{len(judged)} galaxies, {CANDIDATES} neighbours; CRPS of climatology {unit:.4f}")
+    pool, values = features(survey, training[: counts[-1]]), []
+    print(f"{len(tested)} galaxies, {CANDIDATES} neighbours; CRPS of climatology {unit:.4f}")
     print(f"{'training galaxies':>18} {'MSE / constant':>15} {'CRPS / climatology':>19}")
     for count in counts:
-        found = spectra(survey, training[nearest(known[:count], own, CANDIDATES)])
+        found = spectra(survey, training[nearest(pool[:count], own, CANDIDATES)])
         error = mean_squared_error(found.mean(axis=1), truth).mean() / constant
         values.append(crps(found, truth).mean() / unit)
         print(f"{count:>18,} {error:>15.3f} {values[-1]:>19.4f}")
     start, slope = power_law(np.array(counts), np.array(values))
     print(f"CRPS / climatology = {start:.3f} N^-{slope:.4f}")
     for folder in options.evaluations:
-        figures = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-        generated = figures["methods"]["generated"]["crps"] / unit
+        metrics = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        generated = metrics["methods"][GENERATED]["crps"] / unit
         passed = (start / generated) ** (1 / slope)
         print(f"{folder}: {generated:.4f}, reached by neighbours among {passed:,.0f} galaxies")
 

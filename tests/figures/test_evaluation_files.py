@@ -1,4 +1,4 @@
-"""The pieces the evaluation's figures share."""
+"""Parts that several figures share."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ def test_running_takes_fewer_points_than_bins():
     np.testing.assert_array_equal(bands, [[10, 30]] * 3)
 
 
-def test_density_counts_what_is_inside_and_known():
+def test_density_counts_finite_points_inside_the_limits():
     axes = Figure().subplots()
     x = np.array([0.5, 0.5, np.nan, 7.0])
     density(axes, x, np.full(4, 0.5), (0, 1, 0, 1))
@@ -30,6 +30,6 @@ def test_density_counts_what_is_inside_and_known():
     assert axes.get_xlim() == (0, 1)
 
 
-def test_methods_look_different():
+def test_methods_have_different_styles():
     looks = [(style_of(m)["color"], style_of(m)["ls"]) for m in METHOD_STYLE]
     assert len(set(looks)) == len(METHOD_STYLE)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.errors import UserError
 from datasets.mock.build import make_mock
 from datasets.sdss.spec_files import spec_object_identifier
 from datasets.spectra import METHOD_GRID
 from datasets.survey import Survey
-from figures import pairs
+from figures import pair_panels, pairs
 from tests.spec_files import write_spec_file
 from utils.generation.fits_output import GeneratedSpectrum, Provenance, write_spectrum
 
@@ -19,7 +20,7 @@ PROVENANCE = Provenance(1, 4, "dpm, 4 steps", ("best.pt 0",), "0", "median", 2.0
 
 
 def slope(wavelength: np.ndarray) -> np.ndarray:
-    """What the "galaxies" look like: a line, 1 at the median of 5500–7000 Å."""
+    """Spectrum of the "galaxies": a straight line, 1 at the median of 5500–7000 Å."""
     return 1 + 0.2 * (wavelength - 6250) / 2250
 
 
@@ -55,7 +56,7 @@ def folder(tmp_path):
 
 
 def test_panels_hold_picture_truth_and_redshift(folder, survey):
-    first, second = pairs.panels_of(folder / "out", folder / "pairs.csv", survey)
+    first, second = pair_panels.panels_of(folder / "out", folder / "pairs.csv", survey)
     assert (first.redshift, second.redshift) == (0.5, 0.6)
     assert first.image.shape == (3, 64, 64)
     np.testing.assert_allclose(second.image[:, :, :32], 80 / 255, atol=1e-6)
@@ -68,24 +69,32 @@ def test_command_draws_and_reports(folder, survey, capsys):
     arguments = [str(folder / "out"), "--table", str(folder / "pairs.csv")]
     arguments += ["--survey", str(survey.path), "--output", str(picture)]
     assert pairs.main(arguments) == 0
-    with Image.open(picture) as drawn:
-        assert drawn.size[0] > 1000
+    with Image.open(picture) as page:
+        grey = np.asarray(page.convert("L"))
+    assert 0.01 < np.mean(grey < 200) < 0.9  # ink, but not everywhere
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert [row[0] for row in rows] == ["0.500", "0.600", "all"]
     np.testing.assert_allclose([float(row[1]) for row in rows], [0, 0.01, 0.005], atol=2e-4)
 
 
 def test_figure_has_an_axis_pair_per_galaxy_and_marks_lines(folder, survey):
-    panels = pairs.panels_of(folder / "out", folder / "pairs.csv", survey)
-    figure = pairs.draw(panels[:1])
-    drawn = [axes for axes in figure.axes if axes.axison]
-    assert len(drawn) == 2
-    assert any("Hβ" in text.get_text() for text in drawn[1].texts)
+    panels = pair_panels.panels_of(folder / "out", folder / "pairs.csv", survey)
+    figure = pair_panels.draw(panels[:1])
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert len(shown) == 2
+    assert any("Hβ" in text.get_text() for text in shown[1].texts)
+
+
+def test_a_table_without_a_column_is_refused(folder, survey):
+    table = folder / "pairs.csv"
+    table.write_text(table.read_text().replace("spectrum", "file"))
+    with pytest.raises(UserError, match="spectrum"):
+        pair_panels.panels_of(folder / "out", table, survey)
 
 
 def test_missing_spectra_are_named(folder, survey, capsys):
     (folder / "out" / "spectra" / "1.fits").unlink()
     arguments = [str(folder / "out"), "--table", str(folder / "pairs.csv")]
     arguments += ["--survey", str(survey.path), "--output", str(folder / "pairs.png")]
-    assert pairs.main(arguments) == 1
+    assert pairs.main(arguments) == 2
     assert "1.fits" in capsys.readouterr().err

@@ -1,7 +1,9 @@
-"""The parts of `python -m utils.evaluate`: from candidates to figures a referee would ask for.
+"""The parts of `python -m utils.evaluate`: from candidates to the metrics a referee would ask for.
 
-`methods`: the generator and the baselines, each as candidates for the same galaxies; `spectra`:
-judged pixel by pixel; `calibration` and `resampling`: the statistics; `measuring`, `quantities`,
-`relations`: what is measured on the spectra; `colours`: synthetic against image photometry;
-`subgroups`; `tables`: for people.
+`evaluator` runs the evaluation. `candidates`, `baselines` and `method`: candidate spectra of the
+generator and of the baselines. `metrics`, `pixel_metrics` and `calibration`: their scores pixel by
+pixel. `measurement_cache`, `derived_quantities`, `population_statistics` and `self_consistency`:
+quantities measured on the spectra. `photometric_consistency`: colours. `subgroups`, `bootstrap`,
+`aggregate`: metrics of parts, their errors, and all of them together. `report`, `comparison` and
+`markdown`: tables. `cache_identity`: what the files in the output folder were made from.
 """

@@ -1,4 +1,4 @@
-"""From figures per galaxy to the figures of `evaluation.json`."""
+"""From metrics of each galaxy to the metrics of `evaluation.json`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from utils.evaluation import population_statistics as relations
-from utils.evaluation.bootstrap import with_interval
+from utils.evaluation import population_statistics as populations
+from utils.evaluation.bootstrap import mean_difference, with_interval
 from utils.evaluation.calibration import expected_coverage, tarp_distance
-from utils.evaluation.candidate_sources import CLIMATOLOGY, CONSTANT, GENERATED, TRUE_SPECTRA
 from utils.evaluation.derived_quantities import Columns, compare_all, joint_tarp
+from utils.evaluation.method import CLIMATOLOGY, CONSTANT, GENERATED, TRUE_SPECTRA
 from utils.evaluation.metrics import BEST_FEW, mean_squared_error
 from utils.evaluation.pixel_metrics import BLOCK, REFERENCES
 from utils.evaluation.self_consistency import coherence_metrics
@@ -26,19 +26,19 @@ def flux_metrics(errors: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str
     Args:
         errors: (N,) columns by method.
     """
-    figures = {
+    metrics = {
         method: {name: float(values.mean()) for name, values in columns.items()}
         for method, columns in errors.items()
     }
-    constant, climatology = figures[CONSTANT]["mse_mean"], figures[CLIMATOLOGY]["crps"]
-    for method, values in figures.items():
+    constant, climatology = metrics[CONSTANT]["mse_mean"], metrics[CLIMATOLOGY]["crps"]
+    for method, values in metrics.items():
         for name in [name for name in values if name.startswith("mse_")]:
             values[f"{name}_ratio"] = values[name] / constant
         values["crps_ratio"] = values["crps"] / climatology
         values["mse_mean_galaxy_median"] = float(np.median(errors[method]["mse_mean"]))
-        if "noise_ratio" in values:  # a mean would be that of the cleanest spectra
+        if "noise_ratio" in values:  # the cleanest spectra would dominate a mean
             values["noise_ratio"] = float(np.median(errors[method]["noise_ratio"]))
-    return figures
+    return metrics
 
 
 def paired_differences(errors: dict[str, dict[str, np.ndarray]]) -> dict:
@@ -49,9 +49,9 @@ def paired_differences(errors: dict[str, dict[str, np.ndarray]]) -> dict:
     return {
         method: {
             name: with_interval(
-                _mean_difference,
+                mean_difference,
                 own[name] / (unit if name.startswith("mse") else 1),
-                # a method without a ranking has no best candidate: its mean stands in
+                # without a ranking there is no best candidate: the mean takes its place
                 columns.get(name, columns["mse_mean"]) / (unit if name.startswith("mse") else 1),
             )
             for name in COMPARED
@@ -61,10 +61,6 @@ def paired_differences(errors: dict[str, dict[str, np.ndarray]]) -> dict:
     }
 
 
-def _mean_difference(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    return (values - reference).mean(axis=-1)
-
-
 def ranking_errors(
     flux: Any, orders: dict[str, np.ndarray], truth: Callable[[slice], np.ndarray]
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -72,7 +68,7 @@ def ranking_errors(
 
     Args:
         flux: (N, P, n) candidates.
-        orders: (N, P) candidate numbers, best first, by ranking.
+        orders: (N, P) positions of the candidates in `flux`, best first, by ranking.
         truth: reads the true spectra of a slice.
     """
     blocks: dict[str, list] = {name: [] for name in orders}
@@ -92,7 +88,7 @@ def ranking_errors(
 def measured_metrics(
     truth: Columns, measured: dict[str, Columns], log_mass: np.ndarray, seed: int
 ) -> dict:
-    """Everything that needs measured quantities: `quantities`, `coherence`, `active`,
+    """The metrics of measured quantities: `quantities`, `coherence`, `active`,
     `populations`, `tarp`.
 
     Args:
@@ -111,14 +107,14 @@ def measured_metrics(
         "quantities": compare_all(truth, measured),
         "coherence": coherence_metrics(measured),
         "active": {
-            boundary: {n: relations.classify(truth, c, boundary) for n, c in methods.items()}
-            for boundary in relations.BOUNDARIES
+            boundary: {n: populations.classify(truth, c, boundary) for n, c in methods.items()}
+            for boundary in populations.BOUNDARIES
         },
         "populations": {
             name: {
-                "bimodality": relations.bimodality(truth, columns),
-                "retired": relations.retired(truth, columns),
-                "mass_metallicity": relations.mass_metallicity(truth, columns, log_mass),
+                "bimodality": populations.bimodality(truth, columns),
+                "retired": populations.retired(truth, columns),
+                "mass_metallicity": populations.mass_metallicity(truth, columns, log_mass),
             }
             for name, columns in methods.items()
         },
@@ -130,7 +126,7 @@ def measured_metrics(
 
 
 def without_nan(value: Any) -> Any:
-    """Nested figures with null in the place of NaN and infinity, which JSON does not know."""
+    """Nested metrics with None in place of NaN and infinity, which JSON cannot hold."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

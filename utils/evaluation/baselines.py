@@ -1,6 +1,4 @@
-"""What a generator has to beat.
-
-Each gives P candidates per galaxy, so that every figure exists for it too.
+"""The baselines, each as P candidates per galaxy, so that every metric exists for it too.
 
 * constant: the training mean, P times;
 * climatology: P random training spectra;
@@ -8,19 +6,51 @@ Each gives P candidates per galaxy, so that every figure exists for it too.
   concentration, measured on the images, are nearest;
 * neighbours in embedding: the same with the unit vectors of the image tower;
 * cross-modal retrieval: the P training spectra whose unit vectors are most similar to the image's;
-* regression: what a plain network predicts from the image (`utils.train_regression`), with the
-residuals
-  of P other galaxies added to it.
-
-This module holds the arithmetic; `utils.evaluation.candidate_sources` applies it to a survey.
+* regression + residuals: the prediction of a plain network (`utils.train_regression`) plus the
+  residuals of P other galaxies.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.spatial import cKDTree
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-SIMILARITY_VALUES = 20_000_000  # of the similarity matrix held at a time
+import h5py
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from tqdm import tqdm
+
+from datasets.atomic_files import atomic_path
+from datasets.photometry import photometric_features
+from datasets.survey import Survey
+from utils.core.checkpoints import TrainedContrastive
+from utils.core.retrieval import embed_images, embed_spectra
+from utils.evaluation.cache_identity import code_digest, differences, label
+from utils.evaluation.method import (
+    CLIMATOLOGY,
+    CONSTANT,
+    EMBEDDING,
+    PHOTOMETRY,
+    REGRESSION,
+    RETRIEVAL,
+    Method,
+    Spectra,
+)
+
+SIMILARITY_VALUES = 20_000_000  # values of the similarity matrix held at a time
+READ_ROWS = 512  # galaxies held at a time
+FEATURES = ("photometry", "images", "spectra", "mean")  # data sets of the cache
+CODE = (
+    "models",
+    "datasets/image_transform.py",
+    "datasets/spectrum_transform.py",
+    "datasets/photometry.py",
+    "datasets/constants.py",
+    "utils/core/retrieval.py",
+    "utils/evaluation/baselines.py",
+)  # that decides what the cache holds
 
 
 def climatology(training_count: int, count: int, candidates: int, seed: int) -> np.ndarray:
@@ -37,6 +67,7 @@ def nearest(training: np.ndarray, test: np.ndarray, candidates: int) -> np.ndarr
     Args:
         training: (M, d) features; each dimension is standardised on these.
         test: (N, d) features.
+        candidates: number of neighbours, at most M.
 
     Returns:
         (N, candidates) int64.
@@ -52,6 +83,7 @@ def most_similar(training: np.ndarray, test: np.ndarray, candidates: int) -> np.
     Args:
         training: (M, D) unit vectors.
         test: (N, D) unit vectors.
+        candidates: number of vectors to find, at most M.
 
     Returns:
         (N, candidates) int64.
@@ -83,7 +115,7 @@ def with_residuals(
         residuals: (M, n) truth − prediction of galaxies the network was not trained on.
         own: (N,) the galaxy's own row of `residuals`, which is not used; −1 if it has none.
         candidates: P >= 2.
-        seeds: (N, …) integers >= 0: those of the choice for each galaxy.
+        seeds: (N, …) integers >= 0, one seed per galaxy.
 
     Returns:
         (N, P, n) in the prediction's type.
@@ -93,6 +125,168 @@ def with_residuals(
     for row, (predicted, itself) in enumerate(zip(prediction, own, strict=True)):
         generator = np.random.default_rng(seeds[row])
         others = np.delete(np.arange(len(residuals)), itself if itself >= 0 else [])
-        drawn = residuals[generator.choice(others, candidates, replace=len(others) < candidates)]
-        result[row] = predicted + stretch * (drawn - drawn.mean(axis=0))
+        chosen = residuals[generator.choice(others, candidates, replace=len(others) < candidates)]
+        result[row] = predicted + stretch * (chosen - chosen.mean(axis=0))
     return result
+
+
+@dataclass(frozen=True)
+class TrainingFeatures:
+    """Features of all M training galaxies.
+
+    Args:
+        rows: (M,) of the survey.
+        photometry: (M, d) features of the images.
+        images, spectra: (M, D) unit vectors of the two towers.
+        mean: (n,) mean spectrum.
+    """
+
+    rows: np.ndarray
+    photometry: np.ndarray
+    images: np.ndarray
+    spectra: np.ndarray
+    mean: np.ndarray
+
+    @classmethod
+    def read(
+        cls,
+        path: Path,
+        survey: Survey,
+        towers: TrainedContrastive,
+        spectra: Spectra,
+        identity: dict,
+    ) -> TrainingFeatures:
+        """The features in the cache `path`, computed first if it is missing or another's.
+
+        Args:
+            path: of the cache, `training.h5`.
+            survey: the survey file.
+            towers: the contrastive networks.
+            spectra: reads spectra (b, n) of the survey.
+            identity: of towers, survey and spectra; that of the code is added here.
+        """
+        rows, identity = survey.indices("train"), {**identity, "code": code_digest(*CODE)}
+        if not _is_current(path, identity):
+            columns = _training_columns(survey, rows, towers, spectra)
+            with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+                label(file, identity)
+                for name, values in zip(FEATURES, columns, strict=True):
+                    file[name] = values
+        with h5py.File(path) as file:
+            return cls(rows, *(file[name][:] for name in FEATURES))
+
+
+def _is_current(path: Path, identity: dict) -> bool:
+    if not path.exists():
+        return False
+    with h5py.File(path) as file:
+        changed = differences(file, identity)
+    if changed:
+        print(f"{path}: made from another {', '.join(changed)}; computed again")
+    return not changed
+
+
+def _training_columns(
+    survey: Survey, rows: np.ndarray, towers: TrainedContrastive, spectra: Spectra
+) -> list[np.ndarray]:
+    """The data sets `FEATURES` from one pass over the training split."""
+    parts: list[tuple[np.ndarray, ...]] = []
+    total = 0.0
+    for part in _blocks(rows, "reading the training split"):
+        flux = survey.read("spectra", part)
+        vectors = embed_spectra(towers.network, towers.spectra, torch.from_numpy(flux))
+        parts.append((*image_features(survey, part, towers), vectors.numpy()))
+        total = total + spectra(part).sum(axis=0, dtype=np.float64)
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return [*columns, (total / len(rows)).astype(np.float32)]
+
+
+def image_features(
+    survey: Survey, rows: np.ndarray, towers: TrainedContrastive
+) -> tuple[np.ndarray, np.ndarray]:
+    """Photometric features (b, d) and unit vectors (b, D) of the images of `rows`."""
+    images = survey.read("images", rows)
+    vectors = embed_images(towers.network, towers.images, torch.from_numpy(images)).numpy()
+    return photometric_features(images, survey.pixel_scale_arcsec), vectors
+
+
+def _blocks(rows: np.ndarray, title: str) -> Iterator[np.ndarray]:
+    starts = range(0, len(rows), READ_ROWS)
+    for start in tqdm(starts, desc=title, unit="block", disable=None):
+        yield rows[start : start + READ_ROWS]
+
+
+def baseline_methods(
+    survey: Survey,
+    rows: np.ndarray,
+    count: int,
+    towers: TrainedContrastive,
+    training: TrainingFeatures,
+    spectra: Spectra,
+    seed: int,
+) -> list[Method]:
+    """All baselines but the regression.
+
+    Args:
+        survey: the survey file.
+        rows: (N,) galaxies of the survey.
+        count: candidates P per galaxy.
+        towers: the contrastive networks.
+        training: features of the training galaxies.
+        spectra: reads spectra (b, n) of the survey.
+        seed: of the climatology.
+    """
+    features = [image_features(survey, part, towers) for part in _blocks(rows, "reading images")]
+    magnitudes, vectors = (np.concatenate(column) for column in zip(*features, strict=True))
+    chosen = {
+        CLIMATOLOGY: climatology(len(training.rows), len(rows), count, seed),
+        PHOTOMETRY: nearest(training.photometry, magnitudes, count),
+        EMBEDDING: nearest(training.images, vectors, count),
+        RETRIEVAL: most_similar(training.spectra, vectors, count),
+    }
+
+    def constant(part: slice) -> np.ndarray:
+        return np.broadcast_to(training.mean, (len(rows[part]), count, len(training.mean)))
+
+    return [
+        Method(CONSTANT, constant, spread=False),
+        *(_of_training(name, training.rows[places], spectra) for name, places in chosen.items()),
+    ]
+
+
+def _of_training(name: str, rows: np.ndarray, spectra: Spectra) -> Method:
+    def candidates(part: slice) -> np.ndarray:
+        wanted = rows[part]
+        return spectra(wanted.ravel()).reshape(*wanted.shape, -1)
+
+    return Method(name, candidates, ranked=name != CLIMATOLOGY, rows=rows)
+
+
+def regression_method(
+    predict: Callable[[np.ndarray], np.ndarray],
+    survey: Survey,
+    rows: np.ndarray,
+    count: int,
+    spectra: Spectra,
+    seed: int,
+    version: str,
+) -> Method:
+    """A regression's predictions plus residuals of validation galaxies, except the galaxy's own.
+
+    Args:
+        predict: spectra (b, n) for images (b, bands, H, W).
+        survey, rows, count, spectra: as for `baseline_methods`.
+        seed: of the choice of residuals.
+        version: identifies the network.
+    """
+    others = survey.indices("validation")[:READ_ROWS]
+    residuals = spectra(others) - predict(survey.read("images", others))
+    place = {int(row): number for number, row in enumerate(others)}
+    own = np.array([place.get(int(row), -1) for row in rows])
+
+    def candidates(part: slice) -> np.ndarray:
+        prediction = predict(survey.read("images", rows[part]))
+        seeds = np.stack([np.full(len(prediction), seed), rows[part]], axis=1)
+        return with_residuals(prediction, residuals, own[part], count, seeds)
+
+    return Method(REGRESSION, candidates, version=f"{version} seed {seed}")

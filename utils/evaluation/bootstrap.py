@@ -1,78 +1,74 @@
-"""Bootstrap over galaxies: how far a figure would change with other galaxies of the same kind.
+"""Bootstrap over galaxies: how far a metric would change with other galaxies of the same kind.
 
-Galaxies are drawn with replacement (Efron 1979); all methods get the same draws, so that
-differences between them are paired.
+Galaxies are resampled with replacement (Efron 1979) by `scipy.stats.bootstrap`. Equal numbers of
+galaxies get equal resamplings, whatever the method, so that differences are paired.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import DegenerateDataWarning, bootstrap
 
-DRAWS = 500
-INTERVAL_PERCENTILES = (2.5, 97.5)
+RESAMPLINGS = 500
 VALUES_AT_ONCE = 4_000_000  # resampled values held at a time
 
+Statistic = Callable[..., np.ndarray]  # of arrays (..., N), with the keyword `axis`
 
-def bootstrap(
-    statistic: Callable[..., np.ndarray], *columns: np.ndarray, draws: int = DRAWS, seed: int = 0
-) -> np.ndarray:
-    """A statistic of resampled galaxies.
+
+def with_error(statistic: Statistic, *columns: np.ndarray) -> dict[str, float]:
+    """A statistic with its bootstrap standard error.
 
     Args:
-        statistic: of arrays (..., N), over their last axis.
+        statistic: of arrays (..., N) over `axis`, such as `np.median`.
         columns: (N,) each, resampled together.
-        draws: number of resamplings.
-        seed: of the draws; equal seeds and N give equal galaxies.
 
     Returns:
-        (draws,); NaN throughout without galaxies.
+        `value`, NaN without galaxies, and `error`, NaN with fewer than two.
     """
+    value, found = _bootstrap(statistic, columns)
+    return {"value": value, "error": float(found.standard_error) if found else np.nan}
+
+
+def with_interval(statistic: Statistic, *columns: np.ndarray) -> dict[str, float]:
+    """A statistic as `value`, with the ends `low` and `high` of its 95 % bootstrap interval.
+
+    Arguments and missing values are those of `with_error`.
+    """
+    value, found = _bootstrap(statistic, columns)
+    low, high = found.confidence_interval if found else (np.nan, np.nan)
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
+def _bootstrap(statistic: Statistic, columns: tuple[np.ndarray, ...]) -> tuple[float, object]:
+    """The statistic, and scipy's bootstrap of it where there are enough galaxies."""
     count = len(columns[0])
-    if count == 0:
-        return np.full(draws, np.nan)
-    generator = np.random.default_rng(seed)
-    block = max(1, VALUES_AT_ONCE // count)
-    parts = []
-    for start in range(0, draws, block):
-        rows = generator.integers(count, size=(min(block, draws - start), count))
-        parts.append(statistic(*(column[rows] for column in columns)))
-    return np.concatenate(parts)
+    if count < 2:
+        return float(statistic(*columns, axis=-1)) if count else np.nan, None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # the statistic may be NaN
+        found = bootstrap(
+            columns,
+            statistic,
+            n_resamples=RESAMPLINGS,
+            batch=max(1, VALUES_AT_ONCE // count),
+            vectorized=True,
+            paired=True,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        )
+    return float(statistic(*columns, axis=-1)), found
 
 
-def with_error(statistic: Callable[..., np.ndarray], *columns: np.ndarray) -> dict[str, float]:
-    """The statistic of `columns` as `value`, and as `error` its bootstrap standard deviation."""
-    if len(columns[0]) == 0:
-        return {"value": np.nan, "error": np.nan}
-    error = np.std(bootstrap(statistic, *columns))
-    return {"value": float(statistic(*columns)), "error": float(error)}
+def mean_difference(values: np.ndarray, reference: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Mean of `values` minus that of `reference`."""
+    return (values - reference).mean(axis=axis)
 
 
-def with_interval(statistic: Callable[..., np.ndarray], *columns: np.ndarray) -> dict[str, float]:
-    """The statistic as `value`, with the ends `low` and `high` of its 95 % bootstrap interval."""
-    low, high = np.percentile(bootstrap(statistic, *columns), INTERVAL_PERCENTILES)
-    return {"value": float(statistic(*columns)), "low": float(low), "high": float(high)}
-
-
-def mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis."""
-    return values.mean(axis=-1)
-
-
-def median(values: np.ndarray) -> np.ndarray:
-    """Median over the last axis."""
-    return np.median(values, axis=-1)
-
-
-def scatter(values: np.ndarray) -> np.ndarray:
-    """1.4826 times the median absolute deviation: σ of a normal distribution, blind to outliers."""
-    middle = np.median(values, axis=-1, keepdims=True)
-    return 1.4826 * np.median(np.abs(values - middle), axis=-1)
-
-
-def correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pearson's correlation over the last axis; NaN without variance."""
-    x, y = (a - a.mean(axis=-1, keepdims=True) for a in (x, y))
+def correlation(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Pearson's correlation; NaN without variance."""
+    x, y = (a - a.mean(axis=axis, keepdims=True) for a in (x, y))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (x * y).mean(-1) / np.sqrt((x**2).mean(-1) * (y**2).mean(-1))
+        return (x * y).mean(axis) / np.sqrt((x**2).mean(axis) * (y**2).mean(axis))

@@ -1,19 +1,19 @@
-r"""Whether candidates scatter as the truth does.
+r"""Calibration: whether the truth scatters about the mean of the candidates as they do.
 
 If the truth y and its P candidates are exchangeable, the number r of candidates below y is uniform
 on 0 … P, and the probability integral transform (PIT; Dawid 1984)
 
 .. math:: u = (r + v) / (P + 1),\qquad v \sim U(0, 1)
 
-is exactly uniform for any P. No v is drawn: a galaxy spreads unit mass evenly over the interval
-[r, r + 1] / (P + 1), or over a longer one if candidates equal the truth. Everything follows from
-the distribution F of that mass: the PIT histogram, and the coverage of the central interval that
-should hold a share c,
+is exactly uniform for any P. Instead of sampling v, we spread a galaxy's unit mass evenly over the
+interval [r, r + 1] / (P + 1), or over a longer one if candidates equal the truth. The PIT histogram
+follows from the distribution F of that mass, and so does the coverage of the central interval of
+nominal coverage c,
 
 .. math:: C(c) = F(\tfrac{1 + c}{2}) - F(\tfrac{1 - c}{2}) .
 
 TARP (Lemos et al. 2023, ICML, arXiv 2302.03026) tests many dimensions at once: with a reference
-point θ drawn independently of the truth, the number of candidates that are nearer to θ than the
+point θ sampled independently of the truth, the number of candidates that are nearer to θ than the
 truth is again uniform; its F is the "expected coverage probability".
 """
 
@@ -21,25 +21,25 @@ from __future__ import annotations
 
 import numpy as np
 
-LEVELS = (0.50, 0.68, 0.95)
+LEVELS = (0.50, 0.68, 0.95)  # nominal coverage of central intervals
 
 
 def pit_intervals(candidates: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The interval over which each truth spreads its unit of PIT mass.
+    """The interval over which the unit PIT mass of each galaxy is spread.
 
     Args:
-        candidates: (N, P); NaNs are left out.
+        candidates: (N, P); NaNs do not count.
         truth: (N,).
 
     Returns:
-        (N, 2) lower and upper end, 0 … 1; NaN where truth or all candidates are.
+        (N, 2) lower and upper end, 0 … 1; NaN where the truth or all candidates are NaN.
     """
-    known = np.isfinite(candidates).sum(axis=1)
+    count = np.isfinite(candidates).sum(axis=1)
     with np.errstate(invalid="ignore"):
         below = (candidates < truth[:, None]).sum(axis=1)
         not_above = (candidates <= truth[:, None]).sum(axis=1)
-    ends = np.stack([below, not_above + 1], axis=1) / (known + 1)[:, None]
-    return np.where((np.isfinite(truth) & (known > 0))[:, None], ends, np.nan)
+    ends = np.stack([below, not_above + 1], axis=1) / (count + 1)[:, None]
+    return np.where((np.isfinite(truth) & (count > 0))[:, None], ends, np.nan)
 
 
 def pit_histogram(intervals: np.ndarray, bins: int) -> np.ndarray:
@@ -71,7 +71,7 @@ def rank_shares(candidates: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def coverage(shares: np.ndarray, level: float) -> np.ndarray:
-    """Share of truths inside the central interval that should hold `level` of them.
+    """Share of truths inside the central interval of nominal coverage `level`.
 
     Args:
         shares: (..., bins) PIT histogram, of unit sum.
@@ -93,7 +93,7 @@ def tarp_intervals(candidates: np.ndarray, truth: np.ndarray, references: np.nda
     Args:
         candidates: (N, P, d) in units in which the dimensions are comparable.
         truth: (N, d).
-        references: (N, R, d), drawn without looking at the truth.
+        references: (N, R, d), independent of the truth.
 
     Returns:
         (N, R, 2), for `pit_histogram`.
@@ -122,7 +122,7 @@ class SpreadSkill:
     """Root mean square error of the candidates' mean in bins of their spread.
 
     Exchangeable candidates have E[(mean − y)²] = (1 + 1/P) σ², with σ² their unbiased variance
-    (Fortin et al. 2014): that predicted error is what the bins are made of. Adds up block by block.
+    (Fortin et al. 2014); the bins are bins of this predicted error. Blocks of galaxies add up.
     """
 
     edges = np.geomspace(1e-3, 10.0, 41)

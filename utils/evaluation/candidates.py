@@ -1,15 +1,15 @@
-"""Candidates of the galaxies that are judged, drawn once and kept in `candidates.h5`.
+"""Candidates of the galaxies that are evaluated, generated once and kept in `candidates.h5`.
 
-/flux (N, P, n) float32      linear normalised, in the order of drawing
+/flux (N, P, n) float32      linear, divided by the normalisation; most similar to the image first
 /scores (N, P)               contrastive similarity to the image
-/redshift, /snr (N, P)       that each was drawn for, NaN where it was left free
+/numbers (N, P)              of the candidates, by which they were sampled
+/redshift, /snr (N, P)       condition of each candidate, NaN where it was unconditional
 /rows (N,)                   of the survey file
-attribute `identity` (JSON)  what all this depends on
+attribute `identity` (JSON)  everything that the candidates depend on
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import h5py
@@ -20,13 +20,24 @@ from tqdm import tqdm
 from datasets.errors import UserError
 from datasets.survey import Survey
 from utils.core.config import SamplingConfig
+from utils.evaluation.cache_identity import array_digest, differences, label
 from utils.generation.conditions import CONDITIONS, catalogue_conditions, given_conditions
 from utils.generation.pipeline import Pipeline, make_sampler
 
-BATCH = 16  # galaxies between two states that an interrupted run can go on from
+SCALARS = ("scores", *CONDITIONS)  # one number per candidate
+BATCH = 16  # galaxies between two states from which an interrupted run can continue
+CODE = (
+    "models",
+    "datasets/image_transform.py",
+    "datasets/spectrum_transform.py",
+    "datasets/photometry.py",
+    "datasets/constants.py",
+    "utils/generation/conditions.py",
+    "utils/generation/pipeline.py",
+)  # that decides what is generated
 
 
-def draw(
+def generate_all(
     path: Path,
     pipeline: Pipeline,
     survey: Survey,
@@ -34,36 +45,35 @@ def draw(
     sampling: SamplingConfig,
     identity: dict,
 ) -> h5py.File:
-    """The file of candidates, open for reading, with those drawn that it lacked.
+    """The file of candidates, complete and open for reading.
 
     Args:
-        path: of the file; it grows batch by batch, so that an interrupted run goes on.
+        path: of the file; it grows batch by batch, so that an interrupted run can continue.
         pipeline: the trained networks.
         survey: the survey file.
-        rows: (N,) of the survey, the galaxies to judge.
-        sampling: how to draw.
+        rows: (N,) of the survey, the galaxies to evaluate.
+        sampling: how to sample.
         identity: what the candidates depend on; `identity["seed"]` seeds the noise.
 
     Raises:
         UserError: the file belongs to another evaluation.
     """
-    shape = (len(rows), sampling.candidates, len(pipeline.wavelength_angstrom))
     with h5py.File(path, "a") as file:
-        if file.attrs.get("identity", json.dumps(identity)) != json.dumps(identity):
-            raise UserError(f"{path} belongs to another evaluation: name another --output")
         if "flux" not in file:
-            file.create_dataset("flux", shape, "f4", chunks=(1, *shape[1:]))
-            file.create_dataset("scores", shape[:2], "f4")
-            for name in CONDITIONS:
-                file.create_dataset(name, shape[:2], "f4")
-            file.create_dataset("rows", data=rows)
-            file.attrs.update(identity=json.dumps(identity), done=0)
+            _create(file, (len(rows), sampling.candidates, len(pipeline.wavelength_angstrom)))
+            file["rows"] = rows
+            label(file, identity)
+        elif changed := differences(file, identity):
+            raise UserError(
+                f"{path} belongs to another evaluation (another {', '.join(changed)}): name "
+                "another --output, or delete the file to generate the candidates again"
+            )
         sampler, catalogue = make_sampler(sampling), catalogue_conditions(survey)
         starts = range(int(file.attrs["done"]), len(rows), BATCH)
-        for start in tqdm(starts, desc="drawing candidates", unit="batch", disable=None):
+        for start in tqdm(starts, desc="generating candidates", unit="batch", disable=None):
             part = rows[start : start + BATCH]
             values = dict(zip(CONDITIONS, catalogue[part].T.numpy(), strict=True))
-            drawn = pipeline.generate(
+            candidates = pipeline.generate(
                 torch.from_numpy(survey.read("images", part)),
                 [str(identifier) for identifier in survey.catalogue["identifier"][part]],
                 count=sampling.candidates,
@@ -71,10 +81,22 @@ def draw(
                 sampler=sampler,
                 given=given_conditions(identity["given"], values),
             )
-            file["flux"][start : start + len(part)] = drawn.flux
-            file["scores"][start : start + len(part)] = drawn.scores
-            for name in CONDITIONS:
-                file[name][start : start + len(part)] = getattr(drawn, name)
+            for name in ("flux", "numbers", *SCALARS):
+                file[name][start : start + len(part)] = getattr(candidates, name)
             file.attrs["done"] = start + len(part)
             file.flush()
     return h5py.File(path, "r")
+
+
+def _create(file: h5py.File, shape: tuple[int, int, int]) -> None:
+    """Empty data sets for N galaxies of P candidates of n pixels."""
+    file.create_dataset("flux", shape, "f4", chunks=(1, *shape[1:]))
+    file.create_dataset("numbers", shape[:2], "i4")
+    for name in SCALARS:
+        file.create_dataset(name, shape[:2], "f4")
+    file.attrs["done"] = 0
+
+
+def version_of(file: h5py.File) -> str:
+    """Identifies the candidates of a file: their scores depend on every one of them."""
+    return array_digest(file["scores"][:], file["rows"][:])

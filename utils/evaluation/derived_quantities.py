@@ -1,10 +1,10 @@
-r"""What is measured on generated spectra against what is measured on the true ones.
+r"""Quantities measured on generated spectra against the same quantities of the true spectra.
 
 A method's estimate of a quantity is the median over its candidates; its error is estimate − truth,
-both measured by the same code. Given are the bias (median error), the scatter (1.4826 MAD), the
-rank correlation (Spearman, for which only the order counts: equivalent widths have long tails), and
-the coverage of the candidates' central 68 % interval, each with a bootstrap error. For redshifts
-the error is
+both measured by the same code. The metrics are the bias (median error), the scatter (1.4826 times
+the median absolute deviation), Spearman's rank correlation (the long tails of equivalent widths
+would dominate Pearson's), each with a bootstrap error, and the coverage of the candidates' central
+68 % interval. For redshifts the error is
 
 .. math:: \Delta z = (z - z_\text{true}) / (1 + z_\text{true}) .
 
@@ -16,11 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.stats import mad_std
 from scipy.stats import rankdata
 
-from utils.evaluation.bootstrap import correlation, mean, median, scatter, with_error
+from utils.evaluation.bootstrap import correlation, with_error
 from utils.evaluation.calibration import coverage, pit_histogram, pit_intervals, tarp_intervals
-from utils.evaluation.candidate_sources import CLIMATOLOGY, CONSTANT
+from utils.evaluation.method import CLIMATOLOGY, CONSTANT
 
 OUTLIER_DZ = 0.02
 JOINT = ("z", "Dn4000", "Mgb", "HdeltaA", "Halpha_ew")  # tested together by TARP
@@ -28,7 +29,13 @@ JOINT = ("z", "Dn4000", "Mgb", "HdeltaA", "Halpha_ew")  # tested together by TAR
 
 @dataclass(frozen=True)
 class Quantity:
-    """Label and unit for people; `secure`: only where the true emission lines have S/N >= 3."""
+    """A quantity's label and unit in tables and figures.
+
+    Args:
+        label: name.
+        unit: unit, empty for a pure number.
+        secure: whether only galaxies count whose true emission lines have S/N >= 3.
+    """
 
     label: str
     unit: str = ""
@@ -78,7 +85,7 @@ def with_constant(measured: dict[str, Columns]) -> dict[str, Columns]:
 
 
 def true_values(truth: Columns, name: str) -> np.ndarray:
-    """The truth (N,) of a quantity, NaN where it does not count."""
+    """The truth (N,) of a quantity, NaN where the galaxy does not count."""
     secure = truth["secure"] > 0 if QUANTITIES[name].secure else True
     return np.where(secure, truth[name], np.nan)
 
@@ -101,16 +108,16 @@ def compare(name: str, truth: Columns, measured: Columns) -> dict:
     histogram = pit_histogram(pit_intervals(values, true), values.shape[1] + 1)
     result = {
         "galaxies": len(true),
-        "bias": with_error(median, error),
-        "scatter": with_error(scatter, error),
+        "bias": with_error(np.median, error),
+        "scatter": with_error(mad_std, error),
         "correlation": with_error(correlation, rankdata(guess), rankdata(true)),
     }
     extent = np.nanmax(values, axis=1) - np.nanmin(values, axis=1)
-    if extent.max() > 0:  # candidates that are all equal claim nothing
+    if extent.max() > 0:  # equal candidates claim no uncertainty
         result |= {"coverage_68": float(coverage(histogram, 0.68)), "pit": histogram.tolist()}
     if name == "z":
-        result["mean_bias"] = with_error(mean, error)
-        result["outliers"] = with_error(mean, (np.abs(error) > OUTLIER_DZ).astype(float))
+        result["mean_bias"] = with_error(np.mean, error)
+        result["outliers"] = with_error(np.mean, (np.abs(error) > OUTLIER_DZ).astype(float))
     return result
 
 
@@ -131,8 +138,14 @@ def joint_tarp(truth: Columns, measured: dict[str, Columns], references: int, se
     """TARP intervals (N', R, 2) of each method for the quantities `JOINT` together.
 
     Quantities are standardised on the climatology, equivalent widths after asinh (their tails would
-    set all distances); the reference points are its candidates. Only galaxies and candidates in
-    which everything was measured count.
+    dominate the distances); the reference points are its candidates. Only galaxies and candidates
+    in which every quantity was measured count.
+
+    Args:
+        truth: (N,) columns of the true spectra.
+        measured: (N, P) columns by method, the climatology among them.
+        references: R, number of reference points per galaxy.
+        seed: of the reference points.
     """
 
     def vector(columns: Columns) -> np.ndarray:
@@ -152,7 +165,7 @@ def joint_tarp(truth: Columns, measured: dict[str, Columns], references: int, se
     for method, columns in measured.items():
         candidates = (vector(columns) - mean_) / sigma
         intervals = tarp_intervals(candidates, true, (chosen - mean_) / sigma)
-        known = np.isfinite(intervals).all(axis=(1, 2))
-        if known.any():
-            result[method] = intervals[known]
+        measured_all = np.isfinite(intervals).all(axis=(1, 2))
+        if measured_all.any():
+            result[method] = intervals[measured_all]
     return result

@@ -1,19 +1,18 @@
-"""An evaluation from its options to its figures: see `utils.evaluate`."""
+"""An evaluation from its options to its metrics: see `utils.evaluate`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from datasets.atomic_files import atomic_path, write_text
 from datasets.errors import UserError
-from datasets.photometry import has_colours
-from datasets.spectrum_transform import PHASES
 from datasets.survey import Survey
 from utils.core.checkpoints import load_generator
 from utils.core.device import pick_device
@@ -25,15 +24,9 @@ from utils.core.retrieval import (
     retrieval_metrics,
     validation_pool,
 )
-from utils.evaluation import (
-    candidate_sources as methods,
-)
-from utils.evaluation import (
-    photometric_consistency as colours,
-)
-from utils.evaluation import (
-    subgroups,
-)
+from utils.core.survey_identity import survey_identity
+from utils.evaluation import photometric_consistency as colours
+from utils.evaluation import subgroups
 from utils.evaluation.aggregate import (
     flux_metrics,
     measured_metrics,
@@ -41,25 +34,27 @@ from utils.evaluation.aggregate import (
     ranking_errors,
     without_nan,
 )
-from utils.evaluation.candidate_sources import CONSTANT, GENERATED, TRUE_SPECTRA, Method
-from utils.evaluation.candidates import draw
-from utils.evaluation.derived_quantities import with_constant
+from utils.evaluation.baselines import TrainingFeatures, baseline_methods, regression_method
+from utils.evaluation.cache_identity import code_digest
+from utils.evaluation.candidates import CODE, generate_all, version_of
+from utils.evaluation.derived_quantities import Columns, with_constant
 from utils.evaluation.measurement_cache import (
     Spectroscope,
-    library_of,
     measure_method,
     measure_training,
     measure_truth,
 )
-from utils.evaluation.pixel_metrics import Judged, judge_method
+from utils.evaluation.method import CONSTANT, GENERATED, TRUE_SPECTRA, Method
+from utils.evaluation.pixel_metrics import PixelScores, score_method
 from utils.generation.conditions import CONDITIONS, validate_conditions
-from utils.generation.pipeline import Pipeline, sampling_of
+from utils.generation.pipeline import Pipeline, check_ranking, sampling_of
 from utils.spectroscopy.measurements import DEFAULT_REDSHIFT_RANGE
+from utils.spectroscopy.ssp_library import read_library
 from utils.training.regression import load_regression
 
-LARGE_POOL = 2000  # of the second retrieval, or the split where it is smaller
-REDSHIFT_MARGIN = 0.03  # around those of the training split, within which redshifts are fitted
-MASSES = ("log_mass", "logMass_Maraston09", "logMass_ConroyDust")
+LARGE_POOL = 2000  # galaxies of the second retrieval, or the split where it is smaller
+REDSHIFT_MARGIN = 0.03  # added on both sides of the training split's range for redshift fits
+MASSES = ("log_mass", "logMass_Maraston09", "logMass_ConroyDust")  # columns with log M★/M☉
 
 
 class Evaluation:
@@ -69,7 +64,7 @@ class Evaluation:
         options: of `utils.evaluate`.
 
     Raises:
-        UserError: checkpoint and survey do not fit.
+        UserError: checkpoint, survey and options do not fit together.
     """
 
     def __init__(self, options: argparse.Namespace):
@@ -83,29 +78,37 @@ class Evaluation:
             options.precision,
             guidance=self.sampling.guidance,
         )
+        self.pipeline.check(self.sampling)
         if options.against == "noiseless" and "noiseless" not in self.survey.truth_names:
-            raise UserError(f"{options.survey}: no noiseless spectra, which only a mock survey has")
+            raise UserError(
+                f"--against noiseless: {options.survey} has no noiseless spectra, which only a "
+                "mock survey has"
+            )
         self.requested = {name: getattr(options, name) for name in CONDITIONS}
         validate_conditions(stages[0], self.requested)
-        self.towers = self.pipeline.last.contrastive
-        known = self.towers.survey
-        if known.bands != self.survey.bands or known.grid != self.survey.grid:
-            raise UserError(f"{options.survey}: other bands or wavelengths than the checkpoint's")
-        if options.rank != "contrastive" and not has_colours(self.survey):
-            raise UserError(f"--rank {options.rank}: {options.survey} has no calibrated g, r and i")
+        self.towers, self.transform = self.pipeline.last.contrastive, self.pipeline.last.spectra
+        check_ranking(options.rank, self.towers.survey)
+        trained, survey = self.towers.survey, self.survey
+        for name, ours, theirs in (
+            ("bands", survey.bands, trained.bands),
+            ("wavelengths", survey.grid, trained.grid),
+            ("image unit", survey.image_unit, trained.image_unit),
+        ):
+            if ours != theirs:
+                raise UserError(f"{options.survey}: other {name} than the checkpoint's survey")
         self.rows = self.survey.indices(options.split)[: options.galaxies]
-        self.library = library_of(options.ssp)
+        self.library = None if options.ssp is None else read_library(options.ssp)
         self.folder = Path(options.output)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.wavelength = self.pipeline.wavelength_angstrom
 
     @cached_property
     def identity(self) -> dict:
-        """What the candidates depend on."""
+        """Everything that the candidates depend on."""
         sampling = asdict(self.sampling)
         return {
             "checkpoints": [file_digest(path) for path in self.options.checkpoint],
-            "survey": file_digest(self.options.survey),
+            "survey": survey_identity(self.survey),
             "split": self.options.split,
             "galaxies": len(self.rows),
             "sampling": {
@@ -115,40 +118,48 @@ class Evaluation:
             "against": self.options.against,
             "seed": self.options.seed,
             "precision": "bfloat16" if self.pipeline.bfloat16 else "float32",
+            "code": code_digest(*CODE),
         }
+
+    @property
+    def spectra_identity(self) -> dict:
+        """The part of the identity that the survey's spectra, as evaluated, depend on."""
+        return {name: self.identity[name] for name in ("survey", "against")}
 
     def spectra(self, rows: np.ndarray) -> np.ndarray:
         """Spectra (b, n) of rows of the survey, on the generator's pixels."""
-        step = PHASES if self.pipeline.last.spectra.representation == "low" else 1
         if self.options.against == "noiseless":
-            return self.survey.truth("noiseless", rows)[:, ::step]
-        return self.survey.read("spectra", rows)[:, ::step]
+            return self.transform.subsample(self.survey.truth("noiseless", rows))
+        return self.transform.subsample(self.survey.read("spectra", rows))
+
+    def true_spectra(self, part: slice) -> np.ndarray:
+        """Spectra (b, n) of a slice of the galaxies, on the generator's pixels."""
+        return self.spectra(self.rows[part])
 
     def run(self) -> dict:
-        """Draw, judge, and write `galaxies.h5` and `evaluation.json`; returns the latter."""
+        """Generate, evaluate, write `galaxies.h5` and `evaluation.json`; returns the latter."""
         path = self.folder / "candidates.h5"
-        with draw(
+        with generate_all(
             path, self.pipeline, self.survey, self.rows, self.sampling, self.identity
         ) as file:
-            figures = self._judge(file)
-        text = json.dumps(without_nan(figures), indent=1, ensure_ascii=False, allow_nan=False)
-        part = self.folder / ".evaluation.json.part"
-        part.write_text(text + "\n")
-        part.replace(self.folder / "evaluation.json")
-        return figures
+            metrics = self._evaluate(file)
+        text = json.dumps(without_nan(metrics), indent=1, ensure_ascii=False, allow_nan=False)
+        write_text(self.folder / "evaluation.json", text + "\n")
+        return metrics
 
-    def _judge(self, file: h5py.File) -> dict:
-        seen = colours.colours_of_images(self.survey, self.rows)
-        flux = file["flux"]
-        raw = colours.differences(self.wavelength, lambda part: flux[part], len(self.rows), seen)
-        temperature = self.towers.config.towers.temperature
-        orders = colours.orders(file["scores"][:], raw, temperature)
-        own = methods.generated(flux, orders[self.options.rank])
-        everyone = [own, *self._others()]
-        judged = {m.name: self._judge_flux(m) for m in everyone}
-        errors = {name: j.errors for name, j in judged.items()}
-        offsets = self._colours(everyone, seen)
-        figures = {
+    def _evaluate(self, file: h5py.File) -> dict:
+        image_colours = colours.colours_of_images(self.survey, self.rows)
+        orders = self._orders(file, image_colours)
+        order = orders[self.options.rank]
+        own = Method(
+            GENERATED, lambda part: file["flux"][part], True, order=order, version=version_of(file)
+        )
+        methods = [own, *self._baselines()]
+        scores = {method.name: self._score(method) for method in methods}
+        errors = {name: score.errors for name, score in scores.items()}
+        offsets = self._colours(methods, image_colours)
+        rankings = ranking_errors(file["flux"], orders, self.true_spectra)
+        metrics = {
             "identity": self.identity,
             "sources": {
                 "survey": str(Path(self.options.survey).resolve()),
@@ -157,48 +168,48 @@ class Evaluation:
             },
             "methods": flux_metrics(errors),
             "differences": paired_differences(errors),
-            "calibration": {name: j.calibration() for name, j in judged.items()},
+            "calibration": {name: score.calibration() for name, score in scores.items()},
             **self._retrieval(),
             "colours": {
                 "methods": {n: colours.distribution(v[:, 0]) for n, v in offsets.items()},
-                "rankings": colours.compare_rankings(
-                    ranking_errors(flux, orders, lambda part: self.spectra(self.rows[part]))
-                ),
+                "rankings": colours.compare_rankings(rankings),
             },
         }
         truth, measured = None, {}
         if not self.options.no_measure:
-            truth, measured = self._measure(everyone)
-            new = measured_metrics(truth, measured, self._log_mass(), self.options.seed)
-            for name, tarp in new.pop("tarp").items():
-                figures["calibration"][name] |= tarp
-            figures |= new
-            by_ranking = colours.measured_by_ranking(
-                truth, measured[GENERATED], orders[self.options.rank], orders
-            )
-            for name, scatters in by_ranking.items():
-                figures["colours"]["rankings"][name]["measured"] = scatters
+            truth, measured = self._measure(methods)
+            self._add_measured(metrics, truth, measured, orders)
         positive = self.spectra(self.rows).min(axis=1) > 0
         masks = subgroups.groups(self.survey, self.rows, truth, positive)
-        figures["subgroups"] = subgroups.by_subgroup(masks, errors, CONSTANT)
-        extra = {"order": orders[self.options.rank]}
-        self._write_galaxies(extra, errors, offsets, truth, measured)
-        return figures
+        metrics["subgroups"] = subgroups.by_subgroup(masks, errors, CONSTANT)
+        self._write_galaxies(order, errors, offsets, truth, measured)
+        return metrics
 
-    def _others(self) -> list[Method]:
-        count, seed = self.sampling.candidates, self.options.seed
-        training = methods.Training.read(
-            self.folder / "training.h5", self.survey, self.towers, self.spectra
+    def _orders(self, file: h5py.File, image_colours: np.ndarray) -> dict[str, np.ndarray]:
+        """Positions in the file of candidates (N, P), best first, by ranking."""
+        offsets = colours.differences(
+            self.wavelength, lambda part: file["flux"][part], len(self.rows), image_colours
         )
-        found = methods.baseline_methods(
+        return colours.orders(file["scores"][:], offsets, self.towers.config.towers.temperature)
+
+    def _baselines(self) -> list[Method]:
+        count, seed = self.sampling.candidates, self.options.seed
+        towers = {"towers": self.identity["checkpoints"][-1]}
+        training = TrainingFeatures.read(
+            self.folder / "training.h5",
+            self.survey,
+            self.towers,
+            self.spectra,
+            self.spectra_identity | towers,
+        )
+        found = baseline_methods(
             self.survey, self.rows, count, self.towers, training, self.spectra, seed
         )
         if self.options.regression is None:
             return found
         network = load_regression(self.options.regression, self.survey, self.pipeline.device)
-        step = PHASES if self.pipeline.last.spectra.representation == "low" else 1
-        regression = methods.regression_method(
-            partial(network.predict, step=step),
+        regression = regression_method(
+            lambda images: self.transform.subsample(network.predict(images)),
             self.survey,
             self.rows,
             count,
@@ -208,8 +219,8 @@ class Evaluation:
         )
         return [regression, *found]
 
-    def _judge_flux(self, method: Method) -> Judged:
-        return judge_method(
+    def _score(self, method: Method) -> PixelScores:
+        return score_method(
             method,
             self.rows,
             self.spectra,
@@ -218,15 +229,17 @@ class Evaluation:
             self.options.seed,
         )
 
-    def _colours(self, everyone: list[Method], seen: np.ndarray) -> dict[str, np.ndarray]:
+    def _colours(self, methods: list[Method], image_colours: np.ndarray) -> dict[str, np.ndarray]:
         """Colours of candidates minus those of the images, (N, P, 2) by method, and of the truth
         (N, 1, 2); nothing without photometry."""
-        if not np.isfinite(seen).any():
+        if not np.isfinite(image_colours).any():
             return {}
-        truth = Method("truth", lambda part: self.spectra(self.rows[part])[:, None])
+        truth = Method("truth", lambda part: self.true_spectra(part)[:, None])
         return {
-            m.name: colours.differences(self.wavelength, m.candidates, len(self.rows), seen)
-            for m in (truth, *everyone)
+            m.name: colours.differences(
+                self.wavelength, m.candidates, len(self.rows), image_colours
+            )
+            for m in (truth, *methods)
         }
 
     def _retrieval(self) -> dict[str, dict[str, float]]:
@@ -241,7 +254,7 @@ class Evaluation:
             "retrieval_large": retrieval_metrics(*vectors),
         }
 
-    def _measure(self, everyone: list[Method]) -> tuple[dict, dict[str, dict]]:
+    def _measure(self, methods: list[Method]) -> tuple[Columns, dict[str, Columns]]:
         """Quantities of the true spectra (N,), and of each method's candidates (N, P)."""
         spectroscope = Spectroscope(
             self.folder / "measured.h5",
@@ -252,28 +265,44 @@ class Evaluation:
             self.options.workers,
         )
         redshift = self.survey.catalogue.get("z", np.full(len(self.survey), np.nan))
-        truth, fitted = measure_truth(
-            spectroscope, lambda part: self.spectra(self.rows[part]), redshift[self.rows]
-        )
-        of_training = [m for m in everyone if m.rows is not None]
-        found = measure_training(spectroscope, of_training, self.spectra, redshift)
-        count = len(self.rows), self.sampling.candidates
-        for method in everyone:
+        of, count = self.spectra_identity, self.sampling.candidates
+        truth, fitted = measure_truth(spectroscope, self.rows, self.spectra, redshift, of)
+        of_training = [m for m in methods if m.rows is not None]
+        found = measure_training(spectroscope, of_training, self.spectra, redshift, of)
+        for method in methods:
             if method.rows is None and method.name != CONSTANT:
-                found[method.name] = measure_method(spectroscope, method, *count)
+                found[method.name] = measure_method(spectroscope, method, self.rows, count, of)
         found = with_constant(found)
-        measured = {m.name: found[m.name] for m in everyone}
+        measured = {m.name: found[m.name] for m in methods}
         return truth, measured | {TRUE_SPECTRA: {k: v[:, None] for k, v in fitted.items()}}
+
+    def _add_measured(
+        self,
+        metrics: dict,
+        truth: Columns,
+        measured: dict[str, Columns],
+        orders: dict[str, np.ndarray],
+    ) -> None:
+        """Add to `metrics` all that depends on measured quantities."""
+        new = measured_metrics(truth, measured, self._log_mass(), self.options.seed)
+        for name, tarp in new.pop("tarp").items():
+            metrics["calibration"][name] |= tarp
+        metrics |= new
+        scatters = colours.measured_by_ranking(
+            truth, measured[GENERATED], orders[self.options.rank], orders
+        )
+        for name, scatter in scatters.items():
+            metrics["colours"]["rankings"][name]["measured"] = scatter
 
     def _redshift_range(self) -> tuple[float, float]:
         redshift = self.survey.catalogue.get("z")
         if redshift is None:
             return DEFAULT_REDSHIFT_RANGE
-        known = redshift[self.survey.indices("train")]
-        return float(known.min()) - REDSHIFT_MARGIN, float(known.max()) + REDSHIFT_MARGIN
+        training = redshift[self.survey.indices("train")]
+        return float(training.min()) - REDSHIFT_MARGIN, float(training.max()) + REDSHIFT_MARGIN
 
     def _log_mass(self) -> np.ndarray:
-        """log M★/M☉ (N,) from the catalogue or a mock's truth; NaN if neither knows."""
+        """log M★/M☉ (N,) from the catalogue or a mock's truth; NaN if neither has it."""
         for name in MASSES:
             if name in self.survey.catalogue:
                 return self.survey.catalogue[name][self.rows]
@@ -283,23 +312,21 @@ class Evaluation:
 
     def _write_galaxies(
         self,
-        extra: dict[str, np.ndarray],
-        errors: dict[str, dict[str, np.ndarray]],
+        order: np.ndarray,
+        errors: dict[str, Columns],
         offsets: dict[str, np.ndarray],
-        truth: dict | None,
-        measured: dict[str, dict],
+        truth: Columns | None,
+        measured: dict[str, Columns],
     ) -> None:
-        part = self.folder / ".galaxies.h5.part"
-        with h5py.File(part, "w") as file:
+        groups = {f"errors/{name}": columns for name, columns in errors.items()}
+        groups |= {"colours": offsets, "truth": truth or {}}
+        groups |= {f"measured/{name}": columns for name, columns in measured.items()}
+        path = self.folder / "galaxies.h5"
+        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             file["row"] = self.rows
             file["identifier"] = self.survey.catalogue["identifier"][self.rows]
             file["log_mass"] = self._log_mass()
-            for name, values in extra.items():
-                file[name] = values
-            groups = {f"errors/{name}": columns for name, columns in errors.items()}
-            groups |= {"colours": offsets, "truth": truth or {}}
-            groups |= {f"measured/{name}": columns for name, columns in measured.items()}
+            file["order"] = order
             for group, columns in groups.items():
                 for name, values in columns.items():
                     file[f"{group}/{name}"] = values
-        part.replace(self.folder / "galaxies.h5")

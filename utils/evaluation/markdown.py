@@ -9,12 +9,12 @@ NONE = "–"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number of so many decimals, or a dash."""
+    """A number with `digits` decimals, or a dash where there is none."""
     return NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def with_error(entry: dict | None, digits: int = 3) -> str:
-    """A value ± its error, or a dash."""
+    """A value ± its error, or a dash where there is none."""
     if not entry or not math.isfinite(entry["value"]):
         return NONE
     return f"{number(entry['value'], digits)} ± {number(entry['error'], digits)}"

@@ -1,11 +1,12 @@
-r"""Figures that judge candidate spectra against the true one.
+r"""Metrics of candidate spectra against the true one.
 
 Notation: galaxy g has P candidates :math:`x_p` and the truth :math:`y`, both linear flux divided by
 the normalisation, on the same n pixels. Everything here is a mean over pixels, per galaxy.
 
 * MSE of a point estimate made of the candidates: their mean, their median per pixel, the best by
   the ranking, the mean of the best five, the medoid (the candidate with the least summed squared
-  distance to the others), and the oracle, the candidate nearest to the truth: a bound, no method.
+  distance to the others), and the oracle, the candidate nearest to the truth (a bound: to choose it
+  takes the truth).
 * CRPS of the candidates as an empirical distribution (Gneiting & Raftery 2007, eq. 21, in the fair
   form of Ferro 2014): :math:`\frac1P\sum|x_p-y| - \frac1{2P(P-1)}\sum_{p,q}|x_p-x_q|`.
 * Noise of a spectrum: 1.4826 times the median of |x_i - (x_{i-l} + x_{i+l})/2|, over
@@ -62,6 +63,7 @@ def pixel_noise(flux: np.ndarray, lag: int) -> np.ndarray:
         lag: pixels, >= 1, at which the noise is independent.
     """
     difference = flux[..., lag:-lag] - 0.5 * (flux[..., : -2 * lag] + flux[..., 2 * lag :])
+    # the deviation from zero, not from the median as in a MAD: the noise has mean zero
     return 1.4826 * np.median(np.abs(difference), axis=-1) / np.sqrt(1.5)
 
 
@@ -76,13 +78,13 @@ def medoid(candidates: np.ndarray) -> np.ndarray:
     return np.einsum("gpn,gpn->gp", offset, offset).argmin(axis=1)
 
 
-def judge(candidates: np.ndarray, truth: np.ndarray, ranked: bool = True) -> dict[str, np.ndarray]:
+def score(candidates: np.ndarray, truth: np.ndarray, ranked: bool = True) -> dict[str, np.ndarray]:
     """All errors of candidates, per galaxy.
 
     Args:
         candidates: (N, P, n) flux, best first where they are ranked.
         truth: (N, n) flux.
-        ranked: whether the order means something; without, there is no best one.
+        ranked: whether the candidates have an order; without one there is no best candidate.
 
     Returns:
         (N,) float64 each: `mse_mean`, `mse_median`, `mse_medoid`, `mse_oracle`, `crps` and, where

@@ -1,15 +1,18 @@
-"""Synthetic against image photometry of candidates, and what ranking by it would bring."""
+"""Colours of candidates against colours of the images, and the rankings that use them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from astropy.stats import mad_std
 
 from datasets.photometry import COLOUR_NAMES, image_colours
 from datasets.survey import Survey
 from datasets.synthetic_photometry import synthetic_colours
 from models.contrastive import best_first
-from utils.evaluation.bootstrap import median, scatter, with_error, with_interval
+from utils.evaluation.bootstrap import mean_difference, with_error, with_interval
 from utils.evaluation.derived_quantities import Columns, compare
 from utils.generation.ranking import RANKINGS, ranking_scores
 
@@ -18,7 +21,7 @@ RANKED = ("z", "Dn4000", "rest_colour", "Mgb", "Halpha_ew")
 
 
 def colours_of_images(survey: Survey, rows: np.ndarray) -> np.ndarray:
-    """g − r and r − i (N, 2) of the cutouts; NaN where the survey cannot tell."""
+    """g − r and r − i (N, 2) of the cutouts; NaN without calibrated g, r and i."""
     starts = range(0, len(rows), BLOCK)
     return np.concatenate(
         [image_colours(survey.read("images", rows[i : i + BLOCK]), survey) for i in starts]
@@ -26,13 +29,16 @@ def colours_of_images(survey: Survey, rows: np.ndarray) -> np.ndarray:
 
 
 def differences(
-    wavelength_angstrom: np.ndarray, candidates, count: int, images: np.ndarray
+    wavelength_angstrom: np.ndarray,
+    candidates: Callable[[slice], np.ndarray],
+    count: int,
+    images: np.ndarray,
 ) -> np.ndarray:
     """Colours of candidates minus those of the images, (N, P, 2).
 
     Args:
         wavelength_angstrom: (n,).
-        candidates: gives the candidates (b, P, n) of a slice of the galaxies.
+        candidates: reads the candidates (b, P, n) of a slice of the galaxies.
         count: number of galaxies N.
         images: (N, 2) colours.
     """
@@ -49,16 +55,16 @@ def distribution(values: np.ndarray) -> dict:
     """Median and scatter of each colour's difference over galaxies (N, 2)."""
     result = {}
     for name, column in zip(COLOUR_NAMES, values.T, strict=True):
-        known = column[np.isfinite(column)]
-        if known.size:
+        finite = column[np.isfinite(column)]
+        if finite.size:
             result[name] = {
-                "median": with_error(median, known), "scatter": with_error(scatter, known)
+                "median": with_error(np.median, finite), "scatter": with_error(mad_std, finite)
             }  # fmt: skip
     return result
 
 
 def orders(similarity: np.ndarray, colours: np.ndarray, temperature: float) -> dict:
-    """Candidate numbers (N, P), best first, by every ranking.
+    """Positions of the candidates (N, P), best first, by every ranking.
 
     Args:
         similarity: (N, P).
@@ -84,7 +90,7 @@ def compare_rankings(errors: dict[str, dict[str, np.ndarray]]) -> dict:
         result[ranking] = {
             name: {
                 "value": float(values.mean()),
-                "difference": with_interval(_mean_difference, values, errors["contrastive"][name]),
+                "difference": with_interval(mean_difference, values, errors["contrastive"][name]),
             }
             for name, values in columns.items()
         }
@@ -99,7 +105,7 @@ def measured_by_ranking(
     Args:
         truth: (N,) columns.
         columns: (N, P) columns of the candidates, in the order `own`.
-        own: (N, P) candidate numbers.
+        own: (N, P) their positions in the file of candidates.
         orders: the same by ranking.
     """
     result = {}
@@ -111,7 +117,3 @@ def measured_by_ranking(
             for name, values in best.items()
         }
     return result
-
-
-def _mean_difference(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    return (values - reference).mean(axis=-1)

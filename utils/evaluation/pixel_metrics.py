@@ -1,4 +1,4 @@
-"""Candidates judged pixel by pixel, block by block of galaxies: memory does not grow with them."""
+"""Pixel by pixel scores of candidates, in blocks of galaxies so that memory does not grow."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from utils.evaluation.calibration import (
     tarp_distance,
     tarp_intervals,
 )
-from utils.evaluation.candidate_sources import Method, Spectra
-from utils.evaluation.metrics import judge, pixel_noise
+from utils.evaluation.method import Method, Spectra
+from utils.evaluation.metrics import pixel_noise, score
 
 BLOCK = 32  # galaxies
-COARSE_ANGSTROM = 100.0  # pixels of TARP's spectra: noise alone would fill 4500 dimensions
-REFERENCES = 8
-NOISE_LAG_ANGSTROM = 4.0
+COARSE_ANGSTROM = 100.0  # TARP's bins: in 4500 dimensions noise would dominate all distances
+REFERENCES = 8  # TARP's reference points per galaxy
+NOISE_LAG_ANGSTROM = 4.0  # beyond which the noise of two pixels is independent
 WINDOWS_ANGSTROM = {
     "4000–5000 Å": (4000.0, 5000.0),
     "5000–6000 Å": (5000.0, 6000.0),
@@ -32,13 +32,13 @@ WINDOWS_ANGSTROM = {
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What the spectra of one method are worth.
+class PixelScores:
+    """Scores of the spectra of one method.
 
     Args:
-        errors: (N,) each, as `metrics.judge` names them, and `coverage_50`, … of the
-            pixels and `noise_ratio`, the noise of the candidates over that of the truth, where
-            candidates differ.
+        errors: (N,) each, as `metrics.score` names them; where candidates differ also
+            `coverage_50`, … of the pixels, and `noise_ratio`, the noise of the candidates over that
+            of the truth.
         ranks: (N, windows, P + 1) PIT histograms of each galaxy's pixels.
         tarp: (N, R, 2) PIT intervals.
         spread: spread–error relation.
@@ -60,23 +60,23 @@ class Judged:
         }
 
 
-def judge_method(
+def score_method(
     method: Method,
     rows: np.ndarray,
     spectra: Spectra,
     wavelength_angstrom: np.ndarray,
     training_rows: np.ndarray,
     seed: int,
-) -> Judged:
-    """Judge the candidates of one method.
+) -> PixelScores:
+    """Score the candidates of one method.
 
     Args:
         method: the candidates of N galaxies.
         rows: (N,) of the survey.
         spectra: reads the spectra (b, n) of some rows.
         wavelength_angstrom: (n,).
-        training_rows: (M,), from which TARP's reference points are drawn.
-        seed: of that.
+        training_rows: (M,), from which TARP's reference points are sampled.
+        seed: of the reference points.
     """
     windows = [
         (wavelength_angstrom >= low) & (wavelength_angstrom < high)
@@ -87,22 +87,22 @@ def judge_method(
     generator = np.random.default_rng(seed)
     spread, blocks = SpreadSkill(), []
     starts = range(0, len(rows), BLOCK)
-    for start in tqdm(starts, desc=f"judging {method.name}", disable=None, leave=False):
+    for start in tqdm(starts, desc=f"scoring {method.name}", disable=None, leave=False):
         part = slice(start, start + BLOCK)
         candidates, truth = method.candidates(part), spectra(rows[part])
         spread.add(candidates, truth)
         ranks = [rank_shares(candidates[..., used], truth[:, used]) for used in windows]
-        drawn = generator.choice(training_rows, (len(truth), REFERENCES))
-        points = spectra(drawn.ravel()).reshape(*drawn.shape, -1)
+        references = generator.choice(training_rows, (len(truth), REFERENCES))
+        points = spectra(references.ravel()).reshape(*references.shape, -1)
         tarp = tarp_intervals(
             *(coarse(wavelength_angstrom, x) for x in (candidates, truth, points))
         )
-        errors = judge(candidates, truth, method.ranked)
+        errors = score(candidates, truth, method.ranked)
         if method.spread:
             noise = np.median(pixel_noise(candidates, lag), axis=1)
-            known = pixel_noise(truth, lag)
-            endless = np.full_like(noise, np.inf)  # where the truth has no noise at all
-            errors["noise_ratio"] = np.divide(noise, known, out=endless, where=known > 0)
+            true_noise = pixel_noise(truth, lag)
+            infinite = np.full_like(noise, np.inf)  # where the truth is noiseless
+            errors["noise_ratio"] = np.divide(noise, true_noise, out=infinite, where=true_noise > 0)
         blocks.append((errors, np.stack(ranks, axis=1), tarp))
     errors = {name: np.concatenate([block[0][name] for block in blocks]) for name in blocks[0][0]}
     ranks, tarp = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))
@@ -110,7 +110,7 @@ def judge_method(
     shares = np.einsum("gwr,w->gr", ranks, size / size.sum())
     if method.spread:
         errors |= {f"coverage_{100 * level:.0f}": coverage(shares, level) for level in LEVELS}
-    return Judged(errors, ranks, tarp, spread)
+    return PixelScores(errors, ranks, tarp, spread)
 
 
 def coarse(wavelength_angstrom: np.ndarray, flux: np.ndarray) -> np.ndarray:

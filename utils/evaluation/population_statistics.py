@@ -1,9 +1,9 @@
-r"""Classes and relations of the population: what astronomers would do with the spectra.
+r"""Statistics of the galaxy population: whether the spectra serve an astronomer's purposes.
 
 * Active nuclei: above the line of Kewley et al. (2001) in the BPT diagram, or above that of
-  Kauffmann et al. (2003). Judged on galaxies whose true lines all have S/N >= 3, with their class
-  balance. A galaxy's score is the share of its candidates above the line, and a score over one half
-  predicts an active nucleus.
+  Kauffmann et al. (2003). Evaluated on galaxies whose true lines all have S/N >= 3. A galaxy's
+  score is the share of its candidates above the line; a score above one half predicts an active
+  nucleus.
 * Bimodality: two-sample Kolmogorov–Smirnov distance between the true Dn4000 and those of all
   candidates, and the share of old galaxies, Dn4000 > 1.55 (Kauffmann et al. 2003, MNRAS 341, 54).
 * Colour and specific star formation: galaxies with EW Hα < 3 Å are retired (Cid Fernandes et al.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import ks_2samp, rankdata
 
-from utils.evaluation.bootstrap import correlation, mean, median, with_error
+from utils.evaluation.bootstrap import correlation, with_error
 from utils.evaluation.derived_quantities import Columns, estimates
 from utils.spectroscopy.bpt import kauffmann_2003, kewley_2001
 
@@ -29,36 +29,36 @@ BOUNDARIES = {"kewley": kewley_2001, "kauffmann": kauffmann_2003}
 
 
 def active(columns: Columns, boundary: str) -> np.ndarray:
-    """Whether spectra lie above a line of the BPT diagram; NaN ratios do not."""
+    """Whether spectra lie above a line of the BPT diagram; False where a ratio is missing."""
     x, y = columns["log_nii_halpha"], columns["log_oiii_hbeta"]
     return np.isfinite(x) & np.isfinite(y) & (y > BOUNDARIES[boundary](x))
 
 
-def area_under_curve(positive: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve: the chance that a positive scores higher than a negative, ties
-    counting half (Mann–Whitney). NaN without both classes. Arrays (..., N), over the last axis."""
-    ranks = rankdata(score, axis=-1)
-    count, total = positive.sum(axis=-1), positive.shape[-1]
+def area_under_curve(positive: np.ndarray, score: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Area under the ROC curve: the probability that a positive scores higher than a negative, with
+    ties counting half (Mann–Whitney). NaN without both classes."""
+    ranks = rankdata(score, axis=axis)
+    count, total = positive.sum(axis), positive.shape[axis]
     with np.errstate(invalid="ignore", divide="ignore"):
-        above = (ranks * positive).sum(axis=-1) - count * (count + 1) / 2
+        above = (ranks * positive).sum(axis) - count * (count + 1) / 2
         return above / (count * (total - count))
 
 
-def accuracy(positive: np.ndarray, score: np.ndarray) -> np.ndarray:
+def accuracy(positive: np.ndarray, score: np.ndarray, axis: int = -1) -> np.ndarray:
     """Share of right predictions at the threshold one half."""
-    return mean(((score > 0.5) == positive).astype(float))
+    return ((score > 0.5) == positive).mean(axis)
 
 
-def balanced_accuracy(positive: np.ndarray, score: np.ndarray) -> np.ndarray:
+def balanced_accuracy(positive: np.ndarray, score: np.ndarray, axis: int = -1) -> np.ndarray:
     """Mean of the shares of right predictions among positives and negatives."""
     right = (score > 0.5) == positive
     with np.errstate(invalid="ignore"):
-        shares = [(right & own).sum(-1) / own.sum(-1) for own in (positive, ~positive)]
+        shares = [(right & own).sum(axis) / own.sum(axis) for own in (positive, ~positive)]
     return 0.5 * (shares[0] + shares[1])
 
 
 def classify(truth: Columns, columns: Columns, boundary: str) -> dict:
-    """How well the candidates (N, P) of a method tell active nuclei, on the secure galaxies."""
+    """How well the candidates (N, P) of a method identify active nuclei, on the secure galaxies."""
     secure = truth["secure"] > 0
     positive = active(truth, boundary)[secure]
     score = active(columns, boundary)[secure].mean(axis=1)
@@ -90,11 +90,11 @@ def bimodality(truth: Columns, columns: Columns) -> dict:
 def retired(truth: Columns, columns: Columns) -> dict:
     """Share of retired galaxies, and how often candidates and truth agree on it."""
     ew, true = columns["Halpha_ew"], truth["Halpha_ew"]
-    known = np.isfinite(true) & np.isfinite(ew).any(axis=1)
-    if not known.any():
+    used = np.isfinite(true) & np.isfinite(ew).any(axis=1)
+    if not used.any():
         return {}
-    score = np.nanmean(np.where(np.isfinite(ew), ew < RETIRED_EW_ANGSTROM, np.nan)[known], axis=1)
-    own = true[known] < RETIRED_EW_ANGSTROM
+    score = np.nanmean(np.where(np.isfinite(ew), ew < RETIRED_EW_ANGSTROM, np.nan)[used], axis=1)
+    own = true[used] < RETIRED_EW_ANGSTROM
     return {
         "share": float(score.mean()),
         "share_true": float(own.mean()),
@@ -109,7 +109,7 @@ def _colour_distance(truth: Columns, columns: Columns) -> float:
 
 
 def gas_metallicity(columns: Columns) -> np.ndarray:
-    """12 + log O/H by N2; NaN where the ratios are not those of star formation."""
+    """12 + log O/H by N2; NaN where the line ratios are not those of star formation."""
     x = columns["log_nii_halpha"]
     return np.where(np.isfinite(x) & ~active(columns, "kauffmann"), 8.90 + 0.57 * x, np.nan)
 
@@ -135,7 +135,7 @@ def mass_metallicity(truth: Columns, columns: Columns, log_mass: np.ndarray) -> 
     )
     return {
         "galaxies": int(used.sum()),
-        "bias": with_error(median, guess - true),
+        "bias": with_error(np.median, guess - true),
         "correlation": with_error(correlation, rankdata(guess), rankdata(true)),
         "rms_of_medians": float(np.sqrt(np.mean((curves[2] - curves[1]) ** 2))),
         "log_mass": curves[0].tolist(),

@@ -1,11 +1,11 @@
-"""The figures of `evaluation.json` as Markdown: a table to read, and all details."""
+"""The metrics of `evaluation.json` as Markdown: a table to read, and all details."""
 
 from __future__ import annotations
 
 from utils.evaluation import self_consistency as coherence
-from utils.evaluation.candidate_sources import GENERATED, TRUE_SPECTRA
 from utils.evaluation.derived_quantities import OUTLIER_DZ, QUANTITIES
 from utils.evaluation.markdown import number, rows_of, with_error
+from utils.evaluation.method import GENERATED, TRUE_SPECTRA
 
 ERRORS = {
     "mean": "mse_mean_ratio",
@@ -16,28 +16,28 @@ ERRORS = {
 }
 
 
-def summary(figures: dict) -> str:
+def summary(metrics: dict) -> str:
     """`table.md`: errors, measured quantities, retrieval and colours in a few lines."""
-    identity = figures["identity"]
+    identity = metrics["identity"]
     lines = [
         f"{identity['galaxies']} galaxies of the {identity['split']} split, "
         f"{identity['sampling']['candidates']} candidates each. Squared errors relative to the "
         "constant predictor; coverage of the central 68 %.",
         "",
-        *errors(figures),
+        *errors(metrics),
     ]
-    if "quantities" in figures:
+    if "quantities" in metrics:
         lines += [
-            "Measured on the candidates against measured on the true spectra: scatter (σ_MAD) of "
+            "Measurements on the candidates against those on the true spectra: scatter (σ_MAD) of "
             "the redshift, of Dn4000 and of log [N II]/Hα; rank correlations; active nuclei; and "
-            "spectra whose lines and absorption agree on one redshift within 300 km/s.",
+            "the share of spectra whose lines and absorption agree on a redshift within 300 km/s.",
             "",
-            *measured(figures),
+            *measured(metrics),
         ]
-    return "\n".join([*lines, *retrieval(figures), *colours(figures)]) + "\n"
+    return "\n".join([*lines, *retrieval(metrics), *colours(metrics)]) + "\n"
 
 
-def errors(figures: dict) -> list[str]:
+def errors(metrics: dict) -> list[str]:
     """The table of errors in the flux."""
     header = ["candidates", *ERRORS, "CRPS", "CRPS / climatology", "coverage"]
     return rows_of(
@@ -50,17 +50,17 @@ def errors(figures: dict) -> list[str]:
                 number(v["crps_ratio"]),
                 number(v.get("coverage_68")),
             ]
-            for name, v in figures["methods"].items()
+            for name, v in metrics["methods"].items()
         ),
     )
 
 
-def measured(figures: dict) -> list[str]:
+def measured(metrics: dict) -> list[str]:
     """The short table of measured quantities."""
-    quantities, agn = figures["quantities"], figures["active"]["kewley"]
+    quantities, agn = metrics["quantities"], metrics["active"]["kewley"]
 
-    def cell(method: str, quantity: str, figure: str, digits: int = 3) -> str:
-        entry = quantities.get(quantity, {}).get(method, {}).get(figure)
+    def cell(method: str, quantity: str, metric: str, digits: int = 3) -> str:
+        entry = quantities.get(quantity, {}).get(method, {}).get(metric)
         return number(entry["value"] if entry else None, digits)
 
     header = ["candidates", "σ(z)", f"|Δz| > {OUTLIER_DZ:g}", "σ(Dn4000)", "r(Dn4000)"]
@@ -77,17 +77,17 @@ def measured(figures: dict) -> list[str]:
                 cell(name, "Halpha_ew", "correlation"),
                 cell(name, "log_nii_halpha", "scatter"),
                 number(agn.get(name, {}).get("balanced_accuracy", {}).get("value")),
-                number(figures["coherence"].get(name, {}).get("coherent", {}).get("value")),
+                number(metrics["coherence"].get(name, {}).get("coherent", {}).get("value")),
             ]
-            for name in (*figures["methods"], TRUE_SPECTRA)
+            for name in (*metrics["methods"], TRUE_SPECTRA)
         ),
     )
 
 
-def retrieval(figures: dict) -> list[str]:
+def retrieval(metrics: dict) -> list[str]:
     """The lines on retrieval, one per pool."""
     lines = []
-    for found in (figures["retrieval"], figures["retrieval_large"]):
+    for found in (metrics["retrieval"], metrics["retrieval_large"]):
         plain, swapped = (
             " / ".join(number(found[f"recall_{k}{kind}"]) for k in (1, 5, 10))
             for kind in ("", "_swapped")
@@ -98,47 +98,47 @@ def retrieval(figures: dict) -> list[str]:
     return lines
 
 
-def colours(figures: dict) -> list[str]:
+def colours(metrics: dict) -> list[str]:
     """The line on synthetic photometry."""
-    own = figures["colours"]["methods"]
-    if not own.get(GENERATED):
+    found = metrics["colours"]["methods"]
+    if not found.get(GENERATED):
         return []
     parts = [
         f"{label} {' / '.join(number(c['median']['value']) for c in entry.values())} ± "
         f"{' / '.join(number(c['scatter']['value']) for c in entry.values())} mag"
-        for label, entry in (("best candidates", own[GENERATED]), (TRUE_SPECTRA, own["truth"]))
+        for label, entry in (("best candidates", found[GENERATED]), (TRUE_SPECTRA, found["truth"]))
     ]
     return [f"Colours g−r / r−i of the spectrum minus the image's: {'; '.join(parts)}.", ""]
 
 
-def details(figures: dict) -> str:
+def details(metrics: dict) -> str:
     """`details.md`: everything but histograms and curves."""
-    lines = ["# Errors in the flux", "", *errors(figures)]
+    lines = ["# Errors in the flux", "", *errors(metrics)]
     lines += ["## Generated minus baseline, with paired 95 % bootstrap intervals", ""]
-    lines += ["Without a ranking, a baseline's mean stands in for its best.", ""]
-    lines += _differences(figures)
-    lines += ["# Calibration", "", *_calibration(figures)]
-    if "quantities" in figures:
-        lines += ["# Measured quantities", "", *_quantities(figures)]
-        lines += ["# Coherence", "", *coherence.tables(figures)]
-        lines += ["# Active nuclei", "", *_active(figures)]
-        lines += ["# Populations", "", *_populations(figures)]
-    lines += ["# Retrieval", "", *retrieval(figures)]
-    lines += ["# Colours against the image", "", *_colours(figures)]
-    lines += ["# Subgroups", "", *_subgroups(figures)]
+    lines += ["A baseline without a ranking is represented by its mean instead of its best.", ""]
+    lines += _differences(metrics)
+    lines += ["# Calibration", "", *_calibration(metrics)]
+    if "quantities" in metrics:
+        lines += ["# Measured quantities", "", *_quantities(metrics)]
+        lines += ["# Coherence", "", *coherence.tables(metrics)]
+        lines += ["# Active nuclei", "", *_active(metrics)]
+        lines += ["# Populations", "", *_populations(metrics)]
+    lines += ["# Retrieval", "", *retrieval(metrics)]
+    lines += ["# Colours against the image", "", *_colours(metrics)]
+    lines += ["# Subgroups", "", *_subgroups(metrics)]
     return "\n".join(lines) + "\n"
 
 
-def _differences(figures: dict) -> list[str]:
-    table = figures["differences"]
+def _differences(metrics: dict) -> list[str]:
+    table = metrics["differences"]
     names = list(next(iter(table.values())))
     return rows_of(
         ["baseline", *names], ([b, *(_interval(row[n]) for n in names)] for b, row in table.items())
     )
 
 
-def _calibration(figures: dict) -> list[str]:
-    found = figures["calibration"]
+def _calibration(metrics: dict) -> list[str]:
+    found = metrics["calibration"]
     header = ["candidates", "coverage 50 %", "68 %", "95 %", "noise / true", "spread / error"]
     table = rows_of(
         [*header, "TARP, spectrum", "TARP, measured"],
@@ -151,15 +151,15 @@ def _calibration(figures: dict) -> list[str]:
                 number(found[name]["tarp_distance"]),
                 number(found[name].get("tarp_measured_distance")),
             ]
-            for name, v in figures["methods"].items()
+            for name, v in metrics["methods"].items()
         ),
     )
     return ["TARP: largest distance of the expected coverage from the diagonal.", "", *table]
 
 
-def _quantities(figures: dict) -> list[str]:
+def _quantities(metrics: dict) -> list[str]:
     lines = []
-    for name, methods in figures["quantities"].items():
+    for name, methods in metrics["quantities"].items():
         quantity = QUANTITIES[name]
         unit = f" / {quantity.unit}" if quantity.unit else ""
         extra = ["mean bias", f"|Δz| > {OUTLIER_DZ:g}"] if name == "z" else []
@@ -184,9 +184,9 @@ def _quantities(figures: dict) -> list[str]:
     return lines
 
 
-def _active(figures: dict) -> list[str]:
+def _active(metrics: dict) -> list[str]:
     lines = []
-    for boundary, methods in figures["active"].items():
+    for boundary, methods in metrics["active"].items():
         header = [f"above {boundary.capitalize()}", "active of", "majority"]
         lines += rows_of(
             [*header, "accuracy", "balanced accuracy", "ROC-AUC"],
@@ -203,17 +203,17 @@ def _active(figures: dict) -> list[str]:
     return lines
 
 
-def _populations(figures: dict) -> list[str]:
+def _populations(metrics: dict) -> list[str]:
     header = ["candidates", "KS(Dn4000)", "old share (true)", "retired share (true)"]
     header += ["retired: accuracy", "KS(colour)", "mass–metallicity: rms of medians, r"]
     rows = []
-    for method, v in figures["populations"].items():
-        breaks, retired, metals = (v[k] for k in ("bimodality", "retired", "mass_metallicity"))
+    for method, v in metrics["populations"].items():
+        peaks, retired, metals = (v[k] for k in ("bimodality", "retired", "mass_metallicity"))
         rows.append(
             [
                 method,
-                number(breaks.get("ks_distance")),
-                f"{number(breaks.get('old_share'))} ({number(breaks.get('old_share_true'))})",
+                number(peaks.get("ks_distance")),
+                f"{number(peaks.get('old_share'))} ({number(peaks.get('old_share_true'))})",
                 f"{number(retired.get('share'))} ({number(retired.get('share_true'))})",
                 with_error(retired.get("accuracy")),
                 number(retired.get("colour_ks_distance")),
@@ -223,8 +223,8 @@ def _populations(figures: dict) -> list[str]:
     return rows_of(header, rows)
 
 
-def _colours(figures: dict) -> list[str]:
-    found = figures["colours"]
+def _colours(metrics: dict) -> list[str]:
+    found = metrics["colours"]
     if not found["methods"]:
         return ["The images have no calibrated g, r and i.", ""]
     lines = rows_of(
@@ -262,9 +262,9 @@ def _interval(entry: dict) -> str:
     return f"{value} ({low} to {high})"
 
 
-def _subgroups(figures: dict) -> list[str]:
-    groups = figures["subgroups"]
-    methods = list(figures["methods"])
+def _subgroups(metrics: dict) -> list[str]:
+    groups = metrics["subgroups"]
+    methods = list(metrics["methods"])
     lines = ["Squared error of the mean relative to the constant in the same subgroup / CRPS.", ""]
     return lines + rows_of(
         ["subgroup", "galaxies", *methods],

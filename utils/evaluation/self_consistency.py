@@ -1,11 +1,11 @@
-"""Do the candidates hang together: one redshift, and line ratios that atoms allow?
+"""Self-consistency of candidates: one redshift, and physical line ratios.
 
 A spectrum is coherent when all its usable groups of features
-(`utils.spectroscopy.line_velocities`) lie within `TOLERANCE_KM_S` of each other; one with fewer
-than two such groups is no evidence and does not count. Case B recombination gives Hα/Hβ = 2.86 and
-dust more (Osterbrock & Ferland 2006); atoms fix [O III] 5007/4959 to 2.98 and [N II] 6584/6548 to
-3.05 (Storey & Zeippen 2000). No measurement is perfect: the figures of the true spectra stand
-beside.
+(`utils.spectroscopy.line_velocities`) lie within `TOLERANCE_KM_S` of each other; spectra with fewer
+than two such groups do not count. Case B recombination gives Hα/Hβ = 2.86, and dust raises it
+(Osterbrock & Ferland 2006); atomic physics fixes [O III] 5007/4959 at 2.98 and [N II] 6584/6548 at
+3.05 (Storey & Zeippen 2000). Measurements have errors, so the metrics of the true spectra are given
+for comparison.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from __future__ import annotations
 import numpy as np
 
 from utils.evaluation.bootstrap import with_error as bootstrapped
-from utils.evaluation.candidate_sources import CONSTANT
 from utils.evaluation.derived_quantities import Columns
 from utils.evaluation.markdown import NONE, number, rows_of, with_error
+from utils.evaluation.method import CONSTANT
 from utils.spectroscopy.line_velocities import FEATURES, GROUPS, RATIOS, velocity_column
 
 TOLERANCE_KM_S = 300.0
-MINIMUM_DECREMENT = 2.7
-DOUBLET_RATIO, DOUBLET_TOLERANCE = 3.0, 0.1
+MINIMUM_DECREMENT = 2.7  # Hα/Hβ: case B, less the error of a measurement
+DOUBLET_RATIO, DOUBLET_TOLERANCE = 3.0, 0.1  # of both doublets; relative
 LABELS = {
     "Halpha": "Hα + [N II]",
     "OIII": "[O III]",
@@ -36,7 +36,7 @@ def spread(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     """Largest velocity difference of the usable groups in km/s, and their number.
 
     Args:
-        columns: with those of `coherence_units`, of any one shape.
+        columns: those of `coherence_units`, all of one shape.
 
     Returns:
         Both of that shape; the difference is NaN with fewer than two groups.
@@ -49,21 +49,21 @@ def spread(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     return np.where(count > 1, highest - lowest, np.nan), count
 
 
-def share(true: np.ndarray, known: np.ndarray) -> dict:
-    """Share of `true` among `known` spectra, both (N, P), with its bootstrap error over galaxies,
-    and the number `known`."""
-    if not known.any():
+def share(true: np.ndarray, measured: np.ndarray) -> dict:
+    """Share of `true` among `measured` spectra, both (N, P) bool, with its bootstrap error over
+    galaxies; `count` is the number of measured ones."""
+    if not measured.any():
         return {"count": 0, "value": np.nan, "error": np.nan}
-    hits, trials = (x.sum(axis=1).astype(float) for x in (true & known, known))
-    return {"count": int(known.sum()), **bootstrapped(_ratio_of_sums, hits, trials)}
+    hits, trials = (x.sum(axis=1).astype(float) for x in (true & measured, measured))
+    return {"count": int(measured.sum()), **bootstrapped(_ratio_of_sums, hits, trials)}
 
 
-def _ratio_of_sums(hits: np.ndarray, trials: np.ndarray) -> np.ndarray:
-    return hits.sum(axis=-1) / np.maximum(trials.sum(axis=-1), 1.0)
+def _ratio_of_sums(hits: np.ndarray, trials: np.ndarray, axis: int = -1) -> np.ndarray:
+    return hits.sum(axis) / np.maximum(trials.sum(axis), 1.0)
 
 
 def coherence_of(columns: Columns) -> dict:
-    """Figures of one method from its columns (N, P)."""
+    """Metrics of one method from its columns (N, P)."""
     extent, count = spread(columns)
     velocities = {name: columns[velocity_column(name)] for name in (*GROUPS, *FEATURES)}
     return {
@@ -81,30 +81,30 @@ def coherence_of(columns: Columns) -> dict:
 
 
 def _ratio(name: str, values: np.ndarray) -> dict:
-    """Median, and share in the range that is allowed, of a line ratio (N, P)."""
-    known = np.isfinite(values)
+    """Median of a line ratio (N, P), and the share of its values in the physical range."""
+    measured = np.isfinite(values)
     if name == "balmer_decrement":
-        return share(values >= MINIMUM_DECREMENT, known) | {"median": _median(values)}
+        return share(values >= MINIMUM_DECREMENT, measured) | {"median": _median(values)}
     deviation = np.abs(values / DOUBLET_RATIO - 1.0)
-    return share(deviation <= DOUBLET_TOLERANCE, known) | {
+    return share(deviation <= DOUBLET_TOLERANCE, measured) | {
         "median": _median(values),
         "median_deviation": _median(deviation),
     }
 
 
 def _median(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if known.size else np.nan
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else np.nan
 
 
 def coherence_metrics(measured: dict[str, Columns]) -> dict:
-    """`coherence_of` every method but the constant, which has no spectra that were measured."""
+    """`coherence_of` every method but the constant, whose spectra are not measured."""
     return {name: coherence_of(columns) for name, columns in measured.items() if name != CONSTANT}
 
 
-def tables(figures: dict) -> list[str]:
+def tables(metrics: dict) -> list[str]:
     """The lines on coherence in `details.md`."""
-    found = figures["coherence"]
+    found = metrics["coherence"]
     velocities = rows_of(
         ["spectra", "coherent", "of", "usable groups", *(LABELS[name] for name in GROUPS)],
         (
@@ -121,7 +121,10 @@ def tables(figures: dict) -> list[str]:
     header = ["spectra", f"Hα/Hβ, ≥ {MINIMUM_DECREMENT:g}, of"]
     header += [f"{doublet}, within 10 % of 3, of" for doublet in ("[O III]", "[N II]")]
     atoms = rows_of(
-        [*header, *(f"{LABELS[name]}: velocity / km/s, in place, of" for name in FEATURES)],
+        [
+            *header,
+            *(f"{LABELS[name]}: velocity / km/s, share in place, of" for name in FEATURES),
+        ],
         (
             [
                 name,
@@ -136,7 +139,7 @@ def tables(figures: dict) -> list[str]:
         "with at least two; then the share of spectra in which each group is usable.",
         "",
         *velocities,
-        "Median, share as it should be, and number of spectra precise enough.",
+        "Median, share in the physical range, and number of spectra that are precise enough.",
         "",
         *atoms,
     ]

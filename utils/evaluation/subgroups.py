@@ -1,16 +1,15 @@
-"""The same figures on parts of the galaxies: where a generator is good, and where not."""
+"""Metrics of parts of the galaxies: where a generator is good, and where it is not."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from datasets.mock.catalogue import TYPES
 from datasets.survey import Survey
 from utils.evaluation.derived_quantities import Columns
 from utils.evaluation.population_statistics import RETIRED_EW_ANGSTROM
 
-PARTS = 3  # of equal size, for S/N and redshift
-MIN_GALAXIES = 5
+PARTS = 3  # of equal size, by S/N and by redshift
+MIN_GALAXIES = 5  # of a subgroup
 
 
 def groups(
@@ -19,13 +18,13 @@ def groups(
     """Masks (N,) of the subgroups by name; those with too few galaxies are left out.
 
     Args:
-        survey: gives S/N, redshift and morphological classes, as far as its catalogue has them.
+        survey: its catalogue may hold S/N, redshift and classes; its provenance may name types.
         rows: (N,) of the survey.
-        truth: measured on the true spectra, if anything was.
-        positive: (N,) whether the true spectrum is positive everywhere, which the published method
-            demands of all galaxies it is judged on.
+        truth: quantities measured on the true spectra, if any.
+        positive: (N,) whether the true spectrum is positive everywhere, as it is for all galaxies
+            on which the published method was evaluated.
     """
-    catalogue = survey.catalogue
+    catalogue, names = survey.catalogue, survey.provenance.get("types")
     masks = {"all": np.ones(len(rows), bool), "positive everywhere": positive}
     masks["not positive everywhere"] = ~positive
     for label, column in (("S/N", "sn"), ("redshift", "z")):
@@ -41,8 +40,8 @@ def groups(
         values = catalogue[column][rows] if column in catalogue else np.array([])
         kinds = np.unique(values)
         for value in kinds if len(kinds) > 1 else ():
-            mock = column == "type" and survey.provenance.get("kind") == "mock survey"
-            masks[f"{column} {TYPES[value] if mock else value}"] = values == value
+            name = names[value] if column == "type" and names else value
+            masks[f"{column} {name}"] = values == value
     return {name: mask for name, mask in masks.items() if mask.sum() >= MIN_GALAXIES}
 
 
@@ -60,7 +59,7 @@ def by_subgroup(
     Args:
         masks: (N,) by subgroup.
         errors: (N,) columns by method.
-        reference: the method whose `mse_mean` in the same subgroup is the unit of the ratios.
+        reference: the method to whose `mse_mean` in the same subgroup the ratios refer.
     """
     result = {}
     for group, mask in masks.items():

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from datasets.errors import UserError
 from datasets.photometry import has_colours, image_colours
+from datasets.survey_description import SurveyDescription
 from datasets.synthetic_photometry import synthetic_colours
 from models.conditioning import FrozenCondition, ImageFeatures
 from models.contrastive import best_first
@@ -84,6 +85,16 @@ def sampling_of(default: SamplingConfig, options: argparse.Namespace) -> Samplin
     return replace(default, **{name: v for name, v in given.items() if v is not None})
 
 
+def check_ranking(rank: str, survey: SurveyDescription) -> None:
+    """Refuse a ranking by colour of images without calibrated g, r and i.
+
+    Raises:
+        UserError: such a ranking.
+    """
+    if rank != "contrastive" and not has_colours(survey):
+        raise UserError(f"--rank {rank}: needs images with calibrated bands g, r and i")
+
+
 class Pipeline:
     """One trained generator, or a low- and a super-resolution one in cascade.
 
@@ -123,8 +134,7 @@ class Pipeline:
                 "the two checkpoints were trained on images of different bands or scale: give two "
                 "of the same survey"
             )
-        if rank != "contrastive" and not has_colours(last):
-            raise UserError(f"--rank {rank}: needs images with calibrated bands g, r and i")
+        check_ranking(rank, last)
         if guidance != 1.0 and not all(s.config.diffusion.image_dropout for s in stages):
             raise UserError(
                 f"guidance {guidance:g}: needs a network trained with --diffusion.image_dropout"

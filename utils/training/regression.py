@@ -56,14 +56,14 @@ class TrainedRegression:
     device: torch.device
 
     @torch.no_grad()
-    def predict(self, images: np.ndarray, step: int = 1) -> np.ndarray:
-        """Linear normalised flux (B, n) for raw images (B, bands, H, W), every `step`-th pixel."""
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Linear normalised flux (B, n) for raw images (B, bands, H, W)."""
         self.network.eval()
         shape, parts = (self.spectra.channels, self.spectra.length), []
         for start in range(0, len(images), BATCH):
             batch = torch.from_numpy(images[start : start + BATCH]).to(self.device)
             out = self.network(self.images.evaluation(batch)).unflatten(1, shape)
-            parts.append(self.spectra.decode(out).cpu().numpy()[:, ::step])
+            parts.append(self.spectra.decode(out).cpu().numpy())
         return np.concatenate(parts)
 
 

@@ -1,4 +1,4 @@
-"""Baselines do what they say on data where the answer is known."""
+"""Baselines on data with known answers."""
 
 import numpy as np
 
@@ -21,13 +21,13 @@ def test_nearest_standardises_each_feature():
     assert found[0, 0] == 2
 
 
-def test_climatology_draws_without_repetition_and_reproducibly():
+def test_climatology_is_reproducible_and_without_repetition():
     rows = baselines.climatology(100, 5, 16, seed=3)
     assert all(len(set(row)) == 16 for row in rows)
     np.testing.assert_array_equal(rows, baselines.climatology(100, 5, 16, seed=3))
 
 
-def test_photometry_knows_colour_and_concentration():
+def test_photometry_measures_colour_and_concentration():
     pixel = np.arange(64) - 31.5
     blob = np.exp(-0.5 * (pixel[:, None] ** 2 + pixel**2) / 9) * 100
     red = np.stack([blob * factor for factor in (0.2, 0.5, 1.0, 1.5, 2.0)])
@@ -51,17 +51,17 @@ def test_residuals_keep_the_prediction_and_the_spread():
     prediction = GENERATOR.normal(size=(40, 30))
     residuals = GENERATOR.normal(0, 0.3, size=(200, 30))
     seeds, own = np.arange(40), np.full(40, -1)
-    drawn = baselines.with_residuals(prediction, residuals, own, 16, seeds)
-    np.testing.assert_allclose(drawn.mean(axis=1), prediction, atol=1e-12)
-    np.testing.assert_allclose((drawn - prediction[:, None]).std(), 0.3, rtol=0.05)
+    found = baselines.with_residuals(prediction, residuals, own, 16, seeds)
+    np.testing.assert_allclose(found.mean(axis=1), prediction, atol=1e-12)
+    np.testing.assert_allclose((found - prediction[:, None]).std(), 0.3, rtol=0.05)
     again = baselines.with_residuals(prediction[3:5], residuals, own[3:5], 16, seeds[3:5])
-    np.testing.assert_array_equal(again, drawn[3:5])  # whatever the company
+    np.testing.assert_array_equal(again, found[3:5])
 
 
 def test_a_galaxy_never_gets_its_own_residual():
     residuals = np.zeros((20, 4))
     residuals[7] = 100.0
-    drawn = baselines.with_residuals(
+    found = baselines.with_residuals(
         np.zeros((2, 4)), residuals, np.array([7, -1]), 19, np.array([0, 1])
     )
-    assert np.abs(drawn[0]).max() == 0 < np.abs(drawn[1]).max()
+    assert np.abs(found[0]).max() == 0 < np.abs(found[1]).max()

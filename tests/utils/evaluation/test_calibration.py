@@ -23,8 +23,8 @@ def ensemble(galaxies, width=1.0, shift=0.0, pixels=()):
     """Truth and candidates from one normal distribution per galaxy, candidates wider or shifted."""
     centre = GENERATOR.normal(size=(galaxies, *pixels))
     truth = centre + GENERATOR.normal(size=(galaxies, *pixels))
-    drawn = GENERATOR.normal(size=(galaxies, P, *pixels))
-    return centre[:, None] + shift + width * drawn, truth
+    noise = GENERATOR.normal(size=(galaxies, P, *pixels))
+    return centre[:, None] + shift + width * noise, truth
 
 
 def histogram(candidates, truth):
@@ -42,7 +42,7 @@ def test_pit_of_a_calibrated_ensemble_is_flat():
     np.testing.assert_allclose(shares, 1 / (P + 1), atol=5 * np.sqrt(1 / (P + 1) / 40_000))
 
 
-def test_narrow_wide_and_shifted_ensembles_are_told_apart():
+def test_narrow_wide_and_shifted_ensembles_are_distinguished():
     narrow, wide, shifted = (
         histogram(*ensemble(5000, *kind)) for kind in ((0.5, 0.0), (2.0, 0.0), (1.0, 1.0))
     )
@@ -60,7 +60,7 @@ def test_coverage_of_a_flat_histogram_is_exact_at_any_number_of_bins():
 def test_ties_and_missing_values_spread_their_mass():
     candidates = np.array([[1.0, 1.0, 2.0, np.nan], [np.nan] * 4, [3.0, 3.0, 3.0, 3.0]])
     intervals = pit_intervals(candidates, np.array([1.0, 1.0, np.nan]))
-    np.testing.assert_allclose(intervals[0], [0, 3 / 4])  # three known, two equal
+    np.testing.assert_allclose(intervals[0], [0, 3 / 4])  # three finite, two equal
     assert np.isnan(intervals[1:]).all()
     np.testing.assert_allclose(pit_histogram(intervals, 4), [1 / 3, 1 / 3, 1 / 3, 0])
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from utils.evaluation.candidate_sources import CLIMATOLOGY, CONSTANT
 from utils.evaluation.derived_quantities import (
     QUANTITIES,
     compare,
@@ -12,6 +11,7 @@ from utils.evaluation.derived_quantities import (
     true_values,
     with_constant,
 )
+from utils.evaluation.method import CLIMATOLOGY, CONSTANT
 from utils.spectroscopy.measurements import column_units
 
 N, P = 800, 16
@@ -32,7 +32,7 @@ def test_bias_scatter_and_correlation_of_a_shifted_noisy_copy():
     expected = 0.3 / np.hypot(0.3, 0.05)
     assert found["correlation"]["value"] == pytest.approx(expected, abs=0.01)
     assert found["bias"]["error"] == pytest.approx(0.05 * np.sqrt(np.pi / 2 / N), rel=0.4)
-    assert "coverage_68" not in found  # candidates that are all equal claim nothing
+    assert "coverage_68" not in found  # equal candidates claim no uncertainty
 
 
 def test_coverage_of_candidates_like_the_truth_and_of_narrow_ones():

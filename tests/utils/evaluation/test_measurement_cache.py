@@ -1,17 +1,19 @@
-"""Measured once, kept, and the same for every method that uses a spectrum."""
+"""Spectra are measured once, and again when they, the settings or the code have changed."""
+
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
 from utils.evaluation import measurement_cache as measuring
-from utils.evaluation.candidate_sources import Method
 from utils.evaluation.measurement_cache import (
     Spectroscope,
     measure_method,
     measure_training,
     rest_colour,
 )
+from utils.evaluation.method import Method
 
 GRID = np.arange(4000.0, 8500.0)
 
@@ -34,18 +36,27 @@ def spectroscope(tmp_path, monkeypatch):
     return scope, calls
 
 
-def test_candidates_come_back_in_their_places(spectroscope):
+OF = {"survey": "0123"}
+ROWS = np.array([8, 1, 6, 3, 9])
+
+
+def ones(part):
+    return np.ones((part.stop - part.start, 10))
+
+
+def test_candidates_come_back_best_first(spectroscope):
     scope, calls = spectroscope
     values = np.arange(15.0).reshape(5, 3)
-    method = Method("test", lambda part: values[part, :, None] * np.ones(10))
-    found = measure_method(scope, method, 5, 3)
-    np.testing.assert_array_equal(found["Dn4000"], values)
+    order = np.array([[2, 0, 1]] * 5)
+    method = Method("test", lambda part: values[part, :, None] * np.ones(10), order=order)
+    found = measure_method(scope, method, ROWS, 3, OF)
+    np.testing.assert_array_equal(found["Dn4000"], values[:, [2, 0, 1]])
     assert calls == [7, 7, 1]
-    measure_method(scope, method, 5, 3)
+    measure_method(scope, method, ROWS, 3, OF)
     assert len(calls) == 3  # read, not measured again
 
 
-def test_an_interrupted_measurement_goes_on(spectroscope):
+def test_an_interrupted_measurement_continues(spectroscope):
     scope, calls = spectroscope
 
     def killed(part):
@@ -54,22 +65,59 @@ def test_an_interrupted_measurement_goes_on(spectroscope):
         return np.ones((7, 10))
 
     with pytest.raises(KeyboardInterrupt):
-        scope.source("test", 12, killed)
-    found = scope.source("test", 12, lambda part: np.full((part.stop - part.start, 10), 2.0))
+        scope.cached("test", OF, 12, killed)
+    found = scope.cached("test", OF, 12, lambda part: np.full((part.stop - part.start, 10), 2.0))
     assert calls == [7, 5]
     np.testing.assert_array_equal(found["Dn4000"], [1.0] * 7 + [2.0] * 5)
 
 
-def test_a_cache_without_todays_columns_is_measured_again(spectroscope):
+def test_a_cache_without_an_identity_is_measured_again(spectroscope, capsys):
     scope, calls = spectroscope
     with h5py.File(scope.path, "w") as file:
         file["test/Dn4000"] = np.zeros(9)
         file["test"].attrs["done"] = 9
-    found = scope.source("test", 9, lambda part: np.ones((part.stop - part.start, 10)))
+    found = scope.cached("test", OF, 9, ones)
     assert calls == [7, 2]
     np.testing.assert_array_equal(found["Dn4000"], 1.0)
-    scope.source("test", 9, lambda part: None)
+    assert "measured again" in capsys.readouterr().out
+    scope.cached("test", OF, 9, lambda part: None)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"redshift_range": (0.0, 0.4)},
+        {"smoothing_sigma_angstrom": 3.0},
+        {"wavelength_angstrom": GRID[1:11]},
+    ],
+)
+def test_other_settings_measure_again(spectroscope, change, capsys):
+    scope, calls = spectroscope
+    scope.cached("test", OF, 5, ones)
+    replace(scope, **change).cached("test", OF, 5, ones)
+    assert calls == [5, 5]
+    assert "measured again" in capsys.readouterr().out
+
+
+def test_other_spectra_measure_again(spectroscope):
+    scope, calls = spectroscope
+    first, second = (Method("test", lambda part: ones(part)[:, None], version=v) for v in "ab")
+    for method in (first, first, second):
+        measure_method(scope, method, ROWS, 1, OF)
+    assert calls == [5, 5]
+    measure_method(scope, second, ROWS[::-1], 1, OF)
+    measure_method(scope, second, ROWS[::-1], 1, {"survey": "4567"})
+    assert calls == [5] * 4
+
+
+def test_changed_code_measures_again(spectroscope, monkeypatch, capsys):
+    scope, calls = spectroscope
+    scope.cached("test", OF, 5, ones)
+    monkeypatch.setattr(measuring, "code_digest", lambda *paths: "of tomorrow")
+    scope.cached("test", OF, 5, ones)
+    assert calls == [5, 5]
+    assert "another code" in capsys.readouterr().out
 
 
 def test_each_training_galaxy_is_measured_once_at_its_own_redshift(spectroscope):
@@ -79,14 +127,18 @@ def test_each_training_galaxy_is_measured_once_at_its_own_redshift(spectroscope)
         Method("b", lambda part: None, rows=np.array([[2, 2], [30, 4]])),
     ]
     redshift = np.arange(40) / 100
-    found = measure_training(scope, methods, lambda rows: rows[:, None] * np.ones(10), redshift)
+
+    def spectra(rows):
+        return rows[:, None] * np.ones(10)
+
+    found = measure_training(scope, methods, spectra, redshift, OF)
     assert sum(calls) == 4
     for method in methods:
         np.testing.assert_array_equal(found[method.name]["Dn4000"], method.rows)
         np.testing.assert_array_equal(found[method.name]["z"], redshift[method.rows])
 
 
-def test_rest_colour_does_not_know_the_redshift():
+def test_rest_colour_does_not_depend_on_the_redshift():
     rest = (GRID / 6000) ** 1.5
     z = np.array([0.05, 0.15, np.nan])
     flux = np.stack([np.interp(GRID, GRID * (1 + value), rest) for value in z[:2]] + [rest])

@@ -1,9 +1,9 @@
-"""Figures with answers known in closed form."""
+"""Metrics with answers in closed form."""
 
 import numpy as np
 import pytest
 
-from utils.evaluation.metrics import crps, judge, mean_squared_error, medoid, pixel_noise
+from utils.evaluation.metrics import crps, mean_squared_error, medoid, pixel_noise, score
 
 GENERATOR = np.random.default_rng(0)
 
@@ -42,7 +42,7 @@ def test_estimates_are_what_their_names_say():
     truth = np.zeros((2, 3))
     values = ((3.0, 1.0, 2.0), (-1.0, -3.0, -2.0))
     candidates = np.array(values)[..., None] * np.ones(3)  # best first: 3 and −1
-    judged = judge(candidates, truth)
+    found = score(candidates, truth)
     expected = {
         "mse_best": [9, 1],
         "mse_oracle": [1, 1],
@@ -52,22 +52,22 @@ def test_estimates_are_what_their_names_say():
         "mse_best_five": [4, 4],  # there are only three
     }
     for name, values in expected.items():
-        np.testing.assert_allclose(judged[name], values, err_msg=name)
+        np.testing.assert_allclose(found[name], values, err_msg=name)
 
 
 def test_mean_of_the_best_five_ignores_the_others():
     candidates = np.arange(8.0)[None, :, None] * np.ones(4)
-    assert judge(candidates, np.zeros((1, 4)))["mse_best_five"][0] == pytest.approx(2.0**2)
+    assert score(candidates, np.zeros((1, 4)))["mse_best_five"][0] == pytest.approx(2.0**2)
 
 
 def test_candidates_without_order_have_no_best():
     candidates = GENERATOR.normal(size=(2, 6, 3))
-    judged = judge(candidates, np.zeros((2, 3)), ranked=False)
-    assert not {"mse_best", "mse_best_five"} & judged.keys()
+    found = score(candidates, np.zeros((2, 3)), ranked=False)
+    assert not {"mse_best", "mse_best_five"} & found.keys()
 
 
 @pytest.mark.parametrize("lag", [1, 4])
-def test_noise_is_told_from_what_is_smooth(lag):
+def test_noise_is_separated_from_smooth_spectra(lag):
     noise = GENERATOR.normal(0, 0.3, (20, 4500))
     smooth = 5 * np.sin(np.arange(4500) / 300)
     np.testing.assert_allclose(pixel_noise(noise + smooth, lag), 0.3, rtol=0.1)

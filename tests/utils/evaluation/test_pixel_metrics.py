@@ -1,11 +1,11 @@
-"""Methods judged on spectra made for it."""
+"""Scores of synthetic spectra with known answers."""
 
 import numpy as np
 import pytest
 
 from utils.evaluation.aggregate import flux_metrics, paired_differences, without_nan
-from utils.evaluation.candidate_sources import Method
-from utils.evaluation.pixel_metrics import WINDOWS_ANGSTROM, coarse, judge_method
+from utils.evaluation.method import Method
+from utils.evaluation.pixel_metrics import WINDOWS_ANGSTROM, coarse, score_method
 from utils.evaluation.subgroups import by_subgroup
 
 GRID = np.arange(4000.0, 8500.0, 8.0)
@@ -14,9 +14,9 @@ GENERATOR = np.random.default_rng(8)
 TRUTH = GENERATOR.normal(1, 0.2, (N, 1)) + GENERATOR.normal(0, 0.1, (N, len(GRID)))
 
 
-def judged(candidates, **about):
+def scored(candidates, **about):
     method = Method("test", lambda part: candidates[part], **about)
-    return judge_method(method, np.arange(N), lambda rows: TRUTH[rows], GRID, np.arange(N), 0)
+    return score_method(method, np.arange(N), lambda rows: TRUTH[rows], GRID, np.arange(N), 0)
 
 
 def test_coarse_pixels_are_means_over_wavelength():
@@ -30,20 +30,20 @@ def test_coarse_pixels_are_means_over_wavelength():
 
 def test_blocks_of_galaxies_make_no_difference(monkeypatch):
     candidates = TRUTH[:, None] + GENERATOR.normal(0, 0.1, (N, P, len(GRID)))
-    whole = judged(candidates)
+    whole = scored(candidates)
     monkeypatch.setattr("utils.evaluation.pixel_metrics.BLOCK", 1000)
-    once = judged(candidates)
+    once = scored(candidates)
     for name, values in whole.errors.items():
         assert values.shape == (N,)
         np.testing.assert_allclose(values, once.errors[name])
     assert whole.spread.ratio() == pytest.approx(once.spread.ratio())
 
 
-def test_windows_are_told_apart():
+def test_windows_are_scored_apart():
     noise = np.where(GRID < 5000, 0.02, 0.1)  # too narrow in the first window
     centre = TRUTH - GENERATOR.normal(0, 0.1, TRUTH.shape)
     candidates = centre[:, None] + noise * GENERATOR.normal(size=(N, P, len(GRID)))
-    pit = judged(candidates).calibration()["pit"]
+    pit = scored(candidates).calibration()["pit"]
     assert list(pit) == list(WINDOWS_ANGSTROM)
     assert pit["4000–5000 Å"][0] > 0.3
     np.testing.assert_allclose(pit["7000–8500 Å"], 1 / (P + 1), atol=0.015)
@@ -52,14 +52,14 @@ def test_windows_are_told_apart():
 def test_ratios_differences_and_subgroups():
     far = np.where(np.arange(N) < 20, 0.4, 0.2)[:, None, None]
     errors = {
-        "generated": judged(TRUTH[:, None] + 0.5 * far * np.ones((P, 1)), ranked=True).errors,
-        "constant": judged(TRUTH[:, None] + far * np.ones((P, 1)), spread=False).errors,
-        "climatology": judged(TRUTH[:, None] + far * np.ones((P, 1))).errors,
+        "generated": scored(TRUTH[:, None] + 0.5 * far * np.ones((P, 1)), ranked=True).errors,
+        "constant": scored(TRUTH[:, None] + far * np.ones((P, 1)), spread=False).errors,
+        "climatology": scored(TRUTH[:, None] + far * np.ones((P, 1))).errors,
     }
-    figures = flux_metrics(errors)
-    assert figures["generated"]["mse_mean_ratio"] == pytest.approx(0.25, rel=1e-5)
-    assert figures["generated"]["crps_ratio"] == pytest.approx(0.5, rel=1e-5)
-    assert "coverage_68" not in figures["constant"]
+    metrics = flux_metrics(errors)
+    assert metrics["generated"]["mse_mean_ratio"] == pytest.approx(0.25, rel=1e-5)
+    assert metrics["generated"]["crps_ratio"] == pytest.approx(0.5, rel=1e-5)
+    assert "coverage_68" not in metrics["constant"]
     found = paired_differences(errors)["constant"]["mse_mean"]
     assert found["value"] == pytest.approx(-0.75, rel=1e-5)
     assert found["low"] < found["value"] < found["high"]

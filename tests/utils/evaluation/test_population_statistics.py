@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.evaluation import population_statistics as relations
+from utils.evaluation import population_statistics as populations
 
 GENERATOR = np.random.default_rng(6)
 N, P = 600, 8
@@ -14,16 +14,16 @@ def test_area_under_curve_is_the_chance_of_the_right_order():
     score = np.round(GENERATOR.normal(positive, 1.0), 1)  # with ties
     pairs = np.subtract.outer(score[positive], score[~positive])
     expected = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
-    assert relations.area_under_curve(positive, score) == pytest.approx(expected)
-    assert relations.area_under_curve(positive, np.ones(50)) == pytest.approx(0.5)
-    assert np.isnan(relations.area_under_curve(np.ones(5, bool), np.arange(5.0)))
+    assert populations.area_under_curve(positive, score) == pytest.approx(expected)
+    assert populations.area_under_curve(positive, np.ones(50)) == pytest.approx(0.5)
+    assert np.isnan(populations.area_under_curve(np.ones(5, bool), np.arange(5.0)))
 
 
-def test_accuracies_of_a_classifier_that_says_no():
+def test_accuracies_of_a_classifier_without_positives():
     positive = np.arange(10) < 2
-    assert relations.accuracy(positive, np.zeros(10)) == pytest.approx(0.8)
-    assert relations.balanced_accuracy(positive, np.zeros(10)) == pytest.approx(0.5)
-    assert relations.balanced_accuracy(positive, positive.astype(float)) == pytest.approx(1.0)
+    assert populations.accuracy(positive, np.zeros(10)) == pytest.approx(0.8)
+    assert populations.balanced_accuracy(positive, np.zeros(10)) == pytest.approx(0.5)
+    assert populations.balanced_accuracy(positive, positive.astype(float)) == pytest.approx(1.0)
 
 
 def bpt(active, *shape):
@@ -33,33 +33,33 @@ def bpt(active, *shape):
     return {"log_nii_halpha": x, "log_oiii_hbeta": y}
 
 
-def test_active_nuclei_are_judged_on_secure_galaxies_with_their_balance():
+def test_active_nuclei_are_scored_on_secure_galaxies_with_their_balance():
     own = np.arange(N) % 4 == 0
     truth = bpt(own, N) | {"secure": (np.arange(N) < 400).astype(float)}
-    perfect = relations.classify(truth, bpt(own[:, None], N, P), "kewley")
+    perfect = populations.classify(truth, bpt(own[:, None], N, P), "kewley")
     assert (perfect["active"], perfect["galaxies"]) == (100, 400)
     assert perfect["majority"] == 0.75
     assert perfect["accuracy"]["value"] == perfect["roc_auc"]["value"] == 1.0
     random = bpt(GENERATOR.random((N, P)) < 0.25, N, P)
-    chance = relations.classify(truth, random, "kewley")
+    chance = populations.classify(truth, random, "kewley")
     assert chance["roc_auc"]["value"] == pytest.approx(0.5, abs=0.1)
     assert chance["balanced_accuracy"]["value"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_without_two_classes_only_the_balance_is_stated():
     truth = bpt(np.zeros(N, bool), N) | {"secure": np.ones(N)}
-    found = relations.classify(truth, bpt(np.zeros((N, P), bool), N, P), "kewley")
+    found = populations.classify(truth, bpt(np.zeros((N, P), bool), N, P), "kewley")
     assert found == {"galaxies": N, "active": 0}
 
 
 def test_missing_ratios_are_not_active():
     nothing = np.full(3, np.nan)
     columns = {"log_nii_halpha": nothing, "log_oiii_hbeta": nothing}
-    assert not relations.active(columns, "kauffmann").any()
-    assert np.isnan(relations.gas_metallicity(columns)).all()
+    assert not populations.active(columns, "kauffmann").any()
+    assert np.isnan(populations.gas_metallicity(columns)).all()
 
 
-def test_two_peaks_are_told_from_one():
+def test_two_peaks_are_distinguished_from_one():
     def peaks(count, *shape):
         old = GENERATOR.random(shape) < 0.5
         return {
@@ -67,7 +67,7 @@ def test_two_peaks_are_told_from_one():
         }
 
     truth = peaks(2, N)
-    same, single = (relations.bimodality(truth, peaks(count, N, P)) for count in (2, 1))
+    same, single = (populations.bimodality(truth, peaks(count, N, P)) for count in (2, 1))
     assert same["ks_distance"] < 0.08 and same["old_share"] == pytest.approx(0.5, abs=0.02)
     assert single["ks_distance"] > 0.4 and single["old_share"] == 0
 
@@ -81,13 +81,13 @@ def test_mass_metallicity_relation_is_recovered():
         "secure": np.ones(N),
     }
     own = {k: v[:, None] * np.ones(P) for k, v in truth.items()}
-    found = relations.mass_metallicity(truth, own, mass)
+    found = populations.mass_metallicity(truth, own, mass)
     assert found["rms_of_medians"] == 0 and found["correlation"]["value"] == pytest.approx(1)
     slope = np.polyfit(found["log_mass"], found["true"], 1)[0]
     assert slope == pytest.approx(0.57 * 0.15, rel=0.05)
     shuffled = own | {"log_nii_halpha": GENERATOR.permutation(own["log_nii_halpha"])}
-    assert abs(relations.mass_metallicity(truth, shuffled, mass)["correlation"]["value"]) < 0.15
-    unknown = relations.mass_metallicity(truth, own, np.full(N, np.nan))
+    assert abs(populations.mass_metallicity(truth, shuffled, mass)["correlation"]["value"]) < 0.15
+    unknown = populations.mass_metallicity(truth, own, np.full(N, np.nan))
     assert unknown == {"galaxies": 0}
 
 
@@ -95,6 +95,6 @@ def test_retired_galaxies():
     ew = np.where(np.arange(N) < N // 4, 1.0, 20.0)
     truth = {"Halpha_ew": ew, "rest_colour": ew / 20}
     own = {k: v[:, None] * np.ones(P) for k, v in truth.items()}
-    found = relations.retired(truth, own)
+    found = populations.retired(truth, own)
     assert found["share"] == found["share_true"] == 0.25
     assert found["accuracy"]["value"] == 1 and found["colour_ks_distance"] == 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.evaluation.candidate_sources import CONSTANT
+from utils.evaluation.method import CONSTANT
 from utils.evaluation.self_consistency import coherence_metrics, coherence_of, spread, tables
 from utils.spectroscopy.line_velocities import coherence_units
 
@@ -11,7 +11,7 @@ N, P = 40, 5
 
 
 def columns(**given):
-    """Nothing measured but what is given."""
+    """Columns of NaN, except those given."""
     return {name: np.full((N, P), np.nan) for name in coherence_units()} | given
 
 
@@ -33,7 +33,7 @@ def test_shares_and_errors():
     found = coherence_of(columns(Halpha_velocity=np.zeros((N, P)), OIII_velocity=velocity))
     assert found["coherent"]["count"] == found["spectra"] == N * P
     assert found["coherent"]["value"] == pytest.approx(1 - off.mean())
-    # galaxies are drawn, not candidates
+    # galaxies are resampled, not candidates
     expected = np.sqrt(off.mean() * (1 - off.mean()) / N)
     assert found["coherent"]["error"] == pytest.approx(expected, rel=0.2)
     assert found["usable_groups"] == 2.0 and found["usable"]["Hbeta"] == 0.0
