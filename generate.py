@@ -22,9 +22,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from utils.core.errors import run_command
 from utils.generation.options import generation_parser
+
+if TYPE_CHECKING:
+    from utils.generation.batch_run import BatchRun
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,7 +84,7 @@ def generate(options: argparse.Namespace) -> int:
     return report(run, run.summarise(reader), options.allow_rejects)
 
 
-def report(run, count: int, allow_rejects: bool) -> int:
+def report(run: BatchRun, count: int, allow_rejects: bool) -> int:
     """Print what was made of the cutouts, and return the exit status."""
     for assumption, times in run.assumed.most_common():
         print(f"assumed for {times} cutouts: {assumption}")

@@ -66,7 +66,7 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     description = describe(
         "generative", to_dict(config), SurveyDescription.of(survey), encoder.images, spectra
     )
-    description["known"] = ranges
+    description["conditions"] = ranges
     describe_plan(config, survey, training, denoiser, device)
     if flags.dry_run:
         return

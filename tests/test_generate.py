@@ -260,6 +260,7 @@ def test_options_about_the_table_that_contradict_each_other(
     [
         (["--steps", "300"], "--steps 300: the schedule allows 1 to "),
         (["--steps", "0"], "--steps: 0: at least 1"),
+        (["--steps", "5", "--sampler", "ancestral"], "--steps 5: ancestral sampling takes all"),
         (["--candidates", "0"], "--candidates: 0: at least 1"),
         (["--batch-size", "0"], "--batch-size: 0: at least 1"),
         (["--keep", "0"], "--keep: 0: at least 1"),

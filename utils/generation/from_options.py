@@ -43,6 +43,11 @@ def load_pipeline(options: argparse.Namespace) -> tuple[Pipeline, SamplingConfig
         guidance=sampling.guidance,
     )
     pipeline.check(sampling)
+    if options.steps and sampling.sampler == "ancestral":
+        raise UserError(
+            f"--steps {options.steps}: ancestral sampling takes all steps of the schedule; leave it "
+            "out, or give --sampler dpm or ddim"
+        )
     return pipeline, sampling
 
 
