@@ -45,7 +45,7 @@ def load_pipeline(options: argparse.Namespace) -> tuple[Pipeline, SamplingConfig
     pipeline.check(sampling)
     if options.steps and sampling.sampler == "ancestral":
         raise UserError(
-            f"--steps {options.steps}: ancestral sampling takes all steps of the schedule; leave it "
+            f"--steps {options.steps}: ancestral sampling takes all of the schedule; leave it "
             "out, or give --sampler dpm or ddim"
         )
     return pipeline, sampling
