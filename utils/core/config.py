@@ -97,8 +97,7 @@ class OptimiserConfig:
     ema_decay: float = 0.999
 
     def __post_init__(self) -> None:
-        # Batch normalisation and the contrastive loss compare galaxies of a batch.
-        at_least(2, "optimiser", self, "batch_size")
+        at_least(1, "optimiser", self, "batch_size")
         positive("optimiser", self, "epochs", "learning_rate")
         at_least(0, "optimiser", self, "final_learning_rate", "warmup_iterations")
         at_least(0, "optimiser", self, "weight_decay", "gradient_clip")
@@ -225,6 +224,8 @@ class ContrastiveConfig:
     def __post_init__(self) -> None:
         _complete(self.data)
         _even_batches(self.optimiser, self.run)
+        # The loss compares each galaxy with the others of its batch.
+        at_least(2, "optimiser", self.optimiser, "batch_size")
 
 
 @dataclass
@@ -463,6 +464,11 @@ class RegressionConfig:
     run: RunConfig = field(default_factory=lambda: RunConfig(output="runs/regression"))
 
     def __post_init__(self) -> None:
+        refuse(
+            self.data.representation != "polyphase",
+            f"data.representation is {self.data.representation}: the regression predicts all "
+            "pixels of a spectrum; leave it polyphase",
+        )
         _complete(self.data)
         _even_batches(self.optimiser, self.run)
 
