@@ -15,6 +15,7 @@ from datasets.survey_dataset import SurveyDataset
 from models.diffusion import Denoiser, DenoisingLoss
 from utils.core.checkpoints import TrainedContrastive, TrainedGenerator
 from utils.core.config import GenerativeConfig
+from utils.core.device import autocast
 from utils.core.survey_rows import split_rows
 from utils.generation import conditions
 from utils.generation.pipeline import make_sampler, sample_stage
@@ -101,7 +102,8 @@ class GenerativeTask:
         else:
             images = batch["image"].to(self.device, non_blocking=True)
             views = self.contrastive.images.training(images, generator)
-            features = self.network.condition.features(views)
+            with autocast(self.device, self.config.run.precision):  # the frozen encoder
+                features = self.network.condition.features(views)
         told = self._known(batch["index"])
         told = None if told is None else drop_conditions(told, generator)
         return self.spectra.encode(flux), features, generator, self._low(flux), None, told
