@@ -33,6 +33,7 @@ from utils.core.provenance import code_version, file_digest
 from utils.generation import conditions
 from utils.generation.batch_run import BulkRun
 from utils.generation.fits_output import Provenance
+from utils.generation.options import parse_condition
 from utils.generation.pipeline import Pipeline, make_sampler, sampling_of
 from utils.generation.ranking import RANKINGS
 from utils.generation.redshift_catalogue import RedshiftTable
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     drawing.add_argument("--steps", type=int, help="sampling steps of dpm and ddim")
     drawing.add_argument(
         "--redshift",
-        type=conditions.parse_condition(conditions.REDSHIFT),
+        type=parse_condition("redshift"),
         default="sampled",
         help="sampled from the image for each candidate, unconditional, given with the cutouts "
         "(REDSHIFT in their headers, or an array redshift), or a number (%(default)s)",
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     drawing.add_argument("--redshift-column", help="its column that holds the redshifts")
     drawing.add_argument(
         "--snr",
-        type=conditions.parse_condition(conditions.SNR, given=False),
+        type=parse_condition("snr", given=False),
         default="sampled",
         help="signal-to-noise ratio per SDSS pixel: drawn from the image for each candidate, as "
         "in the survey, free, or a number; inf asks for a spectrum without noise (%(default)s)",

@@ -20,6 +20,7 @@ above; the sky stays at 0 and a pixel of one σ_b at 1 in both, so that values a
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -120,10 +121,11 @@ class ImageTransform:
         return torch.asinh(images / (ASINH_SOFTENING * sigma)) / math.asinh(1 / ASINH_SOFTENING)
 
     def to(self, device: torch.device | str) -> ImageTransform:
-        """This transform with its constants on ``device``; returns itself."""
-        self.mean, self.sigma = self.mean.to(device), self.sigma.to(device)
-        self._enlarge = self._enlarge.to(device)
-        return self
+        """The same transform with its constants on `device`."""
+        moved = copy.copy(self)
+        moved.mean, moved.sigma = self.mean.to(device), self.sigma.to(device)
+        moved._enlarge = self._enlarge.to(device)
+        return moved
 
     def to_dict(self) -> dict:
         """What :meth:`from_dict` needs, as primitives and tensors."""

@@ -13,7 +13,6 @@ Shapes: ... any leading dimensions, P pixels of the grid, C channels, L their le
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -29,18 +28,11 @@ CHUNK_ROWS = 1024  # spectra held in float64 at a time while fitting
 #: Prepared flux below this (2 % of the continuum) is noise about a level that no logarithm can
 #: hold: it is raised to the floor, so that non-positive pixels stay finite.
 LOG_FLOOR = 0.02
-#: b of T(f) = asinh(f / 2b) + ln b: the logarithm for f ≫ b, linear through zero (the idea of
-#: Lupton, Gunn & Szalay 1999).
-ASINH_SOFTENING = 0.1
 
 #: name → (forward, inverse); "log_positive" is the published one, for spectra positive everywhere.
 FLUX_TRANSFORMS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "log": (lambda flux: flux.clamp(min=LOG_FLOOR).log(), torch.exp),
     "log_positive": (torch.log, torch.exp),
-    "asinh": (
-        lambda flux: torch.asinh(flux / (2 * ASINH_SOFTENING)) + math.log(ASINH_SOFTENING),
-        lambda value: 2 * ASINH_SOFTENING * torch.sinh(value - math.log(ASINH_SOFTENING)),
-    ),
     "none": (lambda flux: flux, lambda value: value),
 }
 

@@ -18,6 +18,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from datasets.hashing import hashed
+
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 EXCLUDED = -1  # in none of them
 REPEAT_RADIUS_ARCSEC = 2.0
@@ -47,8 +49,7 @@ def assign_splits(
     smallest_first = order[np.unique(group[order], return_index=True)[1]]
     smallest = identifier[smallest_first][group].astype(np.uint64)
 
-    seed_hash = _splitmix64(np.array([seed], dtype=np.int64).astype(np.uint64))
-    uniform = (_splitmix64(smallest ^ seed_hash) >> np.uint64(11)) * 2.0**-53
+    uniform = (hashed(smallest, seed) >> np.uint64(11)) * 2.0**-53
     split = np.full(len(identifier), SPLITS["train"], dtype=np.int8)
     split[uniform < validation + test] = SPLITS["test"]
     split[uniform < validation] = SPLITS["validation"]
@@ -94,11 +95,3 @@ def _sky_groups(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     i, j = cKDTree(unit).query_pairs(chord, output_type="ndarray").T
     links = coo_array((np.ones(len(i), dtype=bool), (i, j)), shape=(len(ra), len(ra)))
     return connected_components(links, directed=False)[1]
-
-
-def _splitmix64(value: np.ndarray) -> np.ndarray:
-    """SplitMix64's output for state ``value`` (uint64 arithmetic wraps around)."""
-    value = value + np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))

@@ -1,23 +1,50 @@
-"""From a cutout to the tokens that the U-Net attends to.
+"""From a cutout to the condition tokens that the U-Net attends to.
 
-`FrozenCondition` (default) reads the tower that stage 1 has trained and never changes it; only the
-projections to the U-Net's token width are learnt. `JointCondition` is the original's way: an
-encoder of its own, trained together with the U-Net.
+`FrozenCondition` (default) reads the image tower that stage 1 has trained and never changes it;
+only the projections to the width of the tokens are learnt. `JointCondition` is the published way:
+another encoder, trained together with the U-Net.
 
-Both split the work in two, so that the expensive part can be done once per image: `features`, which
+Both split the work in two, so that the expensive part is done once per image: `features`, which
 learns nothing, and `tokens`, which does.
 
-Shapes: B batch, H W image height and width in pixels, F features, n = h·w pixels of the spatial map
-(4 for 64-px cutouts), D embedding, W token width.
+Shapes: B batch, H W image height and width in pixels, F channels of the map, h w its height and
+width (2 x 2 for 64-px cutouts), n = h·w, D embedding, W token width.
 """
 
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.image_encoder import ImageEncoder
+
+
+class ImageFeatures(NamedTuple):
+    """What a frozen image tower, and aperture photometry, give for B images.
+
+    map: the tower's last spatial map (B, F, h, w); embedding: unit vectors (B, D);
+    photometry: colours and magnitudes (B, m), where something needs them.
+    """
+
+    map: Tensor
+    embedding: Tensor
+    photometry: Tensor | None = None
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls, image_encoder: ImageEncoder, images: Tensor, photometry: Tensor | None = None
+    ) -> Self:
+        """Features of standardised `images` (B, bands, H, W), without gradient."""
+        feature_map = image_encoder.feature_map(images)
+        embedding = F.normalize(image_encoder.embed(feature_map).float(), dim=-1)
+        return cls(feature_map, embedding, photometry)
+
+    def vector(self) -> Tensor:
+        """All in one vector (B, F + D + m) per image: the mean of the map, the rest as it is."""
+        parts = [self.map.mean(dim=(2, 3)), self.embedding, self.photometry]
+        return torch.cat([part.float() for part in parts], dim=1)
 
 
 class FrozenCondition(nn.Module):
@@ -41,19 +68,15 @@ class FrozenCondition(nn.Module):
         self.image_encoder.eval()
         return self
 
-    @torch.no_grad()
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, n, F) and unit vector (B, D), without gradient, of `images` (B, bands, H, W)."""
-        feature_map = self.image_encoder.feature_map(images)
-        embedding = F.normalize(self.image_encoder.embed(feature_map), dim=-1)
-        return _flatten(feature_map), embedding
+    def features(self, images: Tensor) -> ImageFeatures:
+        """Map and embedding of standardised `images` (B, bands, H, W), without gradient."""
+        return ImageFeatures.of(self.image_encoder, images)
 
-    def tokens(self, features: tuple[Tensor, Tensor]) -> Tensor:
-        """Tokens (B, n + 1, W) of what `features` gave: one per map pixel, one for the whole."""
-        feature_map, embedding = features
-        return torch.cat(
-            [self.map_projection(feature_map), self.embedding_projection(embedding)[:, None]], dim=1
-        )
+    def tokens(self, features: ImageFeatures) -> Tensor:
+        """Tokens (B, n + 1, W): one per pixel of the map, one for the embedding."""
+        of_map = self.map_projection(_flatten(features.map))  # (B, n, W)
+        of_embedding = self.embedding_projection(features.embedding)  # (B, W)
+        return torch.cat([of_map, of_embedding[:, None]], dim=1)
 
 
 class JointCondition(nn.Module):

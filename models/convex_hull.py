@@ -1,15 +1,15 @@
-r"""The mixture of known galaxies that is nearest to a drawn one.
+r"""The mixture of galaxies that is nearest to sampled coefficients.
 
-What is drawn by adding a residuals to an prior may lie where no galaxy does: with a line in
-absorption that only emits. A mixture of galaxies is a galaxy: light adds. With coefficients a of a
-draw and b_j of its J nearest known galaxies,
+Adding a residual to a prediction can leave the manifold of real galaxies, for instance with a line
+in absorption that only emits. A mixture of galaxies lies on it, since light adds. With sampled
+coefficients a and those b_j of the J nearest galaxies,
 
 .. math:: \min_w \Bigl\| a - \sum_j w_j b_j \Bigr\|^2, \qquad w_j \geq 0, \quad \sum_j w_j = 1,
 
 is solved by accelerated projected gradients (FISTA: Beck & Teboulle 2009, SIAM J. Imaging Sci. 2,
 183), the projection on the simplex by sorting (Held, Wolfe & Crowder 1974, Math. Program. 6, 62).
 
-Shapes: ... any leading dimensions, E coefficients, M known galaxies, J of them in a mixture.
+Shapes: ... any leading dimensions, E coefficients, M galaxies, J of them in a mixture.
 """
 
 import torch
@@ -18,15 +18,15 @@ from torch import Tensor
 ITERATIONS = 100
 
 
-def nearest_mixture(drawn: Tensor, known: Tensor, count: int) -> Tensor:
-    """Mixtures (..., E) nearest to `drawn` (..., E) of their `count` nearest of `known` (M, E)."""
-    nearest = torch.cdist(drawn, known).topk(min(count, len(known)), largest=False).indices
-    corners = known[nearest]  # (..., J, E)
+def nearest_mixture(sampled: Tensor, galaxies: Tensor, count: int) -> Tensor:
+    """Mixtures (..., E) nearest to `sampled` (..., E) of the `count` nearest `galaxies` (M, E)."""
+    nearest = torch.cdist(sampled, galaxies).topk(min(count, len(galaxies)), largest=False).indices
+    corners = galaxies[nearest]  # (..., J, E)
     offsets = corners - corners.mean(dim=-2, keepdim=True)  # the same problem, better conditioned
     products = offsets @ offsets.transpose(-1, -2)
-    towards = (offsets @ (drawn - corners.mean(dim=-2))[..., None])[..., 0]
+    towards = (offsets @ (sampled - corners.mean(dim=-2))[..., None])[..., 0]
     step = 1.0 / products.flatten(-2).norm(dim=-1).clamp(min=1e-12)[..., None]
-    weights = ahead = torch.full(nearest.shape, 1.0 / nearest.shape[-1]).to(drawn)
+    weights = ahead = torch.full(nearest.shape, 1.0 / nearest.shape[-1]).to(sampled)
     momentum = 1.0
     for _ in range(ITERATIONS):
         gradient = (products @ ahead[..., None])[..., 0] - towards

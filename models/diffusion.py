@@ -1,4 +1,4 @@
-"""Stage 2: the noise schedule, the training loss and the complete denoiser.
+"""The diffusion model: noise schedule, denoiser and training loss.
 
 Forward process (Ho et al. 2020, arXiv 2006.11239) with t = 0 ... T - 1, α_t = 1 - β_t:
 
@@ -8,22 +8,27 @@ The network predicts the noise ε or the velocity v = √ᾱ_t ε - √(1 - ᾱ_
 arXiv 2202.00512). Velocity is the default: near t = T, where ᾱ is tiny, dividing by √ᾱ multiplies
 the error of a predicted noise.
 
+What is diffused is x_0 = (x - m)/s, with mean m and σ s of every pixel of a spectrum x: those of a
+prior given the galaxy's parameters (`models.spectrum_prior`), or 0 and 1 without a prior.
+
 Shapes: B batch, C channels, L pixels, c l channels and pixels of a low-resolution spectrum,
-N tokens, W token width.
+g further input channels, N tokens, W token width, E coefficients.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.spectrum_prior import PriorMoments, SpectrumPrior
+from models.conditioning import ImageFeatures
+from models.spectrum_prior import SpectrumPrior
 
 OFFSET = 0.008  # s of the cosine schedule (Nichol & Dhariwal 2021, arXiv 2102.09672, eq. 17)
-LARGEST_BETA = 0.999
-LINEAR_BETAS = (1e-2, 0.2)  # first and last
+LARGEST_BETA = 0.999  # of the cosine schedule (ibid., sec. 3.2)
+LINEAR_BETAS = (1e-2, 0.2)  # first and last β of the linear schedule, as published
 
 
 def cosine_alphas_cumulative(u: Tensor) -> Tensor:
@@ -128,8 +133,24 @@ UPSAMPLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
+class Context(NamedTuple):
+    """What the denoiser takes beside noisy input, time and tokens, and what it diffuses.
+
+    mean, sigma: m and s of the spectra (B, C, L), or numbers; channels: further input channels of
+    the U-Net (B, any, L) each; properties: further input of its blocks (B, properties).
+    """
+
+    mean: Tensor | float = 0.0
+    sigma: Tensor | float = 1.0
+    channels: Sequence[Tensor] = ()
+    properties: Tensor | None = None
+
+
+PLAIN = Context()  # the spectrum itself is diffused, and nothing is given beside it
+
+
 class Denoiser(nn.Module):
-    """Condition, U-Net and schedule together.
+    """Condition, U-Net, schedule and prior together.
 
     Args:
         condition: `FrozenCondition` or `JointCondition`.
@@ -138,8 +159,8 @@ class Denoiser(nn.Module):
         schedule: the noise schedule.
         prediction: what the U-Net predicts, "velocity" or "noise".
         alignment: how a low-resolution spectrum is interpolated, "aligned" or "original".
-        prior: what is moments of a spectrum, given what is known of it; the network then
-            diffuses what is left. None: the spectrum itself, and nothing is known beside the image.
+        prior: mean and σ of a spectrum given its parameters; None diffuses the spectrum itself,
+            and the image is the only condition.
 
     Raises:
         ValueError: `prediction` or `alignment` is unknown.
@@ -167,47 +188,44 @@ class Denoiser(nn.Module):
         self.prior = prior
 
     def encode(self, images: Tensor) -> Tensor:
-        """Condition tokens (B, N, W) of `images` (B, bands, H, W)."""
+        """Condition tokens (B, N, W) of standardised `images` (B, bands, H, W)."""
         return self.condition.tokens(self.condition.features(images))
 
-    def forward(
-        self,
-        x_t: Tensor,
-        t: Tensor,
-        tokens: Tensor,
-        low: Tensor | None = None,
-        moments: PriorMoments | None = None,
-    ) -> Tensor:
+    def context(
+        self, length: int, low: Tensor | None = None, parameters: Tensor | None = None
+    ) -> Context:
+        """What is given beside the noisy spectra of `length` pixels L.
+
+        Args:
+            low: low-resolution spectra (B, c, l), for super resolution.
+            parameters: redshift, S/N and coefficients (B, 2 + E), for a network with a prior.
+        """
+        channels = [] if low is None else [UPSAMPLINGS[self.alignment](low, length)]  # (B, c, L)
+        if self.prior is None:
+            return Context(channels=channels)
+        mean, sigma, of_prior, properties = self.prior(parameters)
+        return Context(mean, sigma, [*channels, of_prior], properties)
+
+    def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor, context: Context = PLAIN) -> Tensor:
         """The U-Net's prediction, noise or velocity.
 
         Args:
-            x_t: noisy spectra, or residuals (B, C, L).
+            x_t: noisy x_0 (B, C, L).
             t: times (B,), 0 to T - 1.
-            tokens: what `encode` gave (B, N, W).
-            low: low-resolution spectra (B, c, l), for super resolution.
-            moments: of these rows, for a network with an prior.
+            tokens: condition tokens (B, N, W).
+            context: from `self.context`.
 
         Returns:
             (B, C, L).
         """
-        given = [x_t]
-        if low is not None:
-            given.append(UPSAMPLINGS[self.alignment](low, x_t.shape[-1]))  # (B, c, L)
-        if moments is None:
-            return self.unet(torch.cat(given, dim=1), t, tokens)
-        given.append(moments.channels)  # (B, g, L)
-        return self.unet(torch.cat(given, dim=1), t, tokens, moments.properties)
+        x = torch.cat([x_t, *context.channels], dim=1)  # (B, C + g, L)
+        return self.unet(x, t, tokens, context.properties)
 
     def estimate(
-        self,
-        x_t: Tensor,
-        t: Tensor,
-        tokens: Tensor,
-        low: Tensor | None = None,
-        moments: PriorMoments | None = None,
+        self, x_t: Tensor, t: Tensor, tokens: Tensor, context: Context = PLAIN
     ) -> tuple[Tensor, Tensor]:
         """Estimates of ε and x_0, (B, C, L) each, float32; arguments as in `forward`."""
-        prediction = self(x_t, t, tokens, low, moments).float()
+        prediction = self(x_t, t, tokens, context).float()
         if self.prediction == "velocity":
             return self.schedule.from_velocity(prediction, x_t, t)
         return self.schedule.from_noise(prediction, x_t, t)
@@ -216,19 +234,21 @@ class Denoiser(nn.Module):
 class DenoisingLoss(nn.Module):
     """The training loss as a module, so that it can be wrapped for several processes as a whole.
 
-    Mean squared error of the prediction, for spectra or for what an prior leaves of them, at
-    a time drawn uniformly for every spectrum (Ho et al. 2020, eq. 14; Salimans & Ho 2022 for the
-    velocity).
+    Mean squared error of the predicted ε or v at a time t sampled uniformly for every spectrum,
+
+        L = E || v - v_θ(√ᾱ_t x_0 + √(1 - ᾱ_t) ε, t, tokens) ||²
+
+    (Ho et al. 2020, eq. 14; Salimans & Ho 2022 for the velocity).
 
     Args:
         denoiser: what is trained.
-        augmentation_sigma: largest standard deviation of the Gaussian noise on the low-resolution
-            input, in its own units. The level is drawn uniformly from 0 for every spectrum, so that
-            the network tolerates generated input (conditioning augmentation, Ho et al. 2021, arXiv
-            2106.15282, sec. 4).
-        image_dropout: share of the images that are hidden (tokens of zero), so that the network
-            learns the spectra of all galaxies too, for guidance (Ho & Salimans 2022, arXiv
-            2207.12598).
+        augmentation_sigma: largest σ of the Gaussian noise on the low-resolution input, in units of
+            the standardised spectrum. The level is sampled uniformly from 0 for every spectrum, so
+            that the network tolerates generated input (conditioning augmentation, Ho et al. 2021,
+            arXiv 2106.15282, sec. 4).
+        image_dropout: share of the images whose tokens are set to zero, so that the network also
+            learns the unconditional distribution, for classifier-free guidance (Ho & Salimans 2022,
+            arXiv 2207.12598).
     """
 
     def __init__(
@@ -241,53 +261,58 @@ class DenoisingLoss(nn.Module):
 
     def forward(
         self,
-        clean: Tensor,
-        features: Tensor | tuple[Tensor, ...],
+        spectra: Tensor,
+        features: ImageFeatures | Tensor,
         generator: torch.Generator,
         low: Tensor | None = None,
-        weights: Tensor | None = None,
-        known: Tensor | None = None,
+        parameters: Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch.
 
         Args:
-            clean: spectra x_0 (B, C, L).
+            spectra: standardised spectra x (B, C, L).
             features: what `condition.features` gave for the images.
             generator: source of times and noise, on any device.
             low: low-resolution spectra (B, c, l), for super resolution.
-            weights: (B, C, L) >= 0, not all zero: an inverse variance, or 0 where the spectrum is
-                not to count; None for the plain mean.
-            known: what is known of each (B, 2 + E), for a network with an prior.
+            parameters: redshift, S/N and coefficients (B, 2 + E), for a network with a prior.
 
         Returns:
-            The weighted mean of the squared error, a scalar.
+            The mean of the squared error, a scalar.
         """
-        schedule, device = self.denoiser.schedule, generator.device
-        t = torch.randint(schedule.steps, (len(clean),), generator=generator, device=device)
-        t = t.to(clean.device)
-        moments = None
-        if self.denoiser.prior is not None:
-            moments = self.denoiser.prior(known)
-            clean = (clean - moments.mean) / moments.sigma
-        noise = _normal(clean, generator)
-        if low is not None and self.augmentation_sigma > 0:
-            level = torch.rand(len(low), 1, 1, generator=generator, device=device).to(low)
-            low = low + self.augmentation_sigma * level * _normal(low, generator)
+        schedule = self.denoiser.schedule
+        t = torch.randint(
+            schedule.steps, (len(spectra),), generator=generator, device=generator.device
+        ).to(spectra.device)
+        noise = _normal(spectra, generator)
+        low = None if low is None else self._augmented(low, generator)
+        context = self.denoiser.context(spectra.shape[-1], low, parameters)
+        clean = (spectra - context.mean) / context.sigma  # x_0
         x_t = schedule.q_sample(clean, t, noise)
-        tokens = self.denoiser.condition.tokens(features)
-        if self.image_dropout > 0:
-            share = torch.rand(len(tokens), 1, 1, generator=generator, device=device)
-            tokens = tokens * (share >= self.image_dropout).to(tokens)
-        prediction = self.denoiser(x_t, t, tokens, low, moments).float()
-        if self.denoiser.prediction == "velocity":
-            target = schedule.velocity(clean, t, noise)
-        else:
-            target = noise
-        squared = (prediction - target) ** 2  # (B, C, L)
-        if weights is None:
-            return squared.mean()
-        return (weights * squared).sum() / weights.sum()
+        tokens = self._some_dropped(self.denoiser.condition.tokens(features), generator)
+        prediction = self.denoiser(x_t, t, tokens, context).float()
+        velocity = self.denoiser.prediction == "velocity"
+        target = schedule.velocity(clean, t, noise) if velocity else noise
+        return F.mse_loss(prediction, target)
+
+    def _augmented(self, low: Tensor, generator: torch.Generator) -> Tensor:
+        """`low` with noise of a random level."""
+        if self.augmentation_sigma == 0:
+            return low
+        level = _uniform(low, generator)
+        return low + self.augmentation_sigma * level * _normal(low, generator)
+
+    def _some_dropped(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+        """`tokens` (B, N, W), zero for a random share of the images."""
+        if self.image_dropout == 0:
+            return tokens
+        return tokens * (_uniform(tokens, generator) >= self.image_dropout)
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator, device=generator.device).to(like)
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    """A number in [0, 1) per row, (B, 1, 1)."""
+    share = torch.rand(len(like), 1, 1, generator=generator, device=generator.device)
+    return share.to(like.device)

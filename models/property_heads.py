@@ -1,8 +1,8 @@
-"""What the features of a frozen image tower say of a galaxy.
+"""Regression heads on the features of a frozen image tower.
 
-`PropertyHead` gives p(property | image) as a histogram, for what a generator takes beside an image:
-the redshift, the signal-to-noise ratio. A temperature, set on galaxies it was not trained on,
-calibrates it. `CoefficientHead` gives the expected coefficients of templates.
+`PropertyHead` gives p(property | image) as a histogram, for the redshift and the signal-to-noise
+ratio; a temperature, set on galaxies it was not trained on, calibrates it. `CoefficientHead` gives
+the mean coefficients of a spectral basis.
 
 Shapes: B rows, F features, N galaxies, P candidates, E coefficients.
 """
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from models.image_encoder import ImageEncoder
 
-WIDTH = 128
+WIDTH = 128  # of the hidden layer
 DROPOUT = 0.3
-BINS = 100
-STEPS, BATCH, RATE, DECAY = 600, 512, 1e-3, 1e-2
-CHECK_EVERY = 20  # steps between two looks at the validation galaxies
-PATIENCE = 8  # looks without a better one before it is enough
-TEMPERATURES = torch.logspace(-0.5, 0.8, 53)
+BINS = 100  # of a histogram
+STEPS, BATCH, RATE, DECAY = 600, 512, 1e-3, 1e-2  # of AdamW
+CHECK_EVERY = 20  # steps between two validations
+PATIENCE = 8  # validations without improvement before training stops
+TEMPERATURES = torch.logspace(-0.5, 0.8, 53)  # candidates for the calibration
 
 
 class PropertyHead(nn.Module):
@@ -30,23 +30,21 @@ class PropertyHead(nn.Module):
 
     Args:
         features: number F of image features.
-        lowest, highest: range of the histogram.
-        bins: its bins.
+        edges: of the bins (bins + 1,), not falling.
     """
 
-    def __init__(self, features: int, lowest: float, highest: float, bins: int = BINS):
+    def __init__(self, features: int, edges: Tensor):
         super().__init__()
-        self.register_buffer("edges", torch.linspace(lowest, highest, bins + 1))
+        self.register_buffer("edges", edges.clone())
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("sigma", torch.ones(features))
         self.register_buffer("temperature", torch.ones(()))
-        self.network = _network(features, bins)
+        self.network = _network(features, len(edges) - 1)
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> Self:
-        """The trained head that a state dict describes, in evaluation mode."""
-        edges = state["edges"]
-        head = cls(len(state["mean"]), edges[0].item(), edges[-1].item(), len(edges) - 1)
+        """The trained head of a state dict, in evaluation mode."""
+        head = cls(len(state["mean"]), state["edges"])
         head.load_state_dict(state)
         return head.requires_grad_(False).eval()
 
@@ -55,30 +53,34 @@ class PropertyHead(nn.Module):
         logits = self.network((features - self.mean) / self.sigma)
         return F.log_softmax(logits.float() / self.temperature, dim=-1)
 
-    def quantile(self, pdf: Tensor, share: Tensor) -> Tensor:
-        """Values (B, P) below which `share` (B, P) of the probability lies.
-
-        `pdf` is what `forward` gave (B, bins).
-        """
-        probability = pdf.exp()
+    def quantile(self, log_probability: Tensor, u: Tensor) -> Tensor:
+        """The quantiles `u` (B, P) of the histograms that `forward` gave (B, bins)."""
+        probability = log_probability.exp()
         cumulative = probability.cumsum(dim=1)
-        bins = torch.searchsorted(cumulative, share.contiguous()).clamp(max=len(self.edges) - 2)
+        bins = torch.searchsorted(cumulative, u.contiguous()).clamp(max=len(self.edges) - 2)
         inside = probability.gather(1, bins)
         below = cumulative.gather(1, bins) - inside
-        fraction = ((share - below) / inside.clamp(min=1e-12)).clamp(0, 1)
+        fraction = ((u - below) / inside.clamp(min=1e-12)).clamp(0, 1)
         return torch.lerp(self.edges[bins], self.edges[bins + 1], fraction)
 
     def loss(self, features: Tensor, value: Tensor) -> Tensor:
         """Cross-entropy with a target spread over neighbouring bins (σ of one bin), a scalar."""
-        centres = (self.edges[1:] + self.edges[:-1]) / 2
-        width = self.edges[1] - self.edges[0]
-        target = torch.exp(-0.5 * ((value[:, None] - centres) / width) ** 2)
+        centres = torch.arange(len(self.edges) - 1, device=value.device) + 0.5
+        target = torch.exp(-0.5 * (self._position(value)[:, None] - centres) ** 2)
         target = target / target.sum(dim=1, keepdim=True).clamp(min=1e-12)
         return -(target * self(features)).sum(dim=1).mean()
 
+    def _position(self, value: Tensor) -> Tensor:
+        """Where values (B,) lie among the bins, from 0 to their number, linear inside a bin."""
+        lower = (torch.searchsorted(self.edges, value.contiguous()) - 1).clamp(
+            0, len(self.edges) - 2
+        )
+        width = (self.edges[lower + 1] - self.edges[lower]).clamp(min=1e-12)
+        return lower + ((value - self.edges[lower]) / width).clamp(0, 1)
+
 
 class CoefficientHead(nn.Module):
-    """PriorMoments coefficients of templates.
+    """Mean coefficients of a spectral basis.
 
     Args:
         features: number F of image features.
@@ -115,33 +117,26 @@ def _network(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-@torch.no_grad()
-def image_features(encoder: ImageEncoder, images: Tensor) -> Tensor:
-    """What the head sees of images (B, bands, H, W): mean map and unit vector, (B, F)."""
-    feature_map = encoder.feature_map(images)
-    embedding = F.normalize(encoder.embed(feature_map), dim=-1)
-    return torch.cat([feature_map.mean(dim=(2, 3)), embedding], dim=1).float()
-
-
 def fit_head(
     training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], seed: int
 ) -> PropertyHead:
-    """Train a head, stop where galaxies it does not train on are predicted best, calibrate it.
+    """Train a head with early stopping, then calibrate it.
+
+    The bins are the percentiles of the training values, so that an outlier moves the last edge
+    alone.
 
     Args:
-        training, validation: features (N, F) and values (N,), on one device.
+        training, validation: features (N, F) and values (N,), finite, on one device.
         seed: seed of the initial weights and of the order.
 
     Returns:
         The head in evaluation mode, without gradient.
     """
     features, value = training
-    margin = 0.05 * (value.max() - value.min()).item() + 1e-3
+    edges = value.double().quantile(torch.linspace(0, 1, BINS + 1).to(value.device).double())
     with torch.random.fork_rng(devices=[features.device] if features.is_cuda else []):
         torch.manual_seed(seed)
-        head = PropertyHead(
-            features.shape[1], value.min().item() - margin, value.max().item() + margin
-        ).to(features.device)
+        head = PropertyHead(features.shape[1], edges.float()).to(features.device)
         head.mean.copy_(features.mean(dim=0))
         head.sigma.copy_(features.std(dim=0).clamp(min=1e-6))
         train_head(head, training, validation)
@@ -156,14 +151,13 @@ def fit_head(
 def fit_coefficients(
     features: Tensor, coefficients: Tensor, validation: tuple[Tensor, Tensor], folds: int, seed: int
 ) -> tuple[nn.ModuleList, Tensor]:
-    """Heads, each trained without one part of the galaxies, and what they say of that part:
-    as wrong as they are for new galaxies.
+    """K-fold heads and their out-of-fold predictions, whose errors are those for new galaxies.
 
     Args:
         features: (V, N, F) of V views of each image; the first is the central one.
         coefficients: (N, E).
-        validation: features and coefficients of galaxies that none is trained on.
-        folds: number of parts.
+        validation: features (n, F) and coefficients (n, E) of galaxies that no head is trained on.
+        folds: number of heads; each is trained without one part of the galaxies.
         seed: seed of the initial weights and of the order.
 
     Returns:
@@ -171,18 +165,18 @@ def fit_coefficients(
     """
     views, galaxies, count = features.shape
     fold = torch.arange(galaxies, device=features.device) % folds
-    heads, predicted = nn.ModuleList(), torch.empty_like(coefficients)
+    heads, predictions = nn.ModuleList(), torch.empty_like(coefficients)
     with torch.random.fork_rng(devices=[features.device] if features.is_cuda else []):
         torch.manual_seed(seed)
         for number in range(folds):
             own = fold == number
             head = CoefficientHead(count, coefficients.shape[1]).to(features.device)
-            seen = features[:, ~own].flatten(0, 1), coefficients[~own].repeat(views, 1)
-            head.standardise(*seen)
-            train_head(head, seen, validation)
-            predicted[own] = head(features[0, own])
+            others = features[:, ~own].flatten(0, 1), coefficients[~own].repeat(views, 1)
+            head.standardise(*others)
+            train_head(head, others, validation)
+            predictions[own] = head(features[0, own])
             heads.append(head)
-    return heads, predicted
+    return heads, predictions
 
 
 def train_head(
@@ -191,7 +185,7 @@ def train_head(
     """Train a head by its `loss`; its state is then that of the smallest validation loss."""
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
     features, value = training
-    smallest, best, waited = math.inf, head.state_dict(), 0
+    smallest, best, waited = math.inf, _copy(head.state_dict()), 0
     for step in range(STEPS):
         rows = torch.randint(len(features), (BATCH,), device=features.device)
         head.train()
@@ -205,13 +199,17 @@ def train_head(
             waited += 1
             if loss < smallest:
                 smallest, waited = loss, 0
-                best = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+                best = _copy(head.state_dict())
             if waited == PATIENCE:
                 break
     head.load_state_dict(best)
     head.requires_grad_(False).eval()
 
 
+def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
 def feature_count(encoder: ImageEncoder) -> int:
-    """F, of `condition_features`."""
+    """F of `models.conditioning.ImageFeatures.vector`, with the photometry of every band."""
     return encoder.features + encoder.dimensions + 2 * encoder.bands

@@ -6,8 +6,8 @@ estimates ε̂ and x̂ of noise and clean spectrum at t:
 
 - ancestral (Ho et al. 2020, arXiv 2006.11239, algorithm 2, σ² = β):
   x_s = (x_t - β_t/σ_t ε̂)/√(1 - β_t) + √β_t z;
-- DDIM (Song et al. 2021, arXiv 2010.02502, eqs. 12 and 16):
-  x_s = α_s x̂ + √(σ_s² - ς²) ε̂ + ς z,   ς = η (σ_s/σ_t) √(1 - ᾱ_t/ᾱ_s);
+- DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12 with σ = 0):
+  x_s = α_s x̂ + σ_s ε̂;
 - DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2), λ = log(α/σ), h = λ_s - λ_t:
   x_s = (σ_s/σ_t) x_t + α_s (1 - e^{-h}) [ x̂ + (x̂ - x̂_previous)/(2r) ],   r = h_previous/h,
   of first order, x̂ alone in the bracket, in its first and last step.
@@ -43,15 +43,15 @@ class Level:
 
 
 @dataclass(frozen=True)
-class State:
-    """What a step knows.
+class SamplerState:
+    """The input of a step.
 
     Args:
         x: x_t (B, C, L).
         noise, clean: the network's estimates ε̂ and x̂ at t (B, C, L).
         now, then: the levels t and s.
         past: level and x̂ of the step before; None in the first step.
-        draw: gives standard normal noise (B, C, L).
+        fresh_noise: returns standard normal noise (B, C, L).
     """
 
     x: Tensor
@@ -60,7 +60,7 @@ class State:
     now: Level
     then: Level
     past: tuple[Level, Tensor] | None
-    draw: Callable[[], Tensor]
+    fresh_noise: Callable[[], Tensor]
 
 
 class Sampler(ABC):
@@ -71,7 +71,7 @@ class Sampler(ABC):
         """Falling times, from `total` - 1, of a schedule of `total` steps."""
 
     @abstractmethod
-    def step(self, state: State) -> Tensor:
+    def step(self, state: SamplerState) -> Tensor:
         """x_s (B, C, L)."""
 
     @torch.no_grad()
@@ -80,8 +80,7 @@ class Sampler(ABC):
         estimate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
         schedule: NoiseSchedule,
         start: Tensor,
-        draw: Callable[[], Tensor],
-        progress: Callable[[], object] | None = None,
+        fresh_noise: Callable[[], Tensor],
     ) -> Tensor:
         """Clean spectra from noise.
 
@@ -89,8 +88,7 @@ class Sampler(ABC):
             estimate: (x_t (B, C, L), t (B,)) -> (ε̂, x̂), (B, C, L) each.
             schedule: the schedule that the network was trained with.
             start: standard normal noise (B, C, L).
-            draw: gives standard normal noise (B, C, L), on any device, each time it is called.
-            progress: called after every step.
+            fresh_noise: returns standard normal noise (B, C, L), on any device, at each call.
 
         Returns:
             (B, C, L).
@@ -99,8 +97,8 @@ class Sampler(ABC):
             ValueError: more steps are asked for than the schedule has.
         """
 
-        def draw_here() -> Tensor:
-            return draw().to(start)
+        def noise_here() -> Tensor:
+            return fresh_noise().to(start)
 
         times = self.times(schedule.steps)
         levels = [*(_level(schedule, t) for t in times), _clean_level(schedule)]
@@ -108,10 +106,8 @@ class Sampler(ABC):
         for index, t in enumerate(times):
             now, then = levels[index], levels[index + 1]
             noise, clean = estimate(x, torch.full((len(x),), t, device=x.device))
-            x = self.step(State(x, noise, clean, now, then, past, draw_here))
+            x = self.step(SamplerState(x, noise, clean, now, then, past, noise_here))
             past = now, clean
-            if progress is not None:
-                progress()
         return x
 
 
@@ -144,37 +140,30 @@ class Ancestral(Sampler):
         """Every time of the schedule."""
         return list(range(total - 1, -1, -1))
 
-    def step(self, state: State) -> Tensor:
+    def step(self, state: SamplerState) -> Tensor:
         """One step of the chain; the last adds no noise."""
         beta = state.now.beta
         mean = (state.x - beta / state.now.spread * state.noise) / (1 - beta).sqrt()
-        return mean + beta.sqrt() * state.draw() if state.then.spread > 0 else mean
+        return mean + beta.sqrt() * state.fresh_noise() if state.then.spread > 0 else mean
 
 
 @dataclass(frozen=True)
 class DDIM(Sampler):
-    """Few steps; deterministic for `eta` = 0, as random as the full chain for `eta` = 1.
+    """Few steps, deterministic.
 
     Args:
         steps: number of steps, 1 to T.
-        eta: η, 0 to 1.
     """
 
     steps: int = 50
-    eta: float = 0.0
 
     def times(self, total: int) -> list[int]:
         """Evenly spaced times."""
         return uniform_times(self.steps, total)
 
-    def step(self, state: State) -> Tensor:
+    def step(self, state: SamplerState) -> Tensor:
         """Back to the estimated clean spectrum, and out again to the next level."""
-        now, then = state.now, state.then
-        if self.eta == 0:
-            return then.signal * state.clean + then.spread * state.noise
-        fresh = self.eta * then.spread / now.spread * (1 - (now.signal / then.signal) ** 2).sqrt()
-        along = (then.spread**2 - fresh**2).sqrt()
-        return then.signal * state.clean + along * state.noise + fresh * state.draw()
+        return state.then.signal * state.clean + state.then.spread * state.noise
 
 
 @dataclass(frozen=True)
@@ -191,7 +180,7 @@ class DPMSolverPP2M(Sampler):
         """Evenly spaced times."""
         return uniform_times(self.steps, total)
 
-    def step(self, state: State) -> Tensor:
+    def step(self, state: SamplerState) -> Tensor:
         """One step; two estimates extrapolate the clean spectrum along λ."""
         now, then, clean = state.now, state.then, state.clean
         if then.spread == 0:

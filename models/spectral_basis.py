@@ -1,4 +1,4 @@
-r"""What galaxies look like at a redshift: the mean, and the main ways to differ from it.
+r"""Mean and principal components of rest-frame spectra, shifted to a redshift.
 
 .. math:: g_k(\lambda) = T_k\bigl(\log_{10}\lambda - \log_{10}(1 + z)\bigr), \qquad k = 0 … K - 1,
 
@@ -14,16 +14,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-REST_STEP_DEX = 1e-4  # that of SDSS's own pixels
-COMPONENT_GALAXIES = 2000  # more do not change the first components
+REST_STEP_DEX = 1e-4  # log10 of the ratio of neighbouring wavelengths, as in SDSS spectra
 
 
 class SpectralBasis(nn.Module):
-    """Rest-frame templates, shifted to a redshift.
+    """Rest-frame templates that are shifted to a redshift.
 
     Args:
-        log_wavelength: log10 of the observed wavelength of every pixel, arranged as the network
-            sees them (C, L).
+        log_wavelength: log10 of the observed wavelength of every pixel, arranged as in the input of
+            the network (C, L).
         rest_start: log10 of the first rest-frame wavelength.
         templates: (K, M) on the rest-frame grid, in steps of 1e-4 dex.
     """
@@ -52,22 +51,22 @@ class SpectralBasis(nn.Module):
         """The first `count` templates, or all, (B, K, C, L) at redshifts (B,); zeros at NaN."""
         position = self.place(redshift.nan_to_num(0.0), self.log_wavelength)  # (B, C, L)
         shifted = interpolate(self.templates[:count], position).transpose(0, 1)
-        return _where_known(redshift, shifted)
+        return _where_finite(redshift, shifted)
 
-    def combine(self, redshift: Tensor, amplitudes: Tensor) -> Tensor:
-        """T_0 + Σ a_k T_k, amplitudes (B, K - 1), at redshifts (B,): (B, C, L); zeros at NaN.
+    def combine(self, redshift: Tensor, coefficients: Tensor) -> Tensor:
+        """T_0 + Σ a_k T_k (B, C, L) of coefficients a (B, K - 1) at redshifts (B,); zeros at NaN.
 
-        Combined in the rest frame: one spectrum to shift instead of K.
+        The sum is made in the rest frame: one spectrum to shift instead of K.
         """
-        rest = self.templates[0] + amplitudes @ self.templates[1:]  # (B, M)
+        rest = self.templates[0] + coefficients @ self.templates[1:]  # (B, M)
         position = self.place(redshift.nan_to_num(0.0), self.log_wavelength)
         lower = position.long().flatten(1)
         fraction = (position.flatten(1) - lower).to(rest)
         values = torch.lerp(rest.gather(1, lower), rest.gather(1, lower + 1), fraction)
-        return _where_known(redshift, values.unflatten(1, position.shape[1:]))
+        return _where_finite(redshift, values.unflatten(1, position.shape[1:]))
 
 
-def _where_known(redshift: Tensor, values: Tensor) -> Tensor:
+def _where_finite(redshift: Tensor, values: Tensor) -> Tensor:
     """`values` (B, …), zero where the redshift is NaN."""
     return torch.where(torch.isfinite(redshift).reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
 
@@ -80,8 +79,8 @@ def interpolate(rows: Tensor, position: Tensor) -> Tensor:
 
 
 def rest_grid(log_wavelength: Tensor, lowest: float, highest: float) -> tuple[float, int]:
-    """Start (log10 Å) and length of a rest-frame grid for observed `log_wavelength` at redshifts
-    from `lowest` to `highest`."""
+    """Start (log10 Å) and length of the rest-frame grid of observed `log_wavelength` (any shape)
+    at redshifts from `lowest` to `highest`."""
     start = log_wavelength.min().item() - math.log10(1 + highest)
     stop = log_wavelength.max().item() - math.log10(1 + lowest)
     return start, math.ceil((stop - start) / REST_STEP_DEX) + 2
@@ -93,17 +92,16 @@ def fit_basis(
     """Mean and principal components of spectra in the rest frame.
 
     Args:
-        spectra: standardised spectra (N, P), as the network sees them but in order of wavelength.
+        spectra: standardised spectra (N, P), in order of wavelength.
         redshift: (N,).
         log_wavelength: log10 of the observed wavelengths (P,), rising.
         start, length: the rest-frame grid, from `rest_grid`.
         count: templates K, the mean included.
 
     Returns:
-        (K, M) float32; components have unit root mean square. What a spectrum does not cover is
-        taken as the mean.
+        (K, M) float32; components have unit root mean square. Where a spectrum has no pixels, it
+        counts as the mean.
     """
-    spectra, redshift = spectra[:COMPONENT_GALAXIES], redshift[:COMPONENT_GALAXIES]
     wanted = start + REST_STEP_DEX * torch.arange(length, dtype=torch.float64)
     rest = torch.full((len(spectra), length), torch.nan)
     for row, (spectrum, z) in enumerate(zip(spectra, redshift.double(), strict=True)):

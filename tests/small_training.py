@@ -151,7 +151,12 @@ def fit(stage: ContrastiveStage, folder: Path, resume: bool = False) -> None:
     """Train for two epochs of three steps."""
     config = ContrastiveConfig(
         optimiser=OptimiserConfig(
-            batch_size=BATCH, epochs=2, learning_rate=1e-2, weight_decay=0, ema_decay=0.9
+            batch_size=BATCH,
+            epochs=2,
+            learning_rate=1e-2,
+            warmup_iterations=0,
+            weight_decay=0,
+            ema_decay=0.9,
         ),
         run=RunConfig(tensorboard=False, preview_every_epochs=1),
     )

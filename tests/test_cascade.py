@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import generate
 import train_contrastive
@@ -10,10 +11,13 @@ from datasets.errors import UserError
 from datasets.survey import Survey
 from tests.support import tiny
 from utils.core.checkpoints import load_generator
+from utils.core.config import SamplingConfig
 from utils.core.device import pick_device
 from utils.export_cutouts import export
+from utils.generation.conditions import guide_parameters
 from utils.generation.fits_output import read_spectrum
-from utils.generation.pipeline import Pipeline
+from utils.generation.pipeline import GUIDES, Pipeline, make_sampler
+from utils.training.fit_prior import galaxy_parameters
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +51,90 @@ def test_cascade_generates_at_full_resolution(stages, tiny_survey, tmp_path):
     assert len(paths) == 2
     for path in paths:
         spectrum = read_spectrum(path)
-        assert (
-            len(spectrum.wavelength_angstrom) == 4500 and len(spectrum.provenance.checkpoints) == 2
+        assert len(spectrum.wavelength_angstrom) == 4500
+        assert len(spectrum.provenance.checkpoints) == 2
+
+
+def cascade(stages, tiny_survey):
+    """A pipeline of both stages, and images for it."""
+    survey = Survey(tiny_survey)
+    images = torch.from_numpy(survey.read("images", survey.indices("test")[:3]))
+    paths = (stages["low"], stages["super"])
+    return Pipeline([load_generator(path) for path in paths], pick_device("cpu")), images
+
+
+def test_candidates_have_the_parameters_of_their_guide(stages, tiny_survey):
+    """Redshift, S/N and coefficients: those of the low-resolution spectrum in its own place."""
+    pipeline, images = cascade(stages, tiny_survey)
+    low, fine = pipeline.stages
+    seen = {}
+    for name, stage in (("low", low), ("super", fine)):
+        stage.network.prior.register_forward_pre_hook(
+            lambda _, arguments, name=name: seen.setdefault(name, arguments[0])
         )
-        # two low-resolution candidates guide two each, which share their redshifts
-        assert len(set(spectrum.redshifts)) == 2
+    channels = []
+    fine.network.unet.register_forward_pre_hook(
+        lambda _, arguments: channels.append(arguments[0][:, 1, ::8])
+    )
+    found = pipeline.generate(
+        images, ["a", "b", "c"], count=4, seed=1, sampler=make_sampler(SamplingConfig(steps=2))
+    )
+    guides = channels[0].unflatten(0, (3, 4))  # (B, P, 563), standardised
+    parameters = seen["super"].unflatten(0, (3, 4))
+    of_low = seen["low"].unflatten(0, (3, 4))
+    for galaxy in range(3):
+        assert len({tuple(guide.tolist()) for guide in guides[galaxy]}) == GUIDES
+        for candidate in range(4):
+            conditions = parameters[galaxy, candidate, :2].tolist()
+            assert conditions in of_low[galaxy, :, :2].tolist()
+            # damped least squares of the guide on every eighth pixel of the templates
+            templates = fine.network.prior.basis(parameters[galaxy, candidate, :1])[0, :, 0, ::8]
+            design = templates[1:].double()
+            rest = (guides[galaxy, candidate] - templates[0]).double()
+            normal = design @ design.T + 1e-2 * design.shape[1] * torch.eye(len(design))
+            expected = torch.linalg.solve(normal, design @ rest)
+            torch.testing.assert_close(
+                parameters[galaxy, candidate, 2:], expected.float(), rtol=1e-3, atol=1e-3
+            )
+    numbers = torch.from_numpy(found.numbers)
+    redshift = parameters[..., 0].take_along_dim(numbers, dim=1)
+    np.testing.assert_array_equal(redshift, found.redshift)
+
+
+def test_training_takes_the_parameters_of_the_guide_too(stages, tiny_survey):
+    stage, survey = load_generator(stages["super"]), Survey(tiny_survey)
+    rows, prior = survey.indices("train")[:3], stage.network.prior
+    trained = galaxy_parameters(prior, stage.spectra, survey, rows, ["redshift", "snr"])[rows]
+    low = stage.spectra.encode_low(torch.from_numpy(survey.read("spectra", rows)[:, ::8]))
+    torch.testing.assert_close(guide_parameters(stage, low, trained[:, :2]), trained)
+
+
+def test_the_stages_have_other_noise(stages, tiny_survey):
+    pipeline, images = cascade(stages, tiny_survey)
+    starts = []
+    for stage in pipeline.stages:
+        stage.network.unet.register_forward_pre_hook(
+            lambda _, arguments: starts.append(arguments[0][:, 0])
+        )
+    sampler = make_sampler(SamplingConfig(steps=1))
+    pipeline.generate(images, ["a", "b", "c"], count=4, seed=1, sampler=sampler)
+    low, fine = starts
+    assert low.shape == (12, 563) and fine.shape == (12, 4500)
+    assert (low == fine[:, :563]).float().mean() < 0.01
+
+
+def test_every_image_goes_once_through_the_tower_of_each_stage(stages, tiny_survey):
+    pipeline, images = cascade(stages, tiny_survey)
+    passed = {0: [], 1: []}
+    for number, stage in enumerate(pipeline.stages):
+        encoders = {stage.contrastive.network.image_encoder, stage.network.condition.image_encoder}
+        for encoder in encoders:
+            encoder.conv1.register_forward_hook(
+                lambda _, x, y, number=number: passed[number].append(len(y))
+            )
+    sampler = make_sampler(SamplingConfig(steps=1))
+    pipeline.generate(images, ["a", "b", "c"], count=4, seed=1, sampler=sampler)
+    assert passed == {0: [3], 1: [3]}
 
 
 def test_low_resolution_alone_is_every_eighth_pixel(stages):

@@ -26,7 +26,7 @@ from datasets.errors import UserError
 from datasets.survey import SurveyError
 from utils.evaluation.evaluator import Evaluation
 from utils.evaluation.report import details, summary
-from utils.generation.conditions import REDSHIFT, SNR, parse_condition
+from utils.generation.options import parse_condition
 from utils.generation.ranking import RANKINGS
 from utils.spectroscopy.ssp_library import SspError
 
@@ -68,13 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     drawing.add_argument("--sampler", choices=["dpm", "ddim", "ancestral"])
     drawing.add_argument("--steps", type=int, help="sampling steps")
     drawing.add_argument(
-        "--redshift", type=parse_condition(REDSHIFT), default="sampled",
+        "--redshift", type=parse_condition("redshift"), default="sampled",
         help="sampled from the image, unconditional, given (the catalogue's), or a "
         "number (%(default)s)",
     )  # fmt: skip
     drawing.add_argument(
         "--snr",
-        type=parse_condition(SNR),
+        type=parse_condition("snr"),
         default="sampled",
         help="likewise the S/N per pixel (%(default)s)",
     )

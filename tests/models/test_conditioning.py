@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from models.conditioning import FrozenCondition, JointCondition
+from models.conditioning import FrozenCondition, ImageFeatures, JointCondition
 from models.image_encoder import ImageEncoder
+from models.property_heads import feature_count
 
 
 @pytest.fixture
@@ -19,13 +20,23 @@ def frozen():
 
 
 def test_tokens_are_the_map_and_the_unit_vector(frozen, images):
-    feature_map, embedding = frozen.features(images)
-    assert feature_map.shape == (3, 4, 64)
-    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(3))
-    tokens = frozen.tokens((feature_map, embedding))
+    features = frozen.features(images)
+    assert features.map.shape == (3, 64, 2, 2)
+    torch.testing.assert_close(features.embedding.norm(dim=1), torch.ones(3))
+    tokens = frozen.tokens(features)
     assert tokens.shape == (3, 5, frozen.width) == (3, 5, 24)
-    torch.testing.assert_close(tokens[:, :4], frozen.map_projection(feature_map))
-    torch.testing.assert_close(tokens[:, 4], frozen.embedding_projection(embedding))
+    torch.testing.assert_close(tokens[:, 2], frozen.map_projection(features.map[:, :, 1, 0]))
+    torch.testing.assert_close(tokens[:, 4], frozen.embedding_projection(features.embedding))
+
+
+def test_the_vector_of_an_image_is_mean_map_embedding_and_photometry(frozen, images):
+    photometry = torch.arange(30.0).reshape(3, 10)
+    features = ImageFeatures.of(frozen.image_encoder, images, photometry)
+    vector = features.vector()
+    assert vector.shape == (3, feature_count(frozen.image_encoder)) == (3, 64 + 16 + 10)
+    torch.testing.assert_close(vector[:, 7], features.map[:, 7].mean(dim=(1, 2)))
+    torch.testing.assert_close(vector[:, 64:80], features.embedding)
+    torch.testing.assert_close(vector[:, 80:], photometry)
 
 
 def test_training_never_touches_the_frozen_tower(frozen, images):

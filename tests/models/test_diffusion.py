@@ -7,6 +7,7 @@ from torch import nn
 
 from models.conditioning import JointCondition
 from models.diffusion import (
+    Context,
     Denoiser,
     DenoisingLoss,
     NoiseSchedule,
@@ -14,7 +15,6 @@ from models.diffusion import (
     upsample_original,
 )
 from models.image_encoder import ImageEncoder
-from models.spectrum_prior import PriorMoments
 from models.unet import SpectrumUNet
 from tests.support import GOLDEN
 
@@ -90,14 +90,18 @@ class Perfect(nn.Module):
         self.clean, self.prediction, self.offset = clean, prediction, offset
         self.schedule, self.condition = NoiseSchedule(), self
         self.times, self.lows = [], []
-        self.prior = None
 
     def tokens(self, features):
         return features
 
-    def forward(self, x_t, t, tokens, low=None, expected=None):
-        self.times.append(t)
+    def context(self, length, low=None, parameters=None):
         self.lows.append(low)
+        if parameters is None:
+            return Context()
+        return Context(parameters[:, :1, None], torch.full((len(parameters), 1, 1), 2.0))
+
+    def forward(self, x_t, t, tokens, context):
+        self.times.append(t)
         signal, spread = self.schedule.scales(t)
         noise = (x_t - signal * self.clean) / spread
         if self.prediction == "noise":
@@ -134,16 +138,6 @@ def test_the_generator_alone_decides_what_is_drawn():
         for seed in (1, 1, 2)
     ]
     assert losses[0] == losses[1] != losses[2]
-
-
-def test_weights_decide_which_pixels_count():
-    clean, weights = torch.zeros(4, 1, 10), torch.zeros(4, 1, 10)
-    offset = torch.arange(10.0)
-    weights[:, :, 2], weights[:, :, 5] = 1.0, 3.0
-    loss = DenoisingLoss(Perfect(clean, "noise", offset))(
-        clean, None, torch.Generator(), weights=weights
-    )
-    assert loss.item() == pytest.approx((1 * 4 + 3 * 25) / 4, rel=1e-4)
 
 
 def test_noise_on_the_low_resolution_has_levels_up_to_the_largest():
@@ -204,7 +198,7 @@ def test_the_low_resolution_reaches_the_network_on_the_full_grid():
     seen = []
     network.unet.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     x_t, low = torch.randn(2, 1, 96), torch.randn(2, 1, 12)
-    network(x_t, torch.tensor([0, 5]), torch.randn(2, 4, 64), low)
+    network(x_t, torch.tensor([0, 5]), torch.randn(2, 4, 64), network.context(96, low))
     assert torch.equal(seen[0][:, :1], x_t)
     torch.testing.assert_close(seen[0][:, 1:, ::8], low)
 
@@ -217,9 +211,9 @@ def test_unknown_choices_are_refused(wrong):
 
 def test_hidden_images_are_tokens_of_zero():
     class Remembering(Perfect):
-        def forward(self, x_t, t, tokens, low=None, expected=None):
+        def forward(self, x_t, t, tokens, context):
             self.seen = tokens
-            return super().forward(x_t, t, tokens, low, expected)
+            return super().forward(x_t, t, tokens, context)
 
     denoiser = Remembering(torch.zeros(4000, 1, 1), "velocity")
     loss = DenoisingLoss(denoiser, image_dropout=0.25)
@@ -229,17 +223,9 @@ def test_hidden_images_are_tokens_of_zero():
     assert (denoiser.seen[~hidden] == 1).all()
 
 
-def test_what_is_diffused_is_what_an_expectation_leaves():
-    class Asked(nn.Module):
-        def forward(self, known):
-            mean, sigma = known[:, :1, None].expand(-1, 1, 6), torch.full((len(known), 1, 6), 2.0)
-            return PriorMoments(mean, sigma, torch.zeros(len(known), 0, 6), known)
-
+def test_the_residual_about_the_prior_is_diffused():
     clean = torch.randn(16, 1, 6, generator=torch.Generator().manual_seed(3))
-    known = torch.arange(16.0)[:, None]
-    left = (clean - known[:, :, None]) / 2
-    denoiser = Perfect(left, "velocity")
-    denoiser.prior = Asked()
-    loss = DenoisingLoss(denoiser)
-    assert loss(clean, None, torch.Generator(), known=known).item() < 1e-6
-    assert loss(clean, None, torch.Generator(), known=known + 1).item() > 0.01
+    mean = torch.arange(16.0)[:, None]
+    loss = DenoisingLoss(Perfect((clean - mean[:, :, None]) / 2, "velocity"))
+    assert loss(clean, None, torch.Generator(), parameters=mean).item() < 1e-6
+    assert loss(clean, None, torch.Generator(), parameters=mean + 1).item() > 0.01

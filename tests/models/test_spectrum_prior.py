@@ -1,4 +1,4 @@
-"""What is expected of a spectrum: mean and spread are those that the spectra were made with."""
+"""The prior of a spectrum: mean and σ are those that the spectra were made with."""
 
 import math
 
@@ -22,21 +22,21 @@ def bump(wavelength, width):
 
 
 @pytest.fixture(scope="module")
-def templates():
+def basis():
     rows = torch.stack([torch.sin(REST / 300), bump(REST, 100.0)]).float()
     rows[1] /= rows[1].square().mean().sqrt()
     return SpectralBasis(LOG_WAVELENGTH[None], START, rows)
 
 
 @pytest.fixture(scope="module")
-def galaxies(templates):
-    """Spectra (N, 1, PIXELS), and what is known of them: z, S/N, amplitude."""
+def galaxies(basis):
+    """Spectra (N, 1, PIXELS), and their parameters: z, S/N, coefficient."""
     generator = torch.Generator().manual_seed(0)
     count = 3000
     z = 0.05 + 0.1 * torch.rand(count, generator=generator)
     snr = 5 + 25 * torch.rand(count, generator=generator)
     amplitude = torch.randn(count, 1, generator=generator)
-    shifted = templates(z)
+    shifted = basis(z)
     rest = 10**LOG_WAVELENGTH / (1 + z.double()[:, None])
     own = SPREAD * torch.randn(count, 1, generator=generator) * bump(rest, 40.0).float()
     noise = NOISE * (TYPICAL_SNR / snr)[:, None] * torch.randn(count, PIXELS, generator=generator)
@@ -45,23 +45,23 @@ def galaxies(templates):
 
 
 @pytest.fixture(scope="module")
-def prior(templates, galaxies):
-    fitted = SpectrumPrior((1, PIXELS), templates, features=3)
+def prior(basis, galaxies):
+    fitted = SpectrumPrior((1, PIXELS), basis, features=3)
     fitted.fit(*galaxies)
     return fitted
 
 
 def test_what_is_left_of_the_spectra_is_standard_normal(prior, galaxies):
-    spectra, known = galaxies
-    expected = prior(known)
+    spectra, parameters = galaxies
+    expected = prior(parameters)
     left = (spectra - expected.mean) / expected.sigma
     assert left.mean().item() == pytest.approx(0.0, abs=0.01)
     assert left.std().item() == pytest.approx(1.0, abs=0.05)
-    for noisy in (known[:, 1] < 10, known[:, 1] > 25):
+    for noisy in (parameters[:, 1] < 10, parameters[:, 1] > 25):
         assert left[noisy].std().item() == pytest.approx(1.0, abs=0.1)
 
 
-def test_noise_and_differences_are_told_apart(prior):
+def test_noise_and_intrinsic_variance_are_separated(prior):
     assert prior.noise.median().item() == pytest.approx(NOISE**2, rel=0.1)
     clean = prior(torch.tensor([[0.1, math.inf, 0.0]])).sigma[0, 0]
     peak = clean.argmax()
@@ -70,7 +70,7 @@ def test_noise_and_differences_are_told_apart(prior):
     assert clean[:50].max().item() < 0.5 * NOISE  # no noise is left far from the line
 
 
-def test_the_unknown_is_what_all_galaxies_are(prior, galaxies):
+def test_without_conditions_the_prior_is_that_of_all_galaxies(prior, galaxies):
     spectra, _ = galaxies
     unknown = prior(torch.tensor([[math.nan, math.nan, 0.3]]))
     torch.testing.assert_close(unknown.mean[0], spectra.mean(dim=0))
@@ -81,28 +81,32 @@ def test_the_unknown_is_what_all_galaxies_are(prior, galaxies):
     assert torch.isfinite(usual.sigma).all()
 
 
-def test_amplitudes_are_recovered_from_spectra(prior, galaxies):
-    spectra, known = galaxies
-    found = prior.project(spectra, known[:, 0])
-    error = found[:, 0] - known[:, 2]
-    clean = spectra - (spectra - prior(known).mean)  # the mean itself
-    torch.testing.assert_close(prior.project(clean, known[:, 0]), known[:, 2:], rtol=0, atol=0.15)
+def test_coefficients_are_recovered_from_spectra(prior, galaxies):
+    spectra, parameters = galaxies
+    found = prior.project(spectra, parameters[:, 0])
+    error = found[:, 0] - parameters[:, 2]
+    clean = spectra - (spectra - prior(parameters).mean)  # the mean itself
+    torch.testing.assert_close(
+        prior.project(clean, parameters[:, 0]), parameters[:, 2:], rtol=0, atol=0.15
+    )
     assert error.std() < 0.5  # the line that galaxies have of their own is in it
 
 
-def test_channels_and_properties_have_the_sizes_they_announce(prior, templates):
-    known = torch.tensor([[0.1, 20.0, 0.0], [0.12, math.inf, 1.0]])
-    expected = prior(known)
+def test_channels_and_properties_have_the_sizes_they_announce(prior, basis):
+    parameters = torch.tensor([[0.1, 20.0, 0.0], [0.12, math.inf, 1.0]])
+    expected = prior(parameters)
     # mean, spread, and the two templates that there are
     assert expected.channels.shape == (2, 4, PIXELS)
     assert expected.properties.tolist()[1] == [0.0, 1.0, 1.0]
     free = SpectrumPrior((8, 50), None, features=3)
     expected = free(torch.tensor([[math.nan, 20.0]]))
     assert expected.channels.shape == (1, free.channels, 50) and free.channels == 8
-    assert free.draw(torch.ones(2, 3), torch.ones(2, 4), torch.zeros(2, 4)).shape == (2, 4, 0)
+    assert free.sample_coefficients(
+        torch.ones(2, 3), torch.ones(2, 4), torch.zeros(2, 4)
+    ).shape == (2, 4, 0)
 
 
-def test_amplitudes_are_drawn_as_galaxies_of_like_features_have_them(templates):
+def test_coefficients_are_sampled_as_galaxies_of_like_features_have_them(basis):
     """Coefficients whose mean and spread follow the features, and whose errors are skewed."""
     generator = torch.Generator().manual_seed(2)
 
@@ -113,24 +117,24 @@ def test_amplitudes_are_drawn_as_galaxies_of_like_features_have_them(templates):
         coefficients = 5 * features[:, :1] + 20 * z + (0.1 + features[:, :1]) * error
         return torch.cat([features, z], dim=1), coefficients
 
-    told, coefficients = sample(3000)
-    prior = SpectrumPrior((1, PIXELS), templates, features=2)
-    prior.fit_coefficient_sampler(told[None], coefficients, sample(500), seed=0)
+    inputs, coefficients = sample(3000)
+    prior = SpectrumPrior((1, PIXELS), basis, features=2)
+    prior.fit_coefficient_sampler(inputs[None], coefficients, sample(500), seed=0)
     new, truth = sample(300)
     z = new[:, 2:].expand(-1, 25)
-    shares = torch.rand(300, 25, generator=generator)
-    drawn = prior.draw(new[:, :2], z, shares)[..., 0]
-    below = (drawn < truth).float().mean(dim=1)
+    u = torch.rand(300, 25, generator=generator)
+    sampled = prior.sample_coefficients(new[:, :2], z, u)[..., 0]
+    below = (sampled < truth).float().mean(dim=1)
     assert below.mean().item() == pytest.approx(0.5, abs=0.04)  # PIT: uniform
     assert below.std().item() == pytest.approx(12**-0.5, abs=0.03)
-    spread = drawn.std(dim=1)
+    spread = sampled.std(dim=1)
     narrow, wide = new[:, 0] < 0.2, new[:, 0] > 0.8
     assert spread[wide].mean() > 2.5 * spread[narrow].mean()
     state = prior.state_dict()
-    again = SpectrumPrior((1, PIXELS), templates, features=2)
+    again = SpectrumPrior((1, PIXELS), basis, features=2)
     again.load_state_dict(state)
-    torch.testing.assert_close(again.draw(new[:, :2], z, shares)[..., 0], drawn)
-    unknown = prior.draw(new[:, :2], torch.full_like(z, math.nan), shares)
+    torch.testing.assert_close(again.sample_coefficients(new[:, :2], z, u)[..., 0], sampled)
+    unknown = prior.sample_coefficients(new[:, :2], torch.full_like(z, math.nan), u)
     assert (unknown == 0).all()
 
 
@@ -154,8 +158,8 @@ def test_line_ratios_that_all_galaxies_share_are_kept_in_linear_flux(flux, kept)
         (1, PIXELS), SpectralBasis(LOG_WAVELENGTH[None], START, rows), features=3
     )
     coefficients = fitted.project(seen[:, None], z)
-    known = torch.cat([z[:, None], torch.full((count, 1), 20.0), coefficients], dim=1)
-    mean = fitted(known).mean[:, 0]
+    parameters = torch.cat([z[:, None], torch.full((count, 1), 20.0), coefficients], dim=1)
+    mean = fitted(parameters).mean[:, 0]
     mean = mean.exp() if flux == "log" else mean
     height = [
         (mean * (abs(observed - line) < 1.5 * 8)).sum(dim=1)
@@ -167,10 +171,10 @@ def test_line_ratios_that_all_galaxies_share_are_kept_in_linear_flux(flux, kept)
 
 
 def test_mixed_precision_does_not_round_what_is_expected(prior, galaxies):
-    known = galaxies[1][:4]
+    parameters = galaxies[1][:4]
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = prior(known)
-    torch.testing.assert_close(rounded.mean, prior(known).mean, rtol=0, atol=0)
+        rounded = prior(parameters)
+    torch.testing.assert_close(rounded.mean, prior(parameters).mean, rtol=0, atol=0)
 
 
 def test_heads_do_not_know_the_galaxies_they_speak_of():
@@ -189,3 +193,40 @@ def test_heads_do_not_know_the_galaxies_they_speak_of():
     assert len(heads) == 3
     _, same = fit_coefficients(features, coefficients, (validation, checked), 3, seed=0)
     torch.testing.assert_close(predicted, same, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("snr", [0.0, 0.05])
+def test_one_galaxy_of_extreme_noise_spoils_neither_noise_nor_sigma(basis, galaxies, prior, snr):
+    spectra, parameters = (tensor.clone() for tensor in galaxies)
+    generator = torch.Generator().manual_seed(4)
+    parameters[7, 1] = snr
+    spectra[7] += NOISE * TYPICAL_SNR / 0.05 * torch.randn(1, PIXELS, generator=generator)
+    fitted = SpectrumPrior((1, PIXELS), basis, features=3)
+    fitted.fit(spectra, parameters)
+    torch.testing.assert_close(fitted.noise, prior.noise, rtol=0.05, atol=0)
+    for row in ([0.1, math.nan, 0.3], [math.nan, math.nan, 0.0], [0.1, 20.0, 0.3]):
+        ours, theirs = (p(torch.tensor([row])).sigma for p in (fitted, prior))
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0)
+
+
+def test_every_fourth_pixel_gives_the_same_coefficients(prior, galaxies):
+    """The guide of super resolution has a part of the pixels; its coefficients are the same."""
+    _, parameters = galaxies
+    exact = prior(parameters).mean
+    whole, some = (prior.project(x, parameters[:, 0]) for x in (exact, exact[..., ::4]))
+    assert parameters[:, 2:].std() > 0.9
+    torch.testing.assert_close(some, whole, rtol=0, atol=0.02)
+
+
+def test_each_candidate_has_the_prediction_of_one_head(basis):
+    """As the residuals have: with the mean of five, all candidates would be alike here."""
+    prior = SpectrumPrior((1, PIXELS), basis, features=2)
+    for number, head in enumerate(prior.heads):
+        head.network[-1].weight.zero_()
+        head.network[-1].bias.fill_(float(number))
+    library = torch.linspace(-1, 6, 71)[:, None]  # galaxies that a mixture can reach everything by
+    prior.predictions, prior.residuals = library, torch.zeros_like(library)
+    u = (torch.arange(500) + 0.5)[None] / 500
+    found = prior.sample_coefficients(torch.zeros(1, 2), torch.full((1, 500), 0.1), u)[0, :, 0]
+    values, counts = found.round(decimals=2).unique(return_counts=True)
+    assert values.tolist() == [0, 1, 2, 3, 4] and counts.tolist() == [100] * 5

@@ -1,4 +1,8 @@
-"""Trained networks from checkpoints, and what a checkpoint says of itself."""
+"""Trained networks from checkpoints, and the description that a checkpoint carries.
+
+`best.pt` holds each weight once: the averaged ones, without the state of the optimiser. `last.pt`
+also holds what resuming needs. In both, a frozen image tower is stored under `contrastive` alone.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,51 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from datasets.errors import UserError
 from datasets.image_transform import ImageTransform
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey_description import SurveyDescription
+from models.conditioning import FrozenCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser
 from models.property_heads import PropertyHead
 from utils.core.config import ContrastiveConfig, GenerativeConfig, from_dict
 from utils.core.model_factory import build_contrastive, build_denoiser
 from utils.core.provenance import code_version
+
+CHECKPOINT_FORMAT = 2
+
+
+class InferenceState:
+    """The state of a network without its frozen image tower.
+
+    A checkpoint holds that tower once, with the contrastive towers. Ignite's `Checkpoint` and
+    `Checkpoint.load_objects` take this in place of the network.
+
+    Args:
+        network: A network, or the average of one.
+    """
+
+    def __init__(self, network: nn.Module):
+        self.network = network
+        self.frozen = tuple(
+            f"{name}.image_encoder.".lstrip(".")
+            for name, module in network.named_modules()
+            if isinstance(module, FrozenCondition)
+        )
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Weights and buffers by name, those of a frozen image tower left out."""
+        state = self.network.state_dict()
+        return {name: w for name, w in state.items() if not name.startswith(self.frozen)}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Load `state`; a frozen image tower that it lacks stays as the network has it."""
+        own = self.network.state_dict()
+        tower = {name: w for name, w in own.items() if name.startswith(self.frozen)}
+        self.network.load_state_dict(tower | state)
 
 
 @dataclass
@@ -42,8 +80,7 @@ class TrainedContrastive:
     def to(self, device: torch.device) -> TrainedContrastive:
         """Everything moved to `device`; returns itself."""
         self.network.to(device)
-        self.images.to(device)
-        self.spectra = self.spectra.to(device)
+        self.images, self.spectra = self.images.to(device), self.spectra.to(device)
         return self
 
 
@@ -54,7 +91,7 @@ def describe(
     images: ImageTransform,
     spectra: SpectrumTransform,
 ) -> dict[str, Any]:
-    """The part of a checkpoint that says what its weights are."""
+    """The part of a checkpoint that describes its weights."""
     return {
         "kind": kind,
         "format": CHECKPOINT_FORMAT,
@@ -67,7 +104,10 @@ def describe(
 
 
 def trained_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The averaged weights of a checkpoint, or the raw ones where there was no average."""
+    """The averaged weights of a checkpoint, or the raw ones where there was no average.
+
+    `best.pt` holds no others, `last.pt` both.
+    """
     if "average" not in checkpoint:
         return checkpoint["network"]
     prefix = "module."
@@ -103,6 +143,22 @@ def load_contrastive(path: str | Path) -> TrainedContrastive:
     return restore_contrastive(checkpoint["about"], trained_weights(checkpoint))
 
 
+def with_data_of(towers: TrainedContrastive, config: GenerativeConfig) -> GenerativeConfig:
+    """The configuration with survey and representation of the towers where it has null.
+
+    Raises:
+        UserError: the survey file that the towers were trained on is gone, or an option has no
+            effect on their representation.
+    """
+    survey = towers.config.data.survey
+    if config.data.survey is None and not Path(survey).exists():
+        raise UserError(
+            f"{config.diffusion.contrastive} was trained on {survey}, which does not exist here: "
+            "name the survey file with --data.survey"
+        )
+    return config.trained_on(towers.config.data)
+
+
 @dataclass
 class TrainedGenerator:
     """A generative checkpoint, ready to use: one stage of generation.
@@ -111,9 +167,9 @@ class TrainedGenerator:
         network: The denoiser, averaged weights, evaluation mode.
         spectra: Transform of the spectra it generates.
         contrastive: The towers that condition (where frozen) and rank.
-        config: How it was trained; `config.sampling` is the default for drawing.
+        config: How it was trained; `config.sampling` is the default of generation.
         about: The checkpoint's own description.
-        heads: p(property | image) of what is drawn first, by name.
+        heads: p(property | image) of the conditions that are sampled first, by name.
     """
 
     network: Denoiser
@@ -146,15 +202,13 @@ def load_generator(path: str | Path) -> TrainedGenerator:
     config = from_dict(GenerativeConfig, about["config"])
     config.diffusion.imagenet_weights = None  # the trained weights replace them
     spectra = SpectrumTransform.from_dict(about["spectra"])
-    network = build_denoiser(config, contrastive.network, spectra, about.get("known"))
-    network.load_state_dict(trained_weights(checkpoint))
+    # The network shares the image tower of `contrastive`, whose weights are loaded already.
+    network = build_denoiser(config, contrastive.network, spectra, about.get("conditions"))
+    InferenceState(network).load_state_dict(trained_weights(checkpoint))
     network.requires_grad_(False).eval()
     heads = checkpoint.get("heads", {})
     heads = {name: PropertyHead.from_state(state) for name, state in heads.items()}
     return TrainedGenerator(network, spectra, contrastive, config, about, heads)
-
-
-CHECKPOINT_FORMAT = 2
 
 
 def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]:
@@ -162,10 +216,11 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
 
     Args:
         path: A `.pt` file written by a training script.
-        kind: `contrastive` or `generative`, to refuse the other; None takes both.
+        kind: `contrastive`, `generative` or `regression`, to refuse the others; None takes all.
 
     Raises:
-        UserError: there is no such file, it cannot be read safely, or it is of another kind.
+        UserError: there is no such file, it cannot be read safely, or it is of another kind or
+            format.
     """
     path = Path(path)
     if not path.is_file():
@@ -180,8 +235,20 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
             f"{path}: not a checkpoint of this project; one of the original code is converted "
             "with `python -m utils.original convert`"
         )
-    if about["format"] != CHECKPOINT_FORMAT:
-        raise UserError(f"{path}: checkpoint format {about['format']}, not {CHECKPOINT_FORMAT}")
+    _check_format(path, about)
     if kind is not None and about["kind"] != kind:
         raise UserError(f"{path}: a {about['kind']} checkpoint, but a {kind} one is needed")
     return checkpoint
+
+
+def _check_format(path: Path, about: dict[str, Any]) -> None:
+    found = about.get("format", 1)
+    if found == CHECKPOINT_FORMAT:
+        return
+    code, reason = about.get("code", "unknown"), "written by a newer version; update this code"
+    if found < CHECKPOINT_FORMAT:
+        reason = (
+            "written before keys and weights were renamed; train it again, or use the version that "
+            "wrote it"
+        )
+    raise UserError(f"{path}: checkpoint format {found} (code {code}): {reason}")

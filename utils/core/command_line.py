@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from datasets.errors import UserError
 from utils.core.config import ConfigType
+from utils.core.errors import USER_ERROR
 
 
 @dataclass
@@ -19,41 +21,60 @@ class Flags:
     dry_run: bool = False
 
 
+class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Types and defaults of every key, below the description with its own line breaks."""
+
+
 def parse(
-    kind: type[ConfigType], default_file: str, description: str, argv: list[str] | None
+    kind: type[ConfigType], default_file: str | None, description: str, argv: list[str] | None
 ) -> tuple[ConfigType, Flags]:
     """The configuration, and the flags, from the command line `argv` and its YAML file.
 
     Args:
-        kind: `ContrastiveConfig` or `GenerativeConfig`.
+        kind: The configuration of a training script.
         default_file: YAML file that is read if `--config` names no other and it exists.
         description: First lines of `--help`.
         argv: Arguments without the program's name; None takes those of the process.
 
     Raises:
-        SystemExit: an unknown key, a value of the wrong type, a missing file (status 2).
+        SystemExit: an unknown key, a value of the wrong type or out of range, a contradiction, a
+            missing file (status 2).
     """
+    argv = sys.argv[1:] if argv is None else argv
+    parser = _parser(kind, default_file, description, argv)
+    values = parser.parse_args(argv)
+    values.pop("config", None)
+    flags = Flags(values.pop("resume"), values.pop("dry_run"))
+    try:
+        return kind(**vars(parser.instantiate(values))), flags
+    except UserError as error:
+        parser.exit(USER_ERROR, f"error: {error}\n")
+
+
+def _parser(
+    kind: type[ConfigType], default_file: str | None, description: str, argv: list[str]
+) -> ArgumentParser:
+    # A file named by --config takes the place of the default file: who edits the latter does not
+    # change the set-ups in `params/`. As shipped it repeats the defaults of `utils.core.config`.
+    named = default_file is None or any(a.partition("=")[0] == "--config" for a in argv)
     parser = ArgumentParser(
-        description=description, formatter_class=DefaultHelpFormatter, default_env=False
+        description=description,
+        formatter_class=_HelpFormatter,
+        usage="%(prog)s [--config FILE] [--resume] [--dry-run] [--SECTION.KEY VALUE ...]",
+        default_env=False,
+        default_config_files=[] if named else [default_file],
     )
+    read = f" instead of {default_file}" if default_file else ""
     parser.add_argument(
-        "--config", action="config", help=f"YAML file with any of these keys ({default_file})"
+        "--config",
+        action="config",
+        metavar="FILE",
+        help=f"YAML file with any of the keys below, read{read}; may be repeated, and a later "
+        "argument overrides an earlier one",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in run.output")
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, print the plan, and stop"
     )
     parser.add_class_arguments(kind, fail_untyped=True)
-    values = parser.parse_args(_with_default_file(argv, default_file))
-    values.pop("config", None)
-    flags = Flags(values.pop("resume"), values.pop("dry_run"))
-    return kind(**vars(parser.instantiate(values))), flags
-
-
-def _with_default_file(argv: list[str] | None, default_file: str) -> list[str]:
-    """`argv` with `--config default_file` in front, unless it names a file itself."""
-    argv = sys.argv[1:] if argv is None else argv
-    named = any(a == "--config" or a.startswith("--config=") for a in argv)
-    if named or not Path(default_file).exists():
-        return argv
-    return ["--config", default_file, *argv]
+    return parser

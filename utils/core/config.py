@@ -1,42 +1,72 @@
-"""The typed, closed configuration of both training stages.
+"""The typed, closed configuration of the training scripts, and the one home of their defaults.
 
-Every key of `params_contrastive.yml` and `params_generative.yml` is a field below; an unknown key
-is refused. Precedence: command line > YAML file > the defaults here.
+Every key of the parameter files is a field below. An unknown key, a value out of range and a
+contradiction are refused before anything is read. Later arguments of a command line, be they keys
+or `--config` files, override earlier ones, and all of them the defaults here. This module imports
+nothing heavy, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from jsonargparse import ArgumentParser
 
+from utils.core.option_checks import at_least, fraction, multiples, positive, refuse, unused
+
 Representation = Literal["low", "super", "polyphase", "native"]
+Stretch = Literal["asinh", "linear"]
+Depth = Literal[18, 34, 50]
+Precision = Literal["float32", "bfloat16", "auto"]
+NORM_GROUPS = 8  # of group normalisation in `models.blocks`
+ATTENTION_CHANNELS = 32  # per head and normalisation group in `models.attention`
+IMAGENET_WIDTH = 64  # channels of the first stage of torchvision's networks
 
 
 @dataclass
 class DataConfig:
-    """What is read, and how it is turned into tensors.
+    """Survey file, and how its spectra become tensors.
 
     Args:
-        survey: Survey file (HDF5), from `python -m datasets.mock` or `utils.build_survey`.
+        survey: Survey file (HDF5), from `python -m datasets.mock` or `utils.build_survey`. In
+            stage 2, null takes the file that the contrastive checkpoint was trained on.
         representation: `polyphase`: 4500 px as 8 interleaved phases; `low`: every 8th pixel;
             `super`: 4500 px, given the 563 px (second stage of the cascade); `native`: all pixels.
-        flux: Flux transform before standardisation: `none` leaves the sums of stars and gas sums,
-            `log` (with a floor), `asinh`, `log_positive` (published; needs `positive_only`).
+            In stage 2, null takes that of the contrastive checkpoint.
+        flux: Flux transform before standardisation: `none` keeps the flux linear, in which stellar
+            and nebular light add; `log` has a floor; `log_positive` needs `positive_only`
+            (published).
         standardise: Mean and sigma of the transformed flux: `global` numbers, per `pixel`, or none.
         positive_only: Train only on spectra that are positive everywhere (published).
         workers: Processes that read the survey file; 0 reads in the training process.
-        in_memory: Hold the survey in memory; by default if it takes less than 2 GB.
+        in_memory: Hold the training split in memory; null does so if it takes less than 2 GB.
     """
 
-    survey: str = "data/survey.h5"
-    representation: Representation = "polyphase"
-    flux: Literal["log", "asinh", "log_positive", "none"] = "log"
+    survey: str | None = "data/survey.h5"
+    representation: Representation | None = "polyphase"
+    flux: Literal["log", "log_positive", "none"] = "log"
     standardise: Literal["global", "pixel", "none"] = "global"
     positive_only: bool = False
     workers: int = 0
     in_memory: bool | None = None
+
+    def __post_init__(self) -> None:
+        at_least(0, "data", self, "workers")
+        refuse(
+            self.flux == "log_positive" and not self.positive_only,
+            "data.flux log_positive has no value for pixels that are not positive: set "
+            "data.positive_only true, or data.flux log",
+        )
+
+
+def _complete(data: DataConfig) -> None:
+    """Refuse what only stage 2 may leave open."""
+    for name in ("survey", "representation"):
+        refuse(
+            getattr(data, name) is None,
+            f"data.{name} is null, which only train_generative.py can fill in: give one",
+        )
 
 
 @dataclass
@@ -44,39 +74,53 @@ class OptimiserConfig:
     """Adam, a warm-up, a linear decay per iteration, and the average of the weights.
 
     Args:
+        name: `adam`, with coupled (L2) weight decay, or `adamw`, with decoupled weight decay.
         batch_size: Galaxies per iteration, over all processes.
-        epochs: Passes over the training split, or a fraction of one.
+        epochs: Passes over the training split; may be fractional.
         learning_rate: Learning rate after the warm-up.
         final_learning_rate: Learning rate of the last iteration (linear decay).
         warmup_iterations: Iterations over which the rate rises linearly from zero.
-        weight_decay: Weight decay, coupled (L2) as in Adam.
-        decoupled: Decoupled weight decay (AdamW) instead.
+        weight_decay: Weight decay.
         gradient_clip: Largest norm of the gradient; 0 switches clipping off.
         ema_decay: Decay per iteration of the exponential moving average of the weights; it
             grows from 0.1 as (1 + n) / (10 + n) to this value. 0 switches averaging off.
     """
 
-    batch_size: int = 256
+    name: Literal["adam", "adamw"] = "adam"
+    batch_size: int = 512
     epochs: float = 100
     learning_rate: float = 1e-4
     final_learning_rate: float = 1e-6
-    warmup_iterations: int = 0
-    weight_decay: float = 0.0
-    decoupled: bool = False
+    warmup_iterations: int = 500
+    weight_decay: float = 1e-3
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        # Batch normalisation and the contrastive loss compare galaxies of a batch.
+        at_least(2, "optimiser", self, "batch_size")
+        positive("optimiser", self, "epochs", "learning_rate")
+        at_least(0, "optimiser", self, "final_learning_rate", "warmup_iterations")
+        at_least(0, "optimiser", self, "weight_decay", "gradient_clip")
+        fraction("optimiser", self, "ema_decay")
+        refuse(
+            self.final_learning_rate > self.learning_rate,
+            f"optimiser.final_learning_rate {self.final_learning_rate:g} is more than "
+            f"optimiser.learning_rate {self.learning_rate:g}: the rate must fall; lower the former",
+        )
 
 
 @dataclass
 class RunConfig:
-    """Where a run writes, and on what it computes.
+    """Where a run writes, and where and in which precision it computes.
 
     Args:
         output: Run directory, made new, never overwritten; environment variables are expanded.
         start_from: Checkpoint of the same stage and sizes whose weights are trained further.
         seed: Seed of initial weights, order, augmentation and noise.
         device: `auto` (a GPU if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, …
-        precision: `bfloat16`: the networks in bfloat16 where that is safe; `auto`: if native here.
+        precision: `bfloat16` runs the networks in bfloat16 where that is safe; `auto` does so if
+            the hardware has it.
         processes: Processes on this machine that share each batch: one per GPU, or on the cores of
             a CPU. `device: auto` starts at most as many as there are GPUs, if there are any; `cuda`
             refuses more. Leave it at 1 under torchrun.
@@ -89,20 +133,33 @@ class RunConfig:
     start_from: str | None = None
     seed: int = 1
     device: str = "auto"
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    precision: Precision = "float32"
     processes: int = 1
     validate_every_epochs: int = 1
     preview_every_epochs: int = 10
     tensorboard: bool = True
 
+    def __post_init__(self) -> None:
+        at_least(0, "run", self, "seed", "preview_every_epochs")
+        at_least(1, "run", self, "processes", "validate_every_epochs")
+
+
+def _even_batches(optimiser: OptimiserConfig, run: RunConfig) -> None:
+    refuse(
+        optimiser.batch_size % run.processes > 0,
+        f"optimiser.batch_size {optimiser.batch_size} is not a multiple of run.processes "
+        f"{run.processes}: change one of them",
+    )
+
 
 @dataclass
 class TowersConfig:
-    """The two towers of the contrastive stage.
+    """The two towers of the contrastive stage, and their loss.
 
     Args:
         stretch: Stretch of the images: `asinh` (keeps faint outskirts) or `linear` (published).
-        image_statistics: Mean and sigma of the images: the `survey`'s, or `imagenet`'s (RGB).
+        image_statistics: Mean and sigma of the images: those of the `survey`, or of `imagenet`
+            (RGB pictures only).
         image_depth: Depth of the image ResNet.
         image_width: Channels of its first stage (torchvision's networks have 64).
         imagenet_weights: Local file with torchvision's ImageNet weights of that depth.
@@ -116,17 +173,38 @@ class TowersConfig:
             the normalised flux, so that the towers cannot match noise levels.
     """
 
-    stretch: Literal["asinh", "linear"] = "asinh"
+    stretch: Stretch = "asinh"
     image_statistics: Literal["survey", "imagenet"] = "survey"
-    image_depth: Literal[18, 34, 50] = 50
+    image_depth: Depth = 50
     image_width: int = 64
     imagenet_weights: str | None = None
     embedding: int = 128
     spectrum_channels: int = 64
     spectrum_multipliers: tuple[int, ...] = (1, 2, 4, 8, 16)
-    spectrum_pooling: Literal["mean", "flatten"] = "mean"
+    spectrum_pooling: Literal["mean", "flatten"] = "flatten"
     temperature: float = 0.05
     noise: tuple[float, float] = (0.0, 0.2)
+
+    def __post_init__(self) -> None:
+        at_least(1, "towers", self, "image_width", "embedding")
+        positive("towers", self, "temperature")
+        _some("towers.spectrum_multipliers", self.spectrum_multipliers)
+        widths = [self.spectrum_channels * multiplier for multiplier in self.spectrum_multipliers]
+        keys = "towers.spectrum_channels or towers.spectrum_multipliers"
+        multiples(NORM_GROUPS, "towers.spectrum_channels", widths, keys)
+        refuse(
+            not 0 <= self.noise[0] <= self.noise[1] < float("inf"),
+            f"towers.noise is {list(self.noise)}: give two numbers, 0 <= lowest <= highest",
+        )
+        refuse(
+            self.imagenet_weights is not None and self.image_width != IMAGENET_WIDTH,
+            f"towers.imagenet_weights are for towers.image_width {IMAGENET_WIDTH}, not "
+            f"{self.image_width}: set that width, or leave the weights out",
+        )
+
+
+def _some(key: str, values: tuple[int, ...]) -> None:
+    refuse(len(values) == 0, f"{key} is empty: give one multiplier per level")
 
 
 @dataclass
@@ -145,39 +223,46 @@ class ContrastiveConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     run: RunConfig = field(default_factory=lambda: RunConfig(output="runs/contrastive"))
 
+    def __post_init__(self) -> None:
+        _complete(self.data)
+        _even_batches(self.optimiser, self.run)
+
 
 @dataclass
 class DiffusionConfig:
     """The conditional diffusion model.
 
     Args:
-        contrastive: Checkpoint of the contrastive stage: the frozen image tower is the
-            condition, both towers rank the candidates. Its representation has to be the same.
-        condition: `frozen`: the contrastive image tower; `joint`: a ResNet of its own (published).
+        contrastive: Checkpoint of the contrastive stage: the frozen image tower is the condition,
+            both towers rank the candidates.
+        condition: `frozen`: the contrastive image tower; `joint`: a ResNet that is trained together
+            with the U-Net (published).
         condition_depth: Depth of the `joint` ResNet.
-        condition_views: Augmented views of each image encoded once, ahead; 0: one at each step.
+        condition_views: Augmented views of each image that the `frozen` tower encodes once, before
+            training; 0 encodes a new view at each step.
         channels: Channels of the U-Net's first level.
         multipliers: Channels of its levels, in units of `channels`.
-        attention_levels: Levels (from 0) with a transformer block; the bottom has one anyway.
-        condition_width: Width of the condition tokens; `joint` has its encoder's.
-        film: The image scales the channels of every block too, beside being attended to.
+        attention_levels: Levels (from 0) with a transformer block; the bottom always has one.
+        condition_width: Width of the condition tokens of `frozen`; `joint` has its encoder's.
+        film: Also inject the mean condition token into every block as FiLM scale and shift.
         imagenet_weights: Local file with torchvision's ImageNet weights, to start `joint` from.
-        time_width: Features of the diffusion time (4 `channels`).
+        time_width: Features of the diffusion time; null: 4 times `channels`.
         prediction: What the network predicts: `velocity`, or `noise` (published).
         schedule: Noise schedule.
         steps: Diffusion steps T of the schedule.
         redshift: `sampled` first, from the image, so that all lines share it; `unconditional`
             (published).
-        snr: Signal-to-noise ratio per pixel: `sampled` first, and so at choice; `unconditional`
-            (published).
-        image_dropout: Share of the images hidden in training; guidance needs some (0.1).
-        augmentation_sigma: Largest noise on the low-resolution input in training, in its sigma.
+        snr: Signal-to-noise ratio per pixel: `sampled` first, so that it can also be given;
+            `unconditional` (published).
+        image_dropout: Fraction of the images dropped in training; guidance needs some (0.1).
+        augmentation_sigma: Representation `super`: largest noise added to the low-resolution input
+            in training, in units of its sigma.
         checkpoint_gradients: Recompute activations in the backward pass to save memory.
     """
 
     contrastive: str = "runs/contrastive/best.pt"
     condition: Literal["frozen", "joint"] = "frozen"
-    condition_depth: Literal[18, 34, 50] = 18
+    condition_depth: Depth = 18
     condition_views: int = 0
     channels: int = 64
     multipliers: tuple[int, ...] = (1, 2, 4, 8)
@@ -195,17 +280,55 @@ class DiffusionConfig:
     augmentation_sigma: float = 0.3
     checkpoint_gradients: bool = False
 
+    def __post_init__(self) -> None:
+        at_least(0, "diffusion", self, "condition_views", "augmentation_sigma")
+        at_least(1, "diffusion", self, "condition_width")
+        at_least(2, "diffusion", self, "steps", "time_width")
+        fraction("diffusion", self, "image_dropout")
+        self._check_sizes()
+        meaningless = {
+            "frozen": ("condition_depth", "imagenet_weights"),
+            "joint": ("condition_views", "condition_width"),
+        }[self.condition]
+        unused("diffusion", self, f"diffusion.condition {self.condition}", *meaningless)
+
+    def _check_sizes(self) -> None:
+        refuse(
+            (self.time_width or 0) % 2 > 0,
+            f"diffusion.time_width is {self.time_width}: it must be even (sines and cosines)",
+        )
+        _some("diffusion.multipliers", self.multipliers)
+        widths = [self.channels * multiplier for multiplier in self.multipliers]
+        multiples(
+            NORM_GROUPS, "diffusion.channels", widths, "diffusion.channels or diffusion.multipliers"
+        )
+        beyond = [level for level in self.attention_levels if not 0 <= level < len(widths)]
+        refuse(
+            bool(beyond),
+            f"diffusion.attention_levels {beyond} do not exist: diffusion.multipliers makes levels "
+            f"0 to {len(widths) - 1}, and the bottom always has attention",
+        )
+        # On the way up, a level ends with the width of the one above it.
+        levels = {i for level in self.attention_levels for i in (level, max(level - 1, 0))}
+        attended = {widths[-1], *(widths[i] for i in levels)}
+        multiples(
+            ATTENTION_CHANNELS,
+            "attention after diffusion.channels",
+            sorted(attended),
+            "diffusion.channels, diffusion.multipliers or diffusion.attention_levels",
+        )
+
 
 @dataclass
 class SamplingConfig:
-    """How candidates are drawn.
+    """How candidates are sampled.
 
     Args:
         sampler: DPM-Solver++(2M), DDIM, or ancestral sampling (published).
         steps: Sampling steps; ancestral sampling always takes all of the schedule.
         candidates: Candidate spectra per galaxy.
         mean_of_best: Candidates, best first, whose mean is written; null: all of them.
-        guidance: Weight of the image (classifier-free guidance); 1 leaves it as it was learnt.
+        guidance: Weight of the image (classifier-free guidance); 1 switches guidance off.
         preview_galaxies: Validation galaxies of a preview.
     """
 
@@ -214,7 +337,11 @@ class SamplingConfig:
     candidates: int = 16
     mean_of_best: int | None = None
     guidance: float = 1.0
-    preview_galaxies: int = 32
+    preview_galaxies: int = 8
+
+    def __post_init__(self) -> None:
+        at_least(1, "sampling", self, "steps", "candidates", "mean_of_best", "preview_galaxies")
+        at_least(0, "sampling", self, "guidance")
 
 
 @dataclass
@@ -228,19 +355,121 @@ class GenerativeConfig:
         optimiser: The optimiser.
         run: The run.
         compatibility: `original` computes what the original code computes: its time features, ᾱ
-            and misaligned low-resolution input; the survey must be prepared its way.
+            and misaligned low-resolution input; the survey must be prepared in its way.
     """
 
-    data: DataConfig = field(default_factory=lambda: DataConfig(flux="none"))
+    data: DataConfig = field(
+        default_factory=lambda: DataConfig(survey=None, representation=None, flux="none")
+    )
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimiser: OptimiserConfig = field(
+        default_factory=lambda: OptimiserConfig(
+            batch_size=256, epochs=200, learning_rate=2e-4, weight_decay=0.0, ema_decay=0.9995
+        )
+    )
     run: RunConfig = field(default_factory=lambda: RunConfig(output="runs/generative"))
     compatibility: Literal["none", "original"] = "none"
 
+    def __post_init__(self) -> None:
+        _even_batches(self.optimiser, self.run)
+        if self.data.representation not in (None, "super") and self.diffusion.augmentation_sigma:
+            reason = f"data.representation {self.data.representation}"
+            unused("diffusion", self.diffusion, reason, "augmentation_sigma")
+        self._check_sampling()
+        if self.compatibility == "original":
+            self._check_original()
 
-Config = ContrastiveConfig | GenerativeConfig
-ConfigType = TypeVar("ConfigType", ContrastiveConfig, GenerativeConfig)
+    def _check_sampling(self) -> None:
+        size, sampling = self.diffusion, self.sampling
+        if sampling.sampler == "ancestral":
+            unused("sampling", sampling, "sampling.sampler ancestral", "steps")
+        else:
+            refuse(
+                sampling.steps > size.steps,
+                f"sampling.steps {sampling.steps} is more than diffusion.steps {size.steps}: lower "
+                "the former",
+            )
+        refuse(
+            (sampling.mean_of_best or 1) > sampling.candidates,
+            f"sampling.mean_of_best {sampling.mean_of_best} is more than sampling.candidates "
+            f"{sampling.candidates}: lower the former, or give null",
+        )
+        refuse(
+            sampling.guidance != 1 and size.image_dropout == 0,
+            f"sampling.guidance {sampling.guidance:g} needs a network trained with "
+            "diffusion.image_dropout above 0 (0.1)",
+        )
+
+    def _check_original(self) -> None:
+        """The original has one way to use image, redshift and S/N."""
+        published = {"redshift": "unconditional", "snr": "unconditional", "film": False}
+        for name, value in published.items():
+            refuse(
+                getattr(self.diffusion, name) != value,
+                f"compatibility original needs diffusion.{name} {str(value).lower()}, not "
+                f"{str(getattr(self.diffusion, name)).lower()}: set it so",
+            )
+
+    def trained_on(self, data: DataConfig) -> GenerativeConfig:
+        """The configuration with what `data` of the contrastive stage fills in for null.
+
+        Raises:
+            UserError: an option has no effect on that representation.
+        """
+        filled = replace(
+            self.data,
+            survey=self.data.survey or data.survey,
+            representation=self.data.representation or data.representation,
+        )
+        return replace(self, data=filled)
+
+
+@dataclass
+class RegressionNetworkConfig:
+    """The network of the regression baseline.
+
+    Args:
+        stretch: Stretch of the images.
+        image_depth: Depth of the ResNet.
+        image_width: Channels of its first stage (torchvision's networks have 64).
+    """
+
+    stretch: Stretch = "asinh"
+    image_depth: Depth = 18
+    image_width: int = 64
+
+    def __post_init__(self) -> None:
+        at_least(1, "network", self, "image_width")
+
+
+@dataclass
+class RegressionConfig:
+    """Spectra from images by regression.
+
+    Args:
+        data: The data.
+        network: The network.
+        optimiser: The optimiser.
+        run: The run.
+    """
+
+    data: DataConfig = field(default_factory=lambda: DataConfig(flux="none"))
+    network: RegressionNetworkConfig = field(default_factory=RegressionNetworkConfig)
+    optimiser: OptimiserConfig = field(
+        default_factory=lambda: OptimiserConfig(
+            batch_size=256, warmup_iterations=0, weight_decay=0.0
+        )
+    )
+    run: RunConfig = field(default_factory=lambda: RunConfig(output="runs/regression"))
+
+    def __post_init__(self) -> None:
+        _complete(self.data)
+        _even_batches(self.optimiser, self.run)
+
+
+Config = ContrastiveConfig | GenerativeConfig | RegressionConfig
+ConfigType = TypeVar("ConfigType", ContrastiveConfig, GenerativeConfig, RegressionConfig)
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -255,7 +484,12 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(kind: type[ConfigType], values: dict[str, Any]) -> ConfigType:
-    """The inverse of `to_dict`; unknown keys are refused."""
+    """The inverse of `to_dict`.
+
+    Raises:
+        UserError: a value is out of range, or contradicts another.
+        jsonargparse.ArgumentError: a key is unknown, or a value is of another type.
+    """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     return kind(**vars(parser.instantiate(parser.parse_object(values))))

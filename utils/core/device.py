@@ -8,20 +8,28 @@ from datasets.errors import UserError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is CUDA where there is one, else the CPU.
+    """The device called `name`; `auto` is CUDA if there is one, else the CPU.
 
     Raises:
-        UserError: CUDA is asked for and there is none.
+        UserError: torch has no such device, or it is a GPU that this machine does not have.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device {name}: no CUDA device here; use --run.device cpu or auto")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device {name}: not a device; use auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name}: torch finds no CUDA device here; use auto or cpu")
+    if device.type == "cuda" and device.index and device.index >= torch.cuda.device_count():
+        raise UserError(
+            f"device {name}: there are only {torch.cuda.device_count()} CUDA devices; use cuda"
+        )
+    return device
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether `precision` means bfloat16 on `device`: `auto` does where the hardware has it."""
+    """Whether `precision` means bfloat16 on `device`: `auto` does if the hardware has it."""
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
@@ -31,6 +39,6 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bfloat16 autocast on `device` where `precision` asks for it; else nothing."""
+    """bfloat16 autocast on `device` if `precision` asks for it; float32 otherwise."""
     wanted = uses_bfloat16(precision, device)
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted)

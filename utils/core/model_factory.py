@@ -24,20 +24,21 @@ from models.unet import SpectrumUNet
 from utils.core.config import DiffusionConfig, GenerativeConfig, TowersConfig
 
 Ranges = dict[str, tuple[float, float]]  # lowest and highest of the training galaxies, by name
+TEMPLATES = 25  # of rest-frame spectra: the mean and E = 24 principal components
 
 
 def build_images(config: TowersConfig, survey: Survey) -> ImageTransform:
     """The transform in front of the image tower.
 
     Raises:
-        UserError: ImageNet's statistics are asked for, and the images are no colour pictures.
+        UserError: ImageNet's statistics are asked for, but the images are not colour pictures.
     """
     if config.image_statistics == "survey":
         return ImageTransform(config.stretch, survey.image_mean, survey.image_sigma)
     if survey.bands != PICTURE_BANDS:
         raise UserError(
-            f"towers.image_statistics: imagenet is for pictures in R, G, B; {survey.path} has "
-            f"{', '.join(survey.bands)}: use survey"
+            f"towers.image_statistics imagenet is for pictures in R, G, B; {survey.path} has "
+            f"{', '.join(survey.bands)}: use --towers.image_statistics survey"
         )
     return ImageTransform(config.stretch, IMAGENET_MEAN, IMAGENET_SIGMA)
 
@@ -49,14 +50,17 @@ def build_contrastive(
 
     Args:
         config: Sizes.
-        bands: Bands of the images.
-        channels, length: Shape of a spectrum as the tower sees it.
+        bands: Number of bands of the images.
+        channels, length: Shape (C, L) of an encoded spectrum.
+
+    Raises:
+        UserError: `towers.imagenet_weights` cannot be read or are of another network.
     """
     image_encoder = ImageEncoder(
         config.image_depth, bands, embedding=config.embedding, width=config.image_width
     )
     if config.imagenet_weights is not None:
-        image_encoder.load_imagenet(read_weights(config.imagenet_weights))
+        load_imagenet(image_encoder, config.imagenet_weights, "towers")
     spectrum_encoder = SpectrumEncoder(
         channels,
         length,
@@ -74,19 +78,23 @@ def build_denoiser(
     config: GenerativeConfig,
     contrastive: ContrastiveModel,
     transform: SpectrumTransform,
-    known: Ranges | None = None,
+    conditions: Ranges | None = None,
 ) -> Denoiser:
     """The conditional denoiser with fresh weights, around a trained image tower.
 
     Args:
         config: Sizes and schedule.
         contrastive: The trained pair of towers.
-        transform: Gives channels, length and resolution of the spectra.
-        known: What is known beside the image, with its ranges, from `utils.generation.conditions`.
+        transform: Gives grid, channels and length of the spectra.
+        conditions: Ranges of the conditions besides the image, from `training_ranges`; None or an
+            empty dict builds a denoiser without a prior.
+
+    Raises:
+        UserError: `diffusion.imagenet_weights` cannot be read or are of another network.
     """
     prior = None
-    if known:
-        prior = empty_prior(transform, known, feature_count(contrastive.image_encoder))
+    if conditions:
+        prior = empty_prior(transform, conditions, feature_count(contrastive.image_encoder))
     condition = _condition(config.diffusion, contrastive)
     return assemble_denoiser(config, condition, transform, prior)
 
@@ -99,9 +107,9 @@ def assemble_denoiser(
 ) -> Denoiser:
     """The denoiser with fresh weights around a condition; arguments as in `build_denoiser`."""
     size, original = config.diffusion, config.compatibility == "original"
-    given = (1 if transform.representation == "super" else 0) + (prior.channels if prior else 0)
+    low = 1 if transform.representation == "super" else 0
     unet = SpectrumUNet(
-        transform.channels + given,
+        transform.channels + low + (prior.channels if prior else 0),
         transform.channels,
         size.channels,
         size.multipliers,
@@ -111,7 +119,7 @@ def assemble_denoiser(
         time_embedding="original" if original else "bounded",
         steps=size.steps,
         checkpointing=size.checkpoint_gradients,
-        film=size.film and not original,
+        film=size.film,
         properties=prior.properties if prior else 0,
     )
     return Denoiser(
@@ -133,15 +141,30 @@ def _condition(
 
 
 def joint_condition(config: DiffusionConfig, bands: int) -> JointCondition:
-    """An encoder of images of `bands` bands that is trained with the U-Net."""
+    """An encoder of images of `bands` bands that is trained together with the U-Net."""
     encoder = ImageEncoder(config.condition_depth, bands, embedding=None)
     if config.imagenet_weights is not None:
-        encoder.load_imagenet(read_weights(config.imagenet_weights))
+        load_imagenet(encoder, config.imagenet_weights, "diffusion")
     return JointCondition(encoder)
 
 
+def load_imagenet(encoder: ImageEncoder, path: str | Path, section: str) -> None:
+    """Give `encoder` torchvision's ImageNet weights from a local file.
+
+    Raises:
+        UserError: as `read_weights`; or they are of another network.
+    """
+    try:
+        encoder.load_imagenet(read_weights(path))
+    except RuntimeError as error:
+        raise UserError(
+            f"{section}.imagenet_weights: {path} does not hold the weights of torchvision's ResNet "
+            "of that depth"
+        ) from error
+
+
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """A state dict from a local file, without running anything it may contain.
+    """A state dict from a local file, read without running code that it may contain.
 
     Raises:
         UserError: there is no such file, or it holds more than tensors.
@@ -154,16 +177,18 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path}: not a plain state dict ({type(error).__name__})") from error
 
 
-TEMPLATES = 25  # the mean and E = 24 principal components
+def empty_prior(transform: SpectrumTransform, conditions: Ranges, features: int) -> SpectrumPrior:
+    """A prior for these conditions, to be filled by a fit or a checkpoint.
 
-
-def empty_prior(transform: SpectrumTransform, known: Ranges, features: int) -> SpectrumPrior:
-    """An prior for what `known` names, to be filled by `fit_spectrum_prior` or a checkpoint."""
-    templates = None
-    if REDSHIFT in known:
+    Args:
+        transform: Gives grid, channels and length of the spectra.
+        conditions: Their ranges by name.
+        features: Image features F that the coefficients are predicted from.
+    """
+    basis = None
+    if REDSHIFT in conditions:
         log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
-        start, length = rest_grid(log_wavelength, *known[REDSHIFT])
+        start, length = rest_grid(log_wavelength, *conditions[REDSHIFT])
         arranged = transform.arrange(log_wavelength)
-        empty = torch.zeros(TEMPLATES, length)
-        templates = SpectralBasis(arranged, start, empty)
-    return SpectrumPrior((transform.channels, transform.length), templates, features)
+        basis = SpectralBasis(arranged, start, torch.zeros(TEMPLATES, length))
+    return SpectrumPrior((transform.channels, transform.length), basis, features)

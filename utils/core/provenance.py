@@ -1,32 +1,25 @@
-"""Which code and which files a result comes from."""
+"""The code and the files that a result comes from."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
-import ignite
-import numpy as np
-import torch
-
 VERSION = "0.1.0"
+DEPENDENCIES = {"torch": "torch", "ignite": "pytorch-ignite", "numpy": "numpy"}  # distributions
 
 
 def versions() -> dict[str, str]:
-    """Versions of this code and of what its results depend on."""
-    return {
-        "code": code_version(),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "ignite": ignite.__version__,
-        "numpy": np.__version__,
-    }
+    """Versions of this code and of the packages that its results depend on."""
+    packages = {name: version(distribution) for name, distribution in DEPENDENCIES.items()}
+    return {"code": code_version(), "python": platform.python_version(), **packages}
 
 
 def code_version() -> str:
-    """The version of this code, with the commit where it is a git checkout."""
+    """The version of this code, with the commit if it is a git checkout."""
     try:
         commit = subprocess.run(
             ["git", "describe", "--always", "--dirty"],

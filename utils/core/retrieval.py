@@ -1,12 +1,12 @@
-r"""How well images find their own spectra, with and without the help of the noise.
+"""Retrieval: how well images find their own spectra, with their own noise and with swapped noise.
 
-R@k is the share of images whose own spectrum is among the k most similar of a pool. A network can
-reach a high R@k by matching the noise level of a spectrum to the brightness of an image, so every
-figure also exists with the noise of another galaxy on the spectrum,
+R@k is the fraction of images whose own spectrum is among the k most similar of a pool. A network
+can reach a high R@k by matching the noise level of a spectrum to the brightness of an image.
+Therefore every metric is also computed with the noise of another galaxy on the spectrum,
 
-.. math:: \tilde f_g = c_g + (f_{g-1} - c_{g-1}),
+    f̃_g = c_g + (f_{g-1} - c_{g-1}),
 
-c the noiseless spectrum where the survey knows it (a mock), else a smoothed one.
+with c the noiseless spectrum if the survey has it (a mock), else a smoothed one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from utils.core.config import DataConfig
 from utils.core.survey_rows import split_rows
 
 BATCH = 256  # rows that go through a tower together
-POOL = 500  # galaxies in the pool, or the split where it is smaller
-RECALLS = (1, 5, 10)
-SMOOTHING_PX = 10.0  # of the stand-in for a noiseless spectrum
-CLIP_SIGMA = 3.0  # residuals beyond this are lines rather than noise
+POOL = 500  # galaxies in the pool, or the whole split if it is smaller
+RECALLS = (1, 5, 10)  # k of R@k
+SMOOTHING_PX = 10.0  # sigma of the Gaussian that smooths a spectrum whose noise is not known
+CLIP_SIGMA = 3.0  # larger residuals are lines rather than noise
 
 
 def swap_noise(flux: np.ndarray, noiseless: np.ndarray | None = None) -> np.ndarray:
@@ -37,16 +37,18 @@ def swap_noise(flux: np.ndarray, noiseless: np.ndarray | None = None) -> np.ndar
 
     Args:
         flux: (N, n) normalised flux.
-        noiseless: (N, n) the same without noise; by default a smoothed spectrum stands in, and
-            residuals that stick out (lines) stay where they are.
+        noiseless: (N, n) the same without noise; by default the smoothed spectrum, and residuals
+            beyond `CLIP_SIGMA` (lines) are not swapped.
 
     Returns:
         (N, n) float32.
     """
     if noiseless is not None:
         return (noiseless + np.roll(flux - noiseless, 1, axis=0)).astype(np.float32)
+    from astropy.stats import mad_std  # half a second to import, which mock surveys do not need
+
     residual = flux - gaussian_filter1d(flux, SMOOTHING_PX, axis=1)
-    sigma = 1.4826 * np.median(np.abs(residual), axis=1, keepdims=True)
+    sigma = mad_std(residual, axis=1)[:, None]
     noise = np.where(np.abs(residual) < CLIP_SIGMA * sigma, residual, 0.0)
     return (flux - noise + np.roll(noise, 1, axis=0)).astype(np.float32)
 
@@ -69,27 +71,36 @@ def _embed(network: ContrastiveModel, encode: Callable[[Tensor], Tensor], rows: 
 
 
 def retrieval_metrics(images: Tensor, spectra: Tensor, swapped: Tensor) -> dict[str, float]:
-    """R@1, R@5 and R@10, plain and with swapped noise, the median rank, and the pool's size.
+    """R@k for `RECALLS` and the median rank, plain and with swapped noise, and the pool's size.
 
     Args:
         images, spectra, swapped: (N, D) unit vectors of images, of their spectra, and of their
             spectra with swapped noise.
+
+    Returns:
+        `pool`, `recall_K`, `median_rank` (1 is best), and the last two with `_swapped` appended.
     """
-    figures: dict[str, float] = {"pool": float(len(images))}
+    metrics: dict[str, float] = {"pool": float(len(images))}
     for name, other in {"": spectra, "_swapped": swapped}.items():
         ranks = retrieval_ranks(images, other)
-        figures |= {f"recall_{k}{name}": recall_at(ranks, k) for k in RECALLS}
-        figures[f"median_rank{name}"] = float(ranks.median()) + 1.0
-    return figures
+        metrics |= {f"recall_{k}{name}": recall_at(ranks, k) for k in RECALLS}
+        metrics[f"median_rank{name}"] = float(ranks.median()) + 1.0
+    return metrics
 
 
 def validation_pool(
     survey: Survey, split: str, count: int, config: DataConfig | None = None
 ) -> dict[str, Tensor]:
-    """The first `count` galaxies of a split: raw images, flux, and flux with swapped noise.
+    """The first `count` galaxies of a split.
 
-    Where `config` wants positive spectra only, others are left out, and swapped noise ends at the
-    floor of the logarithm.
+    With `data.positive_only`, spectra with swapped noise are raised to the floor of the logarithm.
+
+    Returns:
+        `images` (N, bands, H, W) raw, `flux` (N, n), `swapped` (N, n) flux with swapped noise, and
+        `rows` (N,) of the survey.
+
+    Raises:
+        UserError: the split is empty.
     """
     config = config or DataConfig()
     rows = split_rows(survey, split, config)[:count]

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from datasets.errors import UserError
+from datasets.hashing import hashed
 from datasets.survey import Survey
 from utils.core.config import DataConfig
 
-BLOCK_ROWS = 1024  # spectra read at once while statistics are fitted
+BLOCK_ROWS = 1024  # spectra read at once
 
 
 def split_rows(survey: Survey, split: str, config: DataConfig) -> np.ndarray:
-    """Rows of a split (n,), of the positive spectra alone where `config` wants no others."""
+    """Rows of a split (n,); of positive spectra alone with `data.positive_only`.
+
+    Raises:
+        UserError: there are none.
+    """
     rows = survey.indices(split)
-    if not config.positive_only or len(rows) == 0:
-        return rows
-    positive = [survey.read("spectra", part).min(axis=1) > 0 for part in blocks(rows)]
-    return rows[np.concatenate(positive)]
+    if config.positive_only and len(rows):
+        positive = [survey.read("spectra", part).min(axis=1) > 0 for part in blocks(rows)]
+        rows = rows[np.concatenate(positive)]
+    if len(rows) == 0:
+        kind = " with positive spectra (data.positive_only)" if config.positive_only else ""
+        raise UserError(
+            f"{survey.path}: no {split} galaxies{kind}; build a survey with more galaxies"
+        )
+    return rows
 
 
-def blocks(rows: Any) -> list[Any]:
+def blocks(rows: np.ndarray) -> list[np.ndarray]:
+    """`rows` (n,) in parts of `BLOCK_ROWS`, which bound the memory that reading them takes."""
     return [rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS)]
+
+
+def random_subset(survey: Survey, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """At most `count` of `rows`, ascending: the same galaxies in whatever order the file has them.
+
+    The first rows of a survey that is ordered by redshift, plate or position are not a sample of
+    it: galaxies are chosen by the hash of their identifier instead. A smaller subset is part of a
+    larger one of the same seed.
+    """
+    if len(rows) <= count:
+        return np.sort(rows)
+    order = np.argsort(hashed(survey.catalogue["identifier"][rows], seed), kind="stable")
+    return np.sort(rows[order[:count]])

@@ -161,23 +161,22 @@ class BulkRun:
             given=self._given(cutouts),
         )
         for number, cutout in enumerate(cutouts):
-            flux, order = drawn.flux[number], drawn.order[number]
-            spectrum = GeneratedSpectrum.from_draws(
-                flux,
+            spectrum = GeneratedSpectrum.from_candidates(
+                drawn.flux[number],
                 drawn.scores[number],
-                order,
-                self.kept,
+                drawn.numbers[number],
+                drawn.redshift[number],
+                drawn.snr[number],
+                kept=self.kept,
                 name=cutout.name,
                 wavelength_angstrom=drawn.wavelength_angstrom,
-                scale=self._scale(cutout.image, flux[order[0]]),
+                scale=self._scale(cutout.image, drawn.flux[number, 0]),
                 provenance=self.provenance,
                 source=str(cutout.path.name),
                 ra=cutout.ra,
                 dec=cutout.dec,
                 identifier=cutout.identifier,
                 redshift=cutout.redshift,
-                redshifts=drawn.redshift[number],
-                snrs=drawn.snr[number],
                 redshift_pdf=drawn.redshift_pdf_of(number),
                 image_colours=tuple(float(colour) for colour in colours[number]),
             )

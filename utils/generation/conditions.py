@@ -1,17 +1,18 @@
-"""What a generator takes beside an image: the redshift, the signal-to-noise ratio.
+"""The conditions of a generator beside the image: redshift and signal-to-noise ratio (S/N).
 
-In training both come from the catalogue, and each is hidden now and then, so that one network also
-does without. For an image they are *drawn* from p(property | image), one value per candidate;
-*given* where they are known; or left *free*. Tensors of both are (..., 2), in the order of
-`models.spectrum_prior.CONDITIONS`; what is not known is NaN. With the coefficients of the spectral
-basis (of the spectrum in training, sampled for an image) they are (..., 2 + E).
+In training both come from the catalogue, and each is dropped at random (condition dropout), so that
+the network can also be sampled without it. In generation each is `sampled` from p(property | image)
+for every candidate, `given` as a value, or left out (`unconditional`).
+
+Tensors of both are (..., 2), in the order of `models.spectrum_prior.CONDITIONS`, NaN where unknown
+or left out. With the coefficients of the spectral basis they are the parameters (..., 2 + E) of
+`models.spectrum_prior`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,57 +21,59 @@ from torch import Tensor
 from datasets.errors import UserError
 from datasets.photometry import photometry
 from datasets.survey import Survey
-from models.generator import uniform_numbers
-from models.property_heads import image_features
+from models.conditioning import ImageFeatures
+from models.random_streams import uniform_numbers
 from models.spectrum_prior import CONDITIONS, REDSHIFT, SNR
-
-if TYPE_CHECKING:
-    from utils.core.checkpoints import TrainedContrastive, TrainedGenerator
+from utils.core.checkpoints import TrainedContrastive, TrainedGenerator
 
 COLUMNS = {REDSHIFT: "z", SNR: "sn"}  # of a survey's catalogue
-UNCONDITIONAL = -1.0  # neither a redshift nor a S/N: the property is to be left free
+UNCONDITIONAL = -1.0  # in place of a value, which is never negative: leave the condition out
 
 
 def catalogue_conditions(survey: Survey, names: Collection[str] = CONDITIONS) -> Tensor:
-    """What the catalogue knows of every galaxy (N, 2), NaN where it is none of `names`: a network
-    that leaves a property free must not see it in training either."""
-    nothing = np.full(len(survey), np.nan)
-    columns = [condition_column(survey, name) if name in names else nothing for name in CONDITIONS]
+    """The conditions `names` (N, 2) of all galaxies; NaN for others and for unknown values."""
+    unknown = np.full(len(survey), np.nan)
+    columns = [condition_column(survey, name) if name in names else unknown for name in CONDITIONS]
     return torch.from_numpy(np.stack(columns, axis=1)).float()
 
 
 def condition_column(survey: Survey, name: str) -> np.ndarray:
-    """A property (N,) of all galaxies, NaN where the catalogue does not have it."""
+    """A condition (N,) of all galaxies, NaN where the catalogue does not have it."""
     return survey.catalogue.get(COLUMNS[name], np.full(len(survey), np.nan))
 
 
-def condition_features(
+def image_features(
     towers: TrainedContrastive, images: Tensor, generator: torch.Generator | None = None
-) -> Tensor:
-    """What the heads see of raw images (B, bands, H, W): features (B, F).
+) -> ImageFeatures:
+    """All that is computed of images, once per tower: its map and embedding, and photometry.
 
-    The frozen tower's view of the centre, or with a generator a random view; and the photometry,
-    which a tower that is trained to tell galaxies apart keeps only roughly.
+    Photometry is in it because a contrastive tower keeps magnitudes only roughly.
+
+    Args:
+        towers: The trained towers, on the device of `images`.
+        images: (B, bands, H, W) raw images in the survey's unit.
+        generator: For a random view; None takes the central view.
     """
-    view = towers.images.evaluation if generator is None else towers.images.training
-    arguments = (images,) if generator is None else (images, generator)
-    seen = image_features(towers.network.image_encoder, view(*arguments))
+    transform = towers.images
+    if generator is None:
+        standardised = transform.evaluation(images)
+    else:
+        standardised = transform.training(images, generator)
     magnitudes = photometry(images.cpu().numpy(), towers.survey.pixel_scale_arcsec)
-    return torch.cat([seen, torch.from_numpy(magnitudes).to(seen)], dim=1)
+    return ImageFeatures.of(
+        towers.network.image_encoder, standardised, torch.from_numpy(magnitudes).to(standardised)
+    )
 
 
 @torch.no_grad()
-def log_probabilities(stage: TrainedGenerator, images: Tensor) -> dict[str, Tensor]:
-    """Logarithm of p(property | image) per bin (B, bins) of raw images, for each head."""
-    if not stage.heads:
-        return {}
-    features = condition_features(stage.contrastive, images)
-    return {name: head(features) for name, head in stage.heads.items()}
+def log_probabilities(stage: TrainedGenerator, features: ImageFeatures) -> dict[str, Tensor]:
+    """Logarithm of p(property | image) per bin (B, bins), by the name of the condition."""
+    return {name: head(features.vector()) for name, head in stage.heads.items()}
 
 
 def sample_conditions(
     stage: TrainedGenerator,
-    pdfs: Mapping[str, Tensor],
+    log_pdfs: Mapping[str, Tensor],
     keys: Sequence[str],
     count: int,
     seed: int,
@@ -80,74 +83,93 @@ def sample_conditions(
 
     Args:
         stage: The trained networks.
-        pdfs: From `log_probabilities`.
+        log_pdfs: From `log_probabilities`.
         keys: One string per galaxy.
         count: Candidates P.
         seed: Seed of the run.
-        given: Values (B,) by name; NaN, or no entry, draws them; `UNCONDITIONAL` leaves them free.
+        given: Values (B,) by name; NaN, or no entry, samples them; `UNCONDITIONAL` leaves the
+            condition out.
     """
-    known = torch.full((len(keys), count, len(CONDITIONS)), torch.nan)
+    conditions = torch.full((len(keys), count, len(CONDITIONS)), torch.nan)
     for number, name in enumerate(CONDITIONS):
-        if name not in pdfs:
+        if name not in log_pdfs:
             continue
-        shares = uniform_numbers(seed, name, keys, count).to(pdfs[name])
-        drawn = stage.heads[name].quantile(pdfs[name], shares).cpu()
-        value = given.get(name, torch.full((len(keys),), torch.nan)).to(drawn)
-        value = value[:, None].expand_as(drawn)
-        value = torch.where(value.isnan(), drawn, value)
-        known[..., number] = torch.where(value == UNCONDITIONAL, torch.nan, value)
-    return known
+        u = uniform_numbers(seed, name, keys, count).to(log_pdfs[name])
+        sampled = stage.heads[name].quantile(log_pdfs[name], u).cpu()
+        value = given.get(name, torch.full((len(keys),), torch.nan)).to(sampled)
+        value = torch.where(value.isnan()[:, None], sampled, value[:, None])
+        conditions[..., number] = torch.where(value == UNCONDITIONAL, torch.nan, value)
+    return conditions
 
 
 @torch.no_grad()
-def with_coefficients(
-    stage: TrainedGenerator, images: Tensor, keys: Sequence[str], both: Tensor, seed: int
+def sample_parameters(
+    stage: TrainedGenerator,
+    features: ImageFeatures,
+    keys: Sequence[str],
+    conditions: Tensor,
+    seed: int,
 ) -> Tensor | None:
-    """All that a stage's network is told of the candidates (B, P, 2 + E) of raw images.
+    """The parameters of the candidates (B, P, 2 + E): `conditions` (B, P, 2), and coefficients
+    sampled for image and redshift. None for a network without a prior."""
+    prior = stage.network.prior
+    if prior is None:
+        return None
+    conditions = conditions.to(features.embedding.device)
+    u = uniform_numbers(seed, "coefficients", keys, conditions.shape[1]).to(conditions)
+    coefficients = prior.sample_coefficients(features.vector(), conditions[..., 0], u)
+    return torch.cat([conditions, coefficients], dim=2)
 
-    `both` (B, P, 2) is from `sample_conditions`, with the same `keys` and `seed`; the
-    coefficients are sampled here. None for a network that is told nothing.
+
+@torch.no_grad()
+def guide_parameters(stage: TrainedGenerator, low: Tensor, conditions: Tensor) -> Tensor | None:
+    """The parameters of the low-resolution spectra that guide super resolution.
+
+    Args:
+        stage: The super-resolution stage.
+        low: (..., 1, l), standardised by `encode_low`.
+        conditions: Redshift and S/N (..., 2).
+
+    Returns:
+        (..., 2 + E): `conditions`, and the coefficients of the spectra in the stage's own basis.
+        None for a network without a prior.
     """
     prior = stage.network.prior
     if prior is None:
         return None
-    features = condition_features(stage.contrastive, images)
-    both = both.to(images.device)
-    shares = uniform_numbers(seed, "amplitudes", keys, both.shape[1]).to(both)
-    return torch.cat([both, prior.draw(features, both[..., 0], shares)], dim=2)
-
-
-def parse_condition(name: str, given: bool = True) -> Callable[[str], str]:
-    """Parser of a condition on the command line: `sampled`, `unconditional`, `given`, a value."""
-    words = ("sampled", "unconditional", "given") if given else ("sampled", "unconditional")
-
-    def check(text: str) -> str:
-        if text not in words and not float(text) >= (0 if name == REDSHIFT else 1e-3):
-            raise ValueError(text)
-        return text
-
-    check.__name__ = name  # argparse says "invalid NAME value"
-    return check
+    conditions = conditions.to(low.device)
+    if prior.basis is None:
+        return conditions
+    rows = conditions.flatten(0, -2)  # (R, 2)
+    coefficients = prior.project(low.flatten(0, -3), rows[:, 0])  # (R, E)
+    return torch.cat([conditions, coefficients.unflatten(0, conditions.shape[:-1])], dim=-1)
 
 
 def validate_conditions(stage: TrainedGenerator, requested: Mapping[str, str]) -> None:
-    """Refuse what the network does not take, and redshifts it was not trained for.
+    """Refuse conditions that the network does not take, and redshifts outside its training range.
+
+    Args:
+        stage: The first stage.
+        requested: `sampled`, `unconditional`, `given` or a value, by the name of the condition.
 
     Raises:
-        UserError: such a parse_condition.
+        UserError: with the option.
     """
-    for name, wanted in requested.items():
-        if wanted in ("sampled", "unconditional"):
+    for name, request in requested.items():
+        if request in ("sampled", "unconditional"):
             continue
         if name not in stage.heads:
-            raise UserError(f"this network leaves the {name} free: it takes no --{name}")
-        if name == REDSHIFT and wanted != "given" and why_out_of_range(stage, float(wanted)):
-            raise UserError(f"--{name} {wanted}: {why_out_of_range(stage, float(wanted))}")
+            raise UserError(
+                f"--{name} {request}: this network was trained without the {name} as a condition; "
+                "leave the option out"
+            )
+        if name == REDSHIFT and request != "given" and why_out_of_range(stage, float(request)):
+            raise UserError(f"--{name} {request}: {why_out_of_range(stage, float(request))}")
 
 
 def why_out_of_range(stage: TrainedGenerator, redshift: float) -> str:
     """Why a network cannot take a redshift; empty if it can, or if the redshift is NaN."""
-    lowest, highest = stage.about["known"][REDSHIFT]
+    lowest, highest = stage.about["conditions"][REDSHIFT]
     if math.isnan(redshift) or lowest <= redshift <= highest:
         return ""
     return f"trained for {lowest:.4f} to {highest:.4f}"
@@ -156,19 +178,18 @@ def why_out_of_range(stage: TrainedGenerator, redshift: float) -> str:
 def given_conditions(
     requested: Mapping[str, str], values: Mapping[str, np.ndarray]
 ) -> dict[str, Tensor]:
-    """What `sample_conditions` takes for a batch: (B,) by name.
+    """The argument `given` of `sample_conditions` for a batch: (B,) by name.
 
     Args:
         requested: By name, from the command line.
-        values: (B,) by name, what is known of the galaxies.
+        values: (B,) by name, the values that came with the galaxies; NaN where unknown.
     """
     given = {}
-    for name, wanted in requested.items():
-        known = torch.from_numpy(np.asarray(values[name], np.float32))
-        if wanted == "given":
-            given[name] = known
-        elif wanted != "sampled":
-            given[name] = torch.full_like(
-                known, UNCONDITIONAL if wanted == "unconditional" else float(wanted)
-            )
+    for name, request in requested.items():
+        value = torch.from_numpy(np.asarray(values[name], np.float32))
+        if request == "given":
+            given[name] = value
+        elif request != "sampled":
+            number = UNCONDITIONAL if request == "unconditional" else float(request)
+            given[name] = torch.full_like(value, number)
     return given

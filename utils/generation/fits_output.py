@@ -102,31 +102,36 @@ class GeneratedSpectrum:
     image_colours: tuple[float, float] = (math.nan, math.nan)
 
     @classmethod
-    def from_draws(
+    def from_candidates(
         cls,
-        draws: np.ndarray,
+        flux: np.ndarray,
         scores: np.ndarray,
-        order: np.ndarray,
-        kept: int,
-        *,
+        numbers: np.ndarray,
         redshifts: np.ndarray,
         snrs: np.ndarray,
+        *,
+        kept: int,
         provenance: Provenance,
-        **about: Any,
+        **fields: Any,
     ) -> GeneratedSpectrum:
-        """The ``kept`` best of all candidates drawn.
+        """The `kept` best of all candidates of a galaxy.
 
         Args:
-            draws: (drawn, pixels), normalised; order: numbers, best first; the others (drawn,).
-            provenance, about: the other fields.
+            flux: (sampled, pixels), normalised, best first; scores, numbers, redshifts and snrs
+                (sampled,) likewise.
+            provenance, fields: The other fields.
         """
-        numbers = order[:kept]
-        mean = draws[order[: provenance.averaged]].mean(0)
         return cls(
-            candidates=draws[numbers], numbers=numbers, scores=scores[numbers],
-            mean=mean, sigma=candidate_sigma(draws), provenance=provenance,
-            redshifts=redshifts[numbers], snrs=snrs[numbers], **about,
-        )  # fmt: skip
+            candidates=flux[:kept],
+            scores=scores[:kept],
+            numbers=numbers[:kept],
+            redshifts=redshifts[:kept],
+            snrs=snrs[:kept],
+            mean=flux[: provenance.averaged].mean(0),
+            sigma=candidate_sigma(flux),
+            provenance=provenance,
+            **fields,
+        )
 
     @property
     def best(self) -> np.ndarray:

@@ -1,14 +1,15 @@
 """From raw cutouts to ranked candidate spectra, with one trained generator or the cascade of two.
 
-For every stage: standardise and encode the images once, draw P candidates, decode them to linear
-normalised flux, and score them with the stage's own contrastive towers. In the cascade the best K
-low-resolution candidates each guide P/K of the super-resolution ones.
+Every stage encodes the images once, samples P candidates, decodes them to linear normalised flux
+and sorts them, best first, by the similarity that its own contrastive towers give them. In the
+cascade the best K low-resolution candidates each guide P/K of the super-resolution ones, which have
+the redshift, the S/N and the coefficients of their guide.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,38 +18,47 @@ from torch import Tensor
 
 from datasets.errors import UserError
 from datasets.photometry import has_colours, image_colours, synthetic_colours
+from models.conditioning import FrozenCondition, ImageFeatures
 from models.contrastive import best_first
 from models.generator import generate_candidates, score_candidates
 from models.samplers import DDIM, Ancestral, DPMSolverPP2M, Sampler
 from utils.core.checkpoints import TrainedGenerator
 from utils.core.config import SamplingConfig
 from utils.core.device import uses_bfloat16
-from utils.generation import conditions
+from utils.generation.conditions import (
+    REDSHIFT,
+    guide_parameters,
+    image_features,
+    log_probabilities,
+    sample_conditions,
+    sample_parameters,
+)
 from utils.generation.ranking import ranking_scores
 
-Progress = Callable[[], object]
+GUIDES = 2  # low-resolution candidates K that guide the super-resolution ones
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Candidate spectra of B galaxies.
+    """Candidate spectra of B galaxies, best first.
 
     Args:
         flux: (B, P, n) float32, linear, divided by the normalisation.
         scores: (B, P) float32, cosine similarity to the image.
-        order: (B, P) int64, candidate numbers, best first.
+        numbers: (B, P) int64, the numbers by which the candidates were sampled, 0 to P - 1: with
+            the seed and the galaxy's key they identify a candidate.
+        redshift, snr: (B, P) float32, the conditions of each candidate; NaN where unconditional.
         wavelength_angstrom: (n,) float64, vacuum, observed frame.
-        redshift, snr: (B, P) float32 that each candidate was drawn for; NaN where left free.
         redshift_pdf: (B, bins) float32, probability of each bin given the image, or None.
         redshift_edges: (bins + 1,) float32, or None.
     """
 
     flux: np.ndarray
     scores: np.ndarray
-    order: np.ndarray
-    wavelength_angstrom: np.ndarray
+    numbers: np.ndarray
     redshift: np.ndarray
     snr: np.ndarray
+    wavelength_angstrom: np.ndarray
     redshift_pdf: np.ndarray | None
     redshift_edges: np.ndarray | None
 
@@ -67,7 +77,7 @@ def make_sampler(config: SamplingConfig) -> Sampler:
 
 
 def sampling_of(default: SamplingConfig, options: argparse.Namespace) -> SamplingConfig:
-    """The checkpoint's sampling with what a command line says instead."""
+    """The checkpoint's sampling, with the options that a command line sets instead."""
     names = ("sampler", "steps", "candidates", "mean_of_best", "guidance")
     given = {name: getattr(options, name, None) for name in names}
     return replace(default, **{name: v for name, v in given.items() if v is not None})
@@ -82,14 +92,13 @@ class Pipeline:
         device: Where to compute.
         precision: `float32`, `bfloat16`, or `auto` (bfloat16 where the hardware has it).
         rows_at_once: Candidates that go through the network together; sets the memory needed.
-        kept_low: Low-resolution candidates K that guide the super-resolution ones.
         rank: What the last stage's candidates are sorted by: see `utils.generation.ranking`.
         guidance: Weight of the image: as in `models.generator.generate_candidates`.
 
     Raises:
         UserError: stages that do not fit together, or cannot generate by themselves; a ranking by
-            colour of images without calibrated g, r and i; or guidance of a network that never
-            did without images.
+            colour of images without calibrated g, r and i; or guidance of a network that was
+            trained without image dropout.
     """
 
     def __init__(
@@ -98,7 +107,6 @@ class Pipeline:
         device: torch.device,
         precision: str = "float32",
         rows_at_once: int = 64,
-        kept_low: int = 2,
         rank: str = "contrastive",
         guidance: float = 1.0,
     ):
@@ -111,18 +119,18 @@ class Pipeline:
         first, last = stages[0].contrastive.survey, stages[-1].contrastive.survey
         if (first.bands, first.pixel_scale_arcsec) != (last.bands, last.pixel_scale_arcsec):
             raise UserError(
-                "the two checkpoints were trained on images of different bands or scale"
+                "the two checkpoints were trained on images of different bands or scale: give two "
+                "of the same survey"
             )
-        self.stages = [stage.to(device) for stage in stages]
-        self.device, self.bfloat16 = device, uses_bfloat16(precision, device)
-        self.rows_at_once, self.kept_low, self.rank = rows_at_once, kept_low, rank
         if rank != "contrastive" and not has_colours(last):
             raise UserError(f"--rank {rank}: needs images with calibrated bands g, r and i")
         if guidance != 1.0 and not all(s.config.diffusion.image_dropout for s in stages):
             raise UserError(
                 f"guidance {guidance:g}: needs a network trained with --diffusion.image_dropout"
             )
-        self.guidance = guidance
+        self.stages = [stage.to(device) for stage in stages]
+        self.device, self.bfloat16 = device, uses_bfloat16(precision, device)
+        self.rows_at_once, self.rank, self.guidance = rows_at_once, rank, guidance
 
     @property
     def last(self) -> TrainedGenerator:
@@ -134,6 +142,23 @@ class Pipeline:
         """(n,) float64 vacuum wavelengths of what comes out."""
         return self.last.spectra.output_grid.angstrom
 
+    def check(self, sampling: SamplingConfig) -> None:
+        """Refuse numbers of steps and candidates that cannot be.
+
+        Raises:
+            UserError: with the option.
+        """
+        most = min(stage.network.schedule.steps for stage in self.stages)
+        if sampling.sampler != "ancestral" and not 1 <= sampling.steps <= most:
+            raise UserError(f"--steps {sampling.steps}: the schedule allows 1 to {most}")
+        if sampling.candidates < 1:
+            raise UserError(f"--candidates {sampling.candidates}: at least 1 is needed")
+        if not 1 <= (sampling.mean_of_best or sampling.candidates) <= sampling.candidates:
+            raise UserError(
+                f"the mean of the best {sampling.mean_of_best} of {sampling.candidates} "
+                "candidates: give another --mean-of-best, or more --candidates"
+            )
+
     def generate(
         self,
         images: Tensor,
@@ -143,56 +168,49 @@ class Pipeline:
         seed: int,
         sampler: Sampler,
         given: Mapping[str, Tensor] | None = None,
-        progress: Progress | None = None,
     ) -> Candidates:
-        """Draw and rank candidates.
+        """Sample and rank candidates.
 
         Args:
             images: (B, bands, H, W) raw images in the survey's unit.
-            keys: One string per galaxy; it seeds the galaxy's noise, so that its spectra do not
-                depend on the batch.
+            keys: One string per galaxy; its random numbers depend on it, so that its spectra do
+                not depend on the batch.
             count: Candidates P per galaxy.
-            seed: Seed of the noise.
+            seed: Seed of the run.
             sampler: How to sample.
-            given: What is known, values (B,) by name ("redshift", "snr"); NaN, or no entry, draws
-                them from the image, if the network was trained for it; `conditions.UNCONDITIONAL`
-                leaves them free.
-            progress: Called after every step of the sampler.
+            given: Conditions (B,) by name ("redshift", "snr"); NaN, or no entry, samples them from
+                the image, if the network was trained for it; `conditions.UNCONDITIONAL` leaves
+                them out.
         """
-        low, first = None, self.stages[0]
-        images = images.to(self.device)
-        pdfs = conditions.log_probabilities(first, images)
-        drawn = conditions.sample_conditions(first, pdfs, keys, count, seed, given or {})
+        images, first, guides = images.to(self.device), self.stages[0], None
         for stage in self.stages:
+            features = image_features(stage.contrastive, images)
+            if stage is first:
+                log_pdfs = log_probabilities(stage, features)
+                conditions = sample_conditions(stage, log_pdfs, keys, count, seed, given or {})
             flux, scores = sample_stage(
                 stage,
                 images,
+                features,
                 keys,
-                low,
-                drawn,
-                count=count,
+                conditions,
+                guides,
                 seed=seed,
                 sampler=sampler,
+                guidance=self.guidance,
                 rows_at_once=self.rows_at_once,
                 bfloat16=self.bfloat16,
-                guidance=self.guidance,
-                progress=progress,
             )
-            order = best_first(scores)
             if stage is not self.last:
-                # every kept candidate guides an equal share of the next stage's, at its redshift
-                # and S/N
-                kept = order[:, : self.kept_low]
-                low = torch.take_along_dim(flux, kept[..., None], dim=1)
-                guides = torch.arange(count) * kept.shape[1] // count
-                drawn = torch.take_along_dim(drawn, kept.cpu()[..., None], dim=1)[:, guides]
+                guides, conditions = _guides(flux, scores, conditions)
+        order = self._order(images, flux, scores).cpu()
         return Candidates(
-            flux.float().cpu().numpy(),
-            scores.cpu().numpy(),
-            self._order(images, flux, scores).cpu().numpy(),
+            flux.cpu().take_along_dim(order[..., None], dim=1).numpy(),
+            scores.cpu().take_along_dim(order, dim=1).numpy(),
+            order.numpy(),
+            *conditions.take_along_dim(order[..., None], dim=1).permute(2, 0, 1).numpy(),
             self.wavelength_angstrom,
-            *drawn.numpy().transpose(2, 0, 1),
-            *_redshift_pdf(first, pdfs),
+            *_redshift_pdf(first, log_pdfs),
         )
 
     def _order(self, images: Tensor, flux: Tensor, scores: Tensor) -> Tensor:
@@ -207,63 +225,87 @@ class Pipeline:
         return best_first(torch.from_numpy(ranking))
 
 
+def _guides(flux: Tensor, scores: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
+    """The guide of every super-resolution candidate (B, P, 563), and its conditions (B, P, 2).
+
+    Each of the `GUIDES` best of the low-resolution candidates guides an equal share.
+    """
+    count = scores.shape[1]
+    kept = best_first(scores)[:, :GUIDES]
+    kept = kept[:, torch.arange(count) * kept.shape[1] // count]  # (B, P)
+    guides = flux.take_along_dim(kept[..., None], dim=1)
+    return guides, conditions.take_along_dim(kept[..., None].cpu(), dim=1)
+
+
 def _redshift_pdf(
-    stage: TrainedGenerator, pdfs: Mapping[str, Tensor]
+    stage: TrainedGenerator, log_pdfs: Mapping[str, Tensor]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Probabilities (B, bins) and edges (bins + 1,) of the redshift."""
-    if conditions.REDSHIFT not in pdfs:
+    if REDSHIFT not in log_pdfs:
         return None, None
-    edges = stage.heads[conditions.REDSHIFT].edges
-    return pdfs[conditions.REDSHIFT].exp().cpu().numpy(), edges.cpu().numpy()
+    edges = stage.heads[REDSHIFT].edges
+    return log_pdfs[REDSHIFT].exp().cpu().numpy(), edges.cpu().numpy()
 
 
 @torch.no_grad()
 def sample_stage(
     stage: TrainedGenerator,
     images: Tensor,
+    features: ImageFeatures,
     keys: Sequence[str],
-    low: Tensor | None,
-    told: Tensor,
+    conditions: Tensor,
+    guides: Tensor | None = None,
     *,
-    count: int,
     seed: int,
     sampler: Sampler,
     rows_at_once: int = 64,
     bfloat16: bool = False,
     guidance: float = 1.0,
-    progress: Progress | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Candidates of one stage, and their scores.
+    """Candidates of one stage in the order of their numbers, and their scores.
 
     Args:
         stage: The trained networks, on the device of `images`.
         images: (B, bands, H, W) raw images.
+        features: From `image_features` of the stage's towers.
         keys: One string per galaxy.
-        low: (B, K, 563) linear flux of the low-resolution candidates, for super resolution.
-        told: Redshifts and S/N (B, P, 2), from `conditions.sample_conditions`.
-        count, seed, sampler, progress: As in `Pipeline.generate`.
+        conditions: Redshift and S/N of every candidate (B, P, 2), from `sample_conditions`.
+        guides: (B, P, 563) linear flux of low-resolution spectra, for super resolution.
+        seed, sampler: As in `Pipeline.generate`.
         rows_at_once, bfloat16, guidance: As in `models.generator.generate_candidates`.
 
     Returns:
         Linear normalised flux (B, P, n) and scores (B, P).
     """
-    towers = stage.contrastive
-    standardised = towers.images.evaluation(images)
-    drawn = generate_candidates(
+    if guides is None:
+        low, parameters = None, sample_parameters(stage, features, keys, conditions, seed)
+    else:
+        low = stage.spectra.encode_low(guides)  # (B, P, 1, 563)
+        parameters = guide_parameters(stage, low, conditions)
+    standardised = generate_candidates(
         stage.network,
         sampler,
-        standardised,
+        _tokens(stage, images, features),
         keys,
         (stage.spectra.channels, stage.spectra.length),
-        count=count,
+        count=conditions.shape[1],
         seed=seed,
-        low=None if low is None else stage.spectra.encode_low(low),
-        known=conditions.with_coefficients(stage, images, keys, told, seed),
+        purpose=stage.spectra.representation,
+        low=low,
+        parameters=parameters,
         guidance=guidance,
         rows_at_once=rows_at_once,
         bfloat16=bfloat16,
-        progress=progress,
     )
-    flux = stage.spectra.decode(drawn)  # (B, P, n)
-    scores = score_candidates(towers.network, standardised, towers.spectra.encode(flux))
+    flux = stage.spectra.decode(standardised).float()  # (B, P, n)
+    towers = stage.contrastive
+    scores = score_candidates(towers.network, features.embedding, towers.spectra.encode(flux))
     return flux, scores
+
+
+def _tokens(stage: TrainedGenerator, images: Tensor, features: ImageFeatures) -> Tensor:
+    """Condition tokens (B, N, W): of `features`, or of a jointly trained encoder."""
+    condition = stage.network.condition
+    if isinstance(condition, FrozenCondition):
+        return condition.tokens(features)
+    return stage.network.encode(stage.contrastive.images.evaluation(images))

@@ -180,7 +180,7 @@ def diffusion_config(params: Params) -> DiffusionConfig:
         steps=_get(params, "time_steps"),
         redshift="unconditional",
         snr="unconditional",
-        augmentation_sigma=0.0,
+        augmentation_sigma=0.0,  # the original trains on true low-resolution spectra
     )
 
 

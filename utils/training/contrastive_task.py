@@ -1,4 +1,4 @@
-"""Stage 1 as the engine sees it: what a batch becomes, the loss, validation, preview."""
+"""Stage 1 for the trainer: inputs and loss of a batch, validation, preview."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from utils.core.retrieval import (
 )
 from utils.plotting.plots import plot_retrieval, save_figure
 
-SHOWN_QUERIES = 6
-SHOWN_MATCHES = 5
+SHOWN_QUERIES = 6  # spectra of a preview
+SHOWN_MATCHES = 5  # images shown for each, the most similar ones
 
 
 class ContrastiveObjective(nn.Module):
@@ -52,7 +52,7 @@ class ContrastiveTask:
         config: The configuration.
         images, spectra: Transforms, on `device`.
         survey: The survey file, for the validation pool.
-        description: What the checkpoint says of itself.
+        description: The checkpoint's description of itself.
         device: Where to compute.
     """
 
@@ -78,7 +78,7 @@ class ContrastiveTask:
         self.pool = validation_pool(survey, "validation", POOL, config.data)
 
     def constants(self) -> dict[str, dict[str, Any]]:
-        """What a checkpoint holds besides weights and states."""
+        """The part of a checkpoint that does not change during training."""
         return {"about": self.description}
 
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:

@@ -13,18 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets.errors import UserError
+from datasets.hashing import mix
 from utils.core.config import Config
-
-
-def mix(*numbers: int) -> int:
-    """One 63-bit seed from several integers (SplitMix64's finaliser, Steele et al. 2014)."""
-    state = 0
-    for number in numbers:
-        state = (state ^ number) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1
 
 
 class EpochSampler(Sampler[int]):

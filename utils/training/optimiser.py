@@ -14,8 +14,8 @@ WARMUP_START = 1e-3  # the learning rate in front of a warm-up, in units of the 
 
 
 def make_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """Adam, or AdamW where the weight decay is decoupled, on the weights that are trained."""
-    kind = torch.optim.AdamW if config.decoupled else torch.optim.Adam
+    """Adam, or AdamW (decoupled weight decay), on the weights that are trained."""
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return kind(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
 

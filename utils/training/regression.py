@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,47 +17,17 @@ from datasets.survey import Survey
 from datasets.survey_description import SurveyDescription
 from models.image_encoder import ImageEncoder
 from utils.core.checkpoints import read_checkpoint, trained_weights
-from utils.core.config import DataConfig, OptimiserConfig, RunConfig, from_dict
+from utils.core.config import RegressionConfig, RegressionNetworkConfig, from_dict
+from utils.core.survey_rows import split_rows
 from utils.plotting.plots import plot_preview, save_figure
 
-BATCH = 256  # images at once where nothing is trained
+BATCH = 256  # images per forward pass where nothing is trained
+VALIDATION_GALAXIES = 512  # at most
 SHOWN = 8  # galaxies of a preview
 
 
-@dataclass
-class EncoderConfig:
-    """The network.
-
-    Args:
-        stretch: Stretch of the images.
-        image_depth: Depth of the ResNet.
-        image_width: Channels of its first stage (torchvision's networks have 64).
-    """
-
-    stretch: Literal["asinh", "linear"] = "asinh"
-    image_depth: Literal[18, 34, 50] = 18
-    image_width: int = 64
-
-
-@dataclass
-class RegressionConfig:
-    """Spectra from images by regression.
-
-    Args:
-        data: The data.
-        network: The network.
-        optimiser: The optimiser.
-        run: The run.
-    """
-
-    data: DataConfig = field(default_factory=lambda: DataConfig(flux="none"))
-    network: EncoderConfig = field(default_factory=EncoderConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
-    run: RunConfig = field(default_factory=lambda: RunConfig(output="runs/regression"))
-
-
 def build_regression(
-    config: EncoderConfig, bands: int, transform: SpectrumTransform
+    config: RegressionNetworkConfig, bands: int, transform: SpectrumTransform
 ) -> ImageEncoder:
     """The network with fresh weights: images (B, bands, H, W) to (B, C·L)."""
     outputs = transform.channels * transform.length
@@ -90,8 +60,8 @@ class TrainedRegression:
         """Linear normalised flux (B, n) for raw images (B, bands, H, W), every `step`-th pixel."""
         self.network.eval()
         shape, parts = (self.spectra.channels, self.spectra.length), []
-        for start_ in range(0, len(images), BATCH):
-            batch = torch.from_numpy(images[start_ : start_ + BATCH]).to(self.device)
+        for start in range(0, len(images), BATCH):
+            batch = torch.from_numpy(images[start : start + BATCH]).to(self.device)
             out = self.network(self.images.evaluation(batch)).unflatten(1, shape)
             parts.append(self.spectra.decode(out).cpu().numpy()[:, ::step])
         return np.concatenate(parts)
@@ -106,15 +76,17 @@ def load_regression(path: str | Path, survey: Survey, device: torch.device) -> T
     """
     checkpoint = read_checkpoint(path, "regression")
     about = checkpoint["about"]
-    known = SurveyDescription.from_dict(about["survey"])
+    trained_on = SurveyDescription.from_dict(about["survey"])
     spectra = SpectrumTransform.from_dict(about["spectra"])
-    if (known.bands, known.grid) != (
-        survey.bands,
-        survey.grid,
-    ) or spectra.representation != "polyphase":
-        raise UserError(f"{path}: other bands, wavelengths or resolution than {survey.path}")
+    if (trained_on.bands, trained_on.grid) != (survey.bands, survey.grid):
+        raise UserError(f"{path} was trained on other bands or wavelengths than {survey.path} has")
+    if spectra.representation != "polyphase":
+        raise UserError(
+            f"{path} was trained with data.representation {spectra.representation}; polyphase is "
+            "needed"
+        )
     config = from_dict(RegressionConfig, about["config"])
-    network = build_regression(config.network, len(known.bands), spectra)
+    network = build_regression(config.network, len(trained_on.bands), spectra)
     network.load_state_dict(trained_weights(checkpoint))
     network.to(device).eval()
     images = ImageTransform.from_dict(about["images"]).to(device)
@@ -122,7 +94,16 @@ def load_regression(path: str | Path, survey: Survey, device: torch.device) -> T
 
 
 class RegressionTask:
-    """The regression as the engine sees it: see `utils.training.trainer.Task`."""
+    """The regression for the trainer: see `utils.training.trainer.Task`.
+
+    Args:
+        network: The ResNet, on `device`.
+        config: The configuration.
+        images, spectra: Transforms, on `device`.
+        survey: The survey file, for the validation galaxies.
+        description: The checkpoint's description of itself.
+        device: Where to compute.
+    """
 
     score_name = "validation_loss"
 
@@ -139,11 +120,11 @@ class RegressionTask:
         self.network, self.objective = network, RegressionLoss(network)
         self.images, self.spectra, self.device = images, spectra, device
         self.description, self.bands = description, survey.bands
-        rows = survey.indices("validation")[: 2 * BATCH]
+        rows = split_rows(survey, "validation", config.data)[:VALIDATION_GALAXIES]
         self.validation = survey.read("images", rows), survey.read("spectra", rows)
 
     def constants(self) -> dict[str, dict[str, Any]]:
-        """What a checkpoint holds besides weights and states."""
+        """The part of a checkpoint that does not change during training."""
         return {"about": self.description}
 
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:

@@ -31,11 +31,12 @@ from torch.utils.data import DataLoader
 
 from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
+from datasets.hashing import mix
+from utils.core.checkpoints import InferenceState
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
 from utils.core.run_directory import BEST, LAST
 from utils.core.run_log import MetricsTable
-from utils.training.data_order import mix
 from utils.training.optimiser import averaged, make_optimiser, rate_factor
 
 LOGGER = logging.getLogger("spectra")
@@ -207,19 +208,23 @@ class Trainer:
                 )
 
     def _for_users(self) -> dict[str, Any]:
-        """The contents of `best.pt`."""
-        objects = {
-            **{name: ConstantState(values) for name, values in self.task.constants().items()},
-            "network": self.task.network,
-            "optimiser": self.optimiser,
-            "scheduler": self.scheduler,
-            "trainer": self.engine,
-        }
-        return objects | ({} if self.average is None else {"average": self.average})
+        """The contents of `best.pt`: each weight once."""
+        constants = {name: ConstantState(values) for name, values in self.task.constants().items()}
+        network = InferenceState(self.validated_network)
+        return {**constants, "network": network, "trainer": self.engine}
 
     def _to_resume(self) -> dict[str, Any]:
         """The contents of `last.pt`."""
-        return self._for_users() | {"best": self.best}
+        objects = {
+            **self._for_users(),
+            "network": InferenceState(self.task.network),
+            "optimiser": self.optimiser,
+            "scheduler": self.scheduler,
+            "best": self.best,
+        }
+        if self.average is not None:
+            objects["average"] = InferenceState(self.average)
+        return objects
 
     def _load(self) -> int:
         """Restore everything from `last.pt`; returns the number of finished epochs."""

@@ -129,11 +129,10 @@ def test_unknown_values_are_absent_and_odd_names_are_escaped(tmp_path):
 def test_kept_candidates_are_the_best_and_the_spread_is_of_all():
     draws = np.arange(8.0)[:, None] * np.ones(5)
     scores = np.array([0.1, 0.5, 0.2, 0.8, 0.0, 0.3, 0.6, 0.4])
-    kept = GeneratedSpectrum.from_draws(
-        draws, scores, np.argsort(-scores), 3,
-        name="a", wavelength_angstrom=GRIDS["full"][:5], provenance=PROVENANCE,
-        redshifts=np.arange(8) / 100,
-        snrs=np.arange(8) * 10,
+    order = np.argsort(-scores)
+    kept = GeneratedSpectrum.from_candidates(
+        draws[order], scores[order], order, order / 100, order * 10,
+        kept=3, name="a", wavelength_angstrom=GRIDS["full"][:5], provenance=PROVENANCE,
     )  # fmt: skip
     assert kept.redshifts.tolist() == [0.03, 0.06, 0.01]
     assert kept.snrs.tolist() == [30, 60, 10]

@@ -14,7 +14,8 @@ from datasets.errors import UserError
 from datasets.spectra import Preparation
 from datasets.survey import Survey
 from models.contrastive import best_first
-from models.generator import RowNoise, score_candidates
+from models.generator import score_candidates
+from models.random_streams import RowNoise
 from models.samplers import Ancestral
 from tests.original_files import (
     TOWERS,
@@ -129,7 +130,7 @@ def test_generate_draws_what_the_original_would(tmp_path, towers_file, tiny_surv
     assert towers.images.mean.tolist() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     view = towers.images.evaluation(torch.from_numpy(image)[None])
     unet = restore(state, params)
-    noise = RowNoise(1, [(path.stem, k) for k in range(4)], (1, 563))
+    noise = RowNoise(1, "low", [(path.stem, k) for k in range(4)], (1, 563))
     sampled = Ancestral().sample(
         lambda x, t: unet.denoiser.schedule.from_noise(
             unet(x, view.expand(4, -1, -1, -1), t), x, t
@@ -138,7 +139,7 @@ def test_generate_draws_what_the_original_would(tmp_path, towers_file, tiny_surv
         noise(),
         noise,
     )
-    scores = score_candidates(towers.network, view, sampled[None])
+    scores = score_candidates(towers.network, towers.network.encode_images(view), sampled[None])
     order = best_first(scores)[0].numpy()
     with fits.open(path) as hdus:
         assert hdus["SCORES"].data["candidate"].tolist() == order.tolist()

@@ -47,7 +47,7 @@ def test_the_contrastive_file():
     assert towers.noise == (0.0, 0.0) and towers.temperature == 0.05
     assert (optimiser.batch_size, optimiser.epochs) == (2048, 500)
     assert (optimiser.learning_rate, optimiser.final_learning_rate) == (1e-4, 1e-6)
-    assert (optimiser.weight_decay, optimiser.decoupled) == (0.001, False)
+    assert (optimiser.weight_decay, optimiser.name) == (0.001, "adam")
     assert (optimiser.gradient_clip, optimiser.ema_decay, optimiser.warmup_iterations) == (0, 0, 0)
     assert config.run.output == "./logs/${NOW}"
 

@@ -50,8 +50,8 @@ def test_the_frozen_tower_stays_that_of_the_new_contrastive_stage(
     assert train_contrastive.main([tiny("contrastive"), *arguments, f"--run.output={other}"]) == 0
     further = tmp_path / "further"
     arguments += [f"--run.start_from={tiny_generator}", f"--run.output={further}"]
-    arguments += [f"--diffusion.contrastive={other / 'best.pt'}", tiny("generative")]
-    assert train_generative.main(arguments) == 0
+    arguments += [f"--diffusion.contrastive={other / 'best.pt'}"]
+    assert train_generative.main([tiny("generative"), *arguments]) == 0
     before, after = load_generator(tiny_generator), load_generator(further / "last.pt")
     fitted = ("image_encoder", "prior")  # what stays that of the new tower and survey
     names = (name for name, _ in before.network.named_parameters())

@@ -14,13 +14,14 @@ from torch.utils.tensorboard import SummaryWriter
 import train_contrastive
 import train_generative
 from datasets.errors import UserError
+from datasets.hashing import mix
 from tests.small_training import ContrastiveStage, fit
 from tests.support import GOLDEN, make_tiny_survey, tiny
 from utils.core.checkpoints import read_checkpoint
 from utils.core.config import ContrastiveConfig, OptimiserConfig
 from utils.core.run_log import MetricsTable
 from utils.training.contrastive_task import ContrastiveObjective, ContrastiveTask
-from utils.training.data_order import EpochSampler, mix, training_loader
+from utils.training.data_order import EpochSampler, training_loader
 from utils.training.diffusion_task import GenerativeTask
 from utils.training.optimiser import averaged, rate_factor
 from utils.training.trainer import AtomicSaver, Trainer
@@ -328,7 +329,7 @@ def test_the_frozen_encoder_computes_in_the_precision_of_the_run(precision):
     task, inside = Mock(features=None, device=torch.device("cpu")), []
     task.config.run.precision = precision
     task.network.condition.features = lambda views: inside.append(torch.is_autocast_enabled("cpu"))
-    task._known.return_value = task._parameters.return_value = None
+    task._parameters.return_value = None
     batch = {"image": torch.zeros(1), "spectrum": torch.zeros(1), "index": torch.zeros(1)}
     GenerativeTask.prepare(task, batch, torch.Generator())
     assert inside == [precision == "bfloat16"]

@@ -1,0 +1,116 @@
+"""What the prior is fitted to, and the parameters that training and generation agree on."""
+
+import h5py
+import numpy as np
+import pytest
+
+import train_generative
+from datasets.errors import UserError
+from datasets.survey import Survey
+from tests.support import tiny
+from utils.core.config import DataConfig, DiffusionConfig, GenerativeConfig
+from utils.core.survey_rows import random_subset, split_rows
+from utils.training import fit_prior
+from utils.training.fit_prior import fitting_rows, training_ranges
+
+
+def changed(survey, path, **columns):
+    """A copy of a survey file with values (by row) of catalogue columns set."""
+    path.write_bytes(survey.read_bytes())
+    with h5py.File(path, "r+") as file:
+        for name, values in columns.items():
+            for row, value in values.items():
+                file["catalogue"][name][row] = value
+    return path
+
+
+def reordered(survey, path, order):
+    """A copy of a survey file with its galaxies in another order."""
+    path.write_bytes(survey.read_bytes())
+    with h5py.File(path, "r+") as file:
+        names = ["images", "spectra", "interpolated", "normalisation"]
+        for name in [*names, *(f"catalogue/{column}" for column in file["catalogue"])]:
+            file[name][:] = file[name][:][order]
+    return path
+
+
+def test_a_sorted_survey_is_fitted_to_the_galaxies_of_a_shuffled_one(
+    tiny_survey, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(fit_prior, "FITTED_GALAXIES", 20)
+    ordered = Survey(tiny_survey)  # by redshift
+    order = np.random.default_rng(0).permutation(len(ordered))
+    shuffled = Survey(reordered(tiny_survey, tmp_path / "shuffled.h5", order))
+    chosen = []
+    for survey in (ordered, shuffled):
+        rows = fitting_rows(survey, survey.indices("train"), seed=1)
+        assert len(rows) == 20
+        chosen.append(set(survey.catalogue["identifier"][rows].tolist()))
+    assert chosen[0] == chosen[1]
+    z = ordered.catalogue["z"][fitting_rows(ordered, ordered.indices("train"), seed=1)]
+    assert z.min() < 0.07 and z.max() > 0.13  # of 0.05 to 0.15
+    other = fitting_rows(ordered, ordered.indices("train"), seed=2)
+    assert set(ordered.catalogue["identifier"][other].tolist()) != chosen[0]
+
+
+def test_a_smaller_subset_is_part_of_a_larger_one(tiny_survey):
+    survey = Survey(tiny_survey)
+    rows = survey.indices("train")
+    small, large = (random_subset(survey, rows, count, seed=1) for count in (10, 30))
+    assert set(small) < set(large) < set(rows)
+    np.testing.assert_array_equal(random_subset(survey, rows, 10**6, 1), rows)
+
+
+def test_galaxies_of_extreme_noise_are_not_fitted(tiny_survey, tmp_path):
+    rows = Survey(tiny_survey).indices("train")
+    survey = Survey(changed(tiny_survey, tmp_path / "noisy.h5", sn={rows[3]: 0.05}))
+    assert set(rows) - set(fitting_rows(survey, rows, seed=1)) == {rows[3]}
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_signal_to_noise_that_is_not_positive_is_refused(value, split, tiny_survey, tmp_path):
+    row = Survey(tiny_survey).indices(split)[1]
+    survey = Survey(changed(tiny_survey, tmp_path / "zero.h5", sn={row: value}))
+    rows = np.concatenate([survey.indices(name) for name in ("train", "validation")])
+    with pytest.raises(UserError, match=r"sn \(snr\) of 1 of .*--diffusion.snr unconditional"):
+        training_ranges(survey, rows, GenerativeConfig())
+    without = GenerativeConfig(diffusion=DiffusionConfig(snr="unconditional"))
+    ranges = training_ranges(survey, rows, without)
+    assert list(ranges) == ["redshift"]
+
+
+def test_an_empty_validation_split_is_refused_before_training(
+    tiny_survey, tiny_towers, tmp_path, capsys
+):
+    rows = Survey(tiny_survey).indices("validation")
+    survey = changed(tiny_survey, tmp_path / "none.h5", split=dict.fromkeys(rows, 0))
+    with pytest.raises(UserError, match="no validation galaxies"):
+        split_rows(Survey(survey), "validation", DataConfig())
+    arguments = [tiny("generative"), f"--data.survey={survey}", f"--run.output={tmp_path / 'r'}"]
+    assert train_generative.main([*arguments, f"--diffusion.contrastive={tiny_towers}"]) != 0
+    assert "no validation galaxies" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_resumed_run_restores_its_prior(tiny_survey, tiny_towers, tmp_path, monkeypatch):
+    from utils.training.trainer import Trainer
+
+    arguments = [tiny("generative"), f"--data.survey={tiny_survey}", "--optimiser.epochs=2"]
+    arguments += [f"--diffusion.contrastive={tiny_towers}", f"--run.output={tmp_path / 'run'}"]
+    end_epoch = Trainer._end_epoch
+
+    def killed(self):
+        end_epoch(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_end_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_generative.main(arguments)
+
+    def fit(*_):
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(fit_prior, "fit_spectrum_prior", fit)
+    assert train_generative.main([*arguments, "--resume"]) == 0
