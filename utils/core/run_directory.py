@@ -15,7 +15,6 @@ A run goes on from `last.pt`. One that was stopped in its first epoch has none: 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -27,7 +26,6 @@ from datasets.atomic_files import write_text
 from datasets.errors import UserError
 from utils.core.provenance import versions
 
-LOGGER = logging.getLogger("spectra")
 CONFIG, RECORD, LAST, BEST = "config.yml", "run.json", "last.pt", "best.pt"
 
 # What a resumed run may change: where it runs and what it shows, not what it computes. The contents
@@ -71,17 +69,18 @@ def check_run(folder: Path, config: dict[str, Any], resume: bool) -> bool:
     if (folder / LAST).exists():
         changed = _changes(_read(folder / CONFIG, yaml.safe_load), config)
         _refuse(folder, [line for line in changed if not line.startswith(MAY_CHANGE)])
-        for line in changed:
-            LOGGER.info("changed: %s", line)
         return True
     if (folder / BEST).exists() and not (folder / CONFIG).exists():
         raise UserError(f"{folder} holds only {BEST}: name another folder with --run.output")
-    LOGGER.info("%s: no finished epoch to go on from, the run begins anew", folder)
     return False
 
 
-def record_run(folder: Path, config: dict[str, Any], seed: int, resumed: bool) -> None:
-    """Make the run directory, or that of a resumed run the one of this call."""
+def record_run(folder: Path, config: dict[str, Any], seed: int, resumed: bool) -> list[str]:
+    """Make the run directory, or add this call to that of a resumed run.
+
+    Returns:
+        The values of the configuration that have changed, as `key: before -> now`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.part.*"):  # of a process that was killed while it wrote
         leftover.unlink()
@@ -90,11 +89,14 @@ def record_run(folder: Path, config: dict[str, Any], seed: int, resumed: bool) -
         "seed": seed,
         "versions": versions(),
     }
+    changed = []
     if resumed:
         record = _read(folder / RECORD, json.loads)
         call = record | {"resumed": [*record.get("resumed", []), call]}
+        changed = _changes(_read(folder / CONFIG, yaml.safe_load), config)
     write_text(folder / RECORD, json.dumps(call, indent=2) + "\n")
     write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False))
+    return changed
 
 
 def _read(path: Path, load: Any) -> dict[str, Any]:

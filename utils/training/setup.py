@@ -148,6 +148,10 @@ def start(
     resume = check_run(folder, values, flags.resume)
     idist.barrier()  # every process has looked before the first one writes
     if idist.get_rank() == 0:
-        record_run(folder, values, config.run.seed, resume)
+        changed = record_run(folder, values, config.run.seed, resume)
         log_to(folder)
+        if flags.resume and not resume:
+            LOGGER.info("%s: no finished epoch to go on from, the run begins anew", folder)
+        for line in changed:
+            LOGGER.info("changed: %s", line)
     trainer.fit(folder, resume)
