@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from datasets.errors import UserError
 
@@ -221,6 +220,8 @@ def _covered(wavelength, bad, grid: WavelengthGrid) -> slice:
 
 def _resample(wavelength, flux, grid: WavelengthGrid, preparation: Preparation) -> np.ndarray:
     """Spline onto the grid and smooth; (count,) float64."""
+    from scipy.interpolate import CubicSpline  # slow to import; the grids are needed without it
+
     kernel = _gaussian(preparation.smoothing_sigma_angstrom, grid)
     radius = len(kernel) // 2
     data = wavelength if grid.spacing == "linear" else np.log10(wavelength)

@@ -70,7 +70,7 @@ def catalogue_row(spectrum: GeneratedSpectrum, path: Path) -> dict:
         "redshift": spectrum.redshift,
         "file": f"spectra/{path.name}",
         "source": spectrum.source,
-        "drawn": spectrum.provenance.drawn,
+        "drawn": spectrum.provenance.sampled,
         "kept": len(spectrum.candidates),
         "best_candidate": int(spectrum.numbers[0]),
         "best_score": float(spectrum.scores[0]),

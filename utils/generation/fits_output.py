@@ -1,142 +1,38 @@
-"""Generated spectra as FITS files that astronomers' programs open, and catalogues of them.
+"""Generated spectra as FITS files that astronomers' programs open.
 
-``specutils.Spectrum.read(path)`` opens a spectrum file without arguments, with uncertainties;
-``astropy.table.Table.read``, TOPCAT and the like show its table. The extensions:
+`specutils.Spectrum.read(path)` opens a spectrum file without arguments, with uncertainties;
+`astropy.table.Table.read`, TOPCAT and the like show its table. The extensions:
 
-=============  ==================================================================================
-``SPECTRUM``   table: wavelength (vacuum Å, observed frame), flux of the best candidate and its
-               uncertainty, and the best, σ and mean as the network gives them (normalised, 1)
-``CANDIDATES``  image (kept, pixels) float32, normalised, best first
-``SCORES``     table: number of each kept candidate in the order of drawing, contrastive score,
-               redshift and S/N per pixel that it was drawn for (NaN where left free)
-``REDSHIFT_PDF``  table: p(z | image), where the network gives one: z_low, z_high, probability
-=============  ==================================================================================
+=================  ==============================================================================
+`SPECTRUM`         table: wavelength (vacuum Å, observed frame), flux of the best candidate and its
+                   uncertainty; best, σ and mean as the network gives them (normalised, unit 1)
+`CANDIDATES`       image (kept, pixels) float32, normalised, best first
+`SCORES`           table: number of each kept candidate, contrastive score, and its redshift and
+                   S/N per pixel (NaN where unconditional)
+`REDSHIFT_PDF`     table: p(z | image), where the network gives one: z_low, z_high, probability
+=================  ==============================================================================
 
-With P candidates f_p drawn, the uncertainty is half the distance of the 16th and 84th percentile of
-f_p at each wavelength: how far the image leaves the spectrum open, including its redshift; pixels
-are strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the image's photometry gives the
-absolute scale s (:mod:`utils.photometry`): flux = s f. Without photometry it stays normalised;
-specutils takes a flux without unit from an image only, so that the file then begins with one, and
-its uncertainty in ``STD``. Equal input gives equal bytes.
+With P candidates f_p, the uncertainty is half the distance of the 16th and 84th percentile of f_p
+at each wavelength: how far the image leaves the spectrum open, its redshift included; pixels are
+strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the image's photometry gives the absolute
+scale s (`datasets.photometry`): flux = s f. Without photometry it stays normalised; specutils takes
+a flux without unit from an image only, so that the file then begins with one, and its uncertainty
+in `STD`. Equal input gives equal bytes.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.io import fits
 
-from datasets.spectra import candidate_sigma
+from datasets.atomic_files import atomic_path
+from datasets.errors import UserError
+from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
 
 FLUX_UNIT = "10**-17 erg Angstrom-1 s-1 cm-2"  # FITS standard; specutils 2.4 reads the factor too
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """How spectra were made. Each field is a keyword of the file's header.
-
-    Args:
-        seed: of the generator of the noise.
-        drawn: number of candidates drawn.
-        sampler: e.g. "dpm, 20 steps".
-        checkpoints: name and digest of each network's file.
-        code_version: of this project.
-        normalisation: what the normalised flux was divided by, e.g. "median of 5500-7000 Angstrom".
-        smoothing_sigma_angstrom: of the Gaussian that the training spectra were smoothed with.
-        averaged: how many candidates, best first, the mean is of; None for all.
-    """
-
-    seed: int
-    drawn: int
-    sampler: str
-    checkpoints: tuple[str, ...]
-    code_version: str
-    normalisation: str
-    smoothing_sigma_angstrom: float
-    averaged: int | None = None
-
-
-@dataclass(frozen=True)
-class GeneratedSpectrum:
-    """The candidates that were kept for one galaxy, and what all that were drawn say together.
-
-    Args:
-        name: of the galaxy, unique in its run.
-        wavelength_angstrom: (pixels,) float64, vacuum, observed frame.
-        candidates: (kept, pixels) float32, normalised, best first.
-        numbers: (kept,) int, their numbers in the order of drawing.
-        scores: (kept,) float32, contrastive similarity to the image, −1 … 1.
-        mean: (pixels,) float32 of the `provenance.averaged` best candidates, normalised.
-        sigma: (pixels,) float32 of all candidates drawn, normalised.
-        scale: 1e-17 erg/s/cm²/Å per normalised unit; None if unknown.
-        source: the file of the cutout.
-        ra, dec: degrees; redshift as given with the cutout; NaN if unknown.
-        identifier: 64-bit; 0 if unknown.
-        redshifts, snrs: (kept,) float32 that the candidates were drawn for, NaN where left free.
-        redshift_pdf: edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
-        image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
-    """
-
-    name: str
-    wavelength_angstrom: np.ndarray
-    candidates: np.ndarray
-    numbers: np.ndarray
-    scores: np.ndarray
-    mean: np.ndarray
-    sigma: np.ndarray
-    provenance: Provenance
-    scale: float | None = None
-    source: str = ""
-    ra: float = math.nan
-    dec: float = math.nan
-    identifier: int = 0
-    redshift: float = math.nan
-    redshifts: np.ndarray | None = None
-    snrs: np.ndarray | None = None
-    redshift_pdf: tuple[np.ndarray, np.ndarray] | None = None
-    image_colours: tuple[float, float] = (math.nan, math.nan)
-
-    @classmethod
-    def from_candidates(
-        cls,
-        flux: np.ndarray,
-        scores: np.ndarray,
-        numbers: np.ndarray,
-        redshifts: np.ndarray,
-        snrs: np.ndarray,
-        *,
-        kept: int,
-        provenance: Provenance,
-        **fields: Any,
-    ) -> GeneratedSpectrum:
-        """The `kept` best of all candidates of a galaxy.
-
-        Args:
-            flux: (sampled, pixels), normalised, best first; scores, numbers, redshifts and snrs
-                (sampled,) likewise.
-            provenance, fields: The other fields.
-        """
-        return cls(
-            candidates=flux[:kept],
-            scores=scores[:kept],
-            numbers=numbers[:kept],
-            redshifts=redshifts[:kept],
-            snrs=snrs[:kept],
-            mean=flux[: provenance.averaged].mean(0),
-            sigma=candidate_sigma(flux),
-            provenance=provenance,
-            **fields,
-        )
-
-    @property
-    def best(self) -> np.ndarray:
-        """(pixels,) normalised flux of the candidate with the highest score."""
-        return self.candidates[0]
 
 
 def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
@@ -157,8 +53,8 @@ def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
         fits.Column("candidate", "J", array=spectrum.numbers),
         fits.Column("score", "E", array=spectrum.scores),
     ]
-    told = (("redshift", spectrum.redshifts), ("snr", spectrum.snrs))
-    scores += [fits.Column(name, "E", array=v) for name, v in told if v is not None]
+    conditions = (("redshift", spectrum.redshifts), ("snr", spectrum.snrs))
+    scores += [fits.Column(name, "E", array=v) for name, v in conditions if v is not None]
     hdus = [
         fits.BinTableHDU.from_columns(columns, name="SPECTRUM"),
         fits.ImageHDU(np.asarray(spectrum.candidates, np.float32), name="CANDIDATES"),
@@ -196,9 +92,9 @@ def _wavelength_header(wavelength_angstrom: np.ndarray) -> fits.Header:
     return header
 
 
-_KEYWORDS = {  # field of Provenance: keyword and comment
+KEYWORDS = {  # field of Provenance: keyword and comment
     "seed": ("SEED", "of the noise"),
-    "drawn": ("NDRAWN", "candidates drawn"),
+    "sampled": ("NDRAWN", "candidates sampled"),
     "sampler": ("SAMPLER", ""),
     "code_version": ("CODEVERS", ""),
     "normalisation": ("NORM", "what normalised flux is divided by"),
@@ -207,13 +103,14 @@ _KEYWORDS = {  # field of Provenance: keyword and comment
 }
 
 
-_COLOURS = {
+COLOUR_KEYWORDS = {
     "IMAGEGR": "[mag] of the cutout in the fibre",
     "IMAGERI": "[mag] of the cutout in the fibre",
 }
 
 
 def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
+    colours = spectrum.image_colours
     cards: list[tuple] = [
         ("OBJECT", spectrum.name),
         ("OBSERVED", False, "generated from an image, not observed"),
@@ -225,9 +122,9 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
         ("DEC", spectrum.dec, "[deg]"),
         ("REDSHIFT", spectrum.redshift, "as given with the cutout"),
         ("FLXSCALE", spectrum.scale, "[1e-17 erg/s/cm2/A] per normalised unit"),
-        *((key, spectrum.image_colours[k], text) for k, (key, text) in enumerate(_COLOURS.items())),
+        *((key, c, COLOUR_KEYWORDS[key]) for key, c in zip(COLOUR_KEYWORDS, colours, strict=True)),
         ("LSFINST", "SDSS spectrographs, R = 1800-2200", "resolution before smoothing"),
-        *((key, getattr(spectrum.provenance, f), text) for f, (key, text) in _KEYWORDS.items()),
+        *((key, getattr(spectrum.provenance, f), text) for f, (key, text) in KEYWORDS.items()),
         *((f"CKPT{k}", text) for k, text in enumerate(spectrum.provenance.checkpoints, start=1)),
     ]
     for key, value, *comment in cards:
@@ -243,16 +140,16 @@ def ascii_text(text: str) -> str:
 
 
 def read_spectrum(path: str | Path) -> GeneratedSpectrum:
-    """Read what :func:`write_spectrum` wrote.
+    """Read a file that `write_spectrum` wrote.
 
     Raises:
-        ValueError: for other files.
+        UserError: it is another file, or damaged.
     """
     with fits.open(path, memmap=False) as hdus:
         if "SPECTRUM" not in hdus or "CANDIDATES" not in hdus:
-            raise ValueError(f"{path} is no generated spectrum: write it with generate.py")
+            raise UserError(f"{path} is not a generated spectrum: write it with generate.py")
         header, table, scores = hdus[0].header, hdus["SPECTRUM"].data, hdus["SCORES"].data
-        provenance = {f: header.get(key) for f, (key, _) in _KEYWORDS.items()}
+        provenance = {f: header.get(key) for f, (key, _) in KEYWORDS.items()}
         return GeneratedSpectrum(
             name=header["OBJECT"],
             wavelength_angstrom=_native(table["wavelength"]),
@@ -271,7 +168,7 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
             redshifts=_native(scores["redshift"]) if "redshift" in scores.names else None,
             snrs=_native(scores["snr"]) if "snr" in scores.names else None,
             redshift_pdf=_read_redshift_pdf(hdus),
-            image_colours=tuple(header.get(key, math.nan) for key in _COLOURS),
+            image_colours=tuple(header.get(key, math.nan) for key in COLOUR_KEYWORDS),
         )
 
 
@@ -289,7 +186,5 @@ def _native(array: np.ndarray) -> np.ndarray:
 
 def write_hdus(hdus: fits.HDUList, path: str | Path) -> None:
     """Write a FITS file atomically."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    hdus.writeto(temporary, overwrite=True, output_verify="exception")
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        hdus.writeto(temporary, overwrite=True, output_verify="exception")

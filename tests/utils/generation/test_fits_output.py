@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 from specutils import Spectrum
 
+from datasets.errors import UserError
 from datasets.spectra import candidate_sigma
 from utils.generation.catalogue_output import write_catalogue
 from utils.generation.fits_output import (
@@ -29,7 +30,7 @@ GRIDS = {
 }
 PROVENANCE = Provenance(
     seed=7,
-    drawn=16,
+    sampled=16,
     sampler="dpm, 20 steps",
     checkpoints=("best.pt 0123456789ab", "super.pt 456789abcdef"),
     code_version="0.1.0+abc",
@@ -182,7 +183,7 @@ def test_equal_input_gives_equal_bytes_and_no_leftovers(tmp_path):
 
 def test_other_files_are_refused_by_name(tmp_path):
     fits.PrimaryHDU().writeto(tmp_path / "other.fits")
-    with pytest.raises(ValueError, match=r"other\.fits is no generated spectrum"):
+    with pytest.raises(UserError, match=r"other\.fits is not a generated spectrum"):
         read_spectrum(tmp_path / "other.fits")
 
 
