@@ -24,7 +24,7 @@ from utils.training.contrastive_task import ContrastiveObjective, ContrastiveTas
 from utils.training.data_order import EpochSampler, training_loader
 from utils.training.diffusion_task import GenerativeTask
 from utils.training.optimiser import averaged, rate_factor
-from utils.training.trainer import AtomicSaver, Trainer
+from utils.training.trainer import AtomicSaver
 
 
 @pytest.mark.parametrize(
