@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ from utils.core.config import ContrastiveConfig, OptimiserConfig
 from utils.core.run_log import MetricsTable
 from utils.training.contrastive_task import ContrastiveObjective, ContrastiveTask
 from utils.training.data_order import EpochSampler, training_loader
+from utils.training.diffusion_task import GenerativeTask
 from utils.training.optimiser import averaged, rate_factor
-from utils.training.trainer import AtomicSaver, Trainer
+from utils.training.trainer import AtomicSaver
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_generative_resume_is_exact(contrastive_run, tiny_survey, tmp_path, monk
     whole = tmp_path / "whole"
     main = train_generative.main
     assert main([*arguments, "--optimiser.epochs=3", f"--run.output={whole}"]) == 0
-    point = (Trainer, "_begin_epoch", 2)
+    point = (GenerativeTask, "prepare", 5)  # in the second epoch of three steps
     check_resume(main, arguments, whole, tmp_path / "stopped", monkeypatch, point)
 
 
@@ -320,6 +322,17 @@ def test_two_processes_train_both_stages(tiny_survey, tmp_path):
         assert read_checkpoint(folder / "last.pt")["trainer"]["iteration"] == 3
         before, after = MetricsTable(folder / "metrics.csv").rows
         assert np.isfinite([before["validation_loss"], *after.values()]).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_frozen_encoder_computes_in_the_precision_of_the_run(precision):
+    task, inside = Mock(features=None, device=torch.device("cpu")), []
+    task.config.run.precision = precision
+    task.network.condition.features = lambda views: inside.append(torch.is_autocast_enabled("cpu"))
+    task._parameters.return_value = None
+    batch = {"image": torch.zeros(1), "spectrum": torch.zeros(1), "index": torch.zeros(1)}
+    GenerativeTask.prepare(task, batch, torch.Generator())
+    assert inside == [precision == "bfloat16"]
 
 
 def test_dry_run_leaves_nothing(contrastive_run, tmp_path, capsys):
