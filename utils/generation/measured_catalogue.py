@@ -1,4 +1,4 @@
-"""What can be measured on the spectra of files, as the columns of a catalogue: one row per galaxy.
+"""Measurements of the spectra in files as columns of a catalogue, one row per galaxy.
 
 Spectra that generate.py wrote have several candidates: their columns are medians over the
 candidates, with the scatter between them as errors (`measure_candidates`).
