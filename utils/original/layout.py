@@ -8,7 +8,7 @@ The rows of the survey file are in the original's order, which is that of the fi
 1, 10, 100, …) and decides its split. Its catalogue gets these columns:
 
     identifier          uint64 specObjID, of the catalogue's where one is given
-    identifier_exact    whether all its digits are known
+    identifier_exact    whether all its digits are certain
     original_name       NAME
 
 A specObjID is a multiple of 1024, so that those below 2^63 go through float64 unharmed; through
