@@ -177,7 +177,7 @@ def test_generative_resume_is_exact(contrastive_run, tiny_survey, tmp_path, monk
     whole = tmp_path / "whole"
     main = train_generative.main
     assert main([*arguments, "--optimiser.epochs=3", f"--run.output={whole}"]) == 0
-    point = (Trainer, "_begin_epoch", 2)
+    point = (Trainer, "_validate", 3)
     check_resume(main, arguments, whole, tmp_path / "stopped", monkeypatch, point)
 
 
