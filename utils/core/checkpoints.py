@@ -203,7 +203,7 @@ def load_generator(path: str | Path) -> TrainedGenerator:
     config.diffusion.imagenet_weights = None  # the trained weights replace them
     spectra = SpectrumTransform.from_dict(about["spectra"])
     # The network shares the image tower of `contrastive`, whose weights are loaded already.
-    network = build_denoiser(config, contrastive.network, spectra, about.get("known"))
+    network = build_denoiser(config, contrastive.network, spectra, about.get("conditions"))
     InferenceState(network).load_state_dict(trained_weights(checkpoint))
     network.requires_grad_(False).eval()
     heads = checkpoint.get("heads", {})

@@ -169,7 +169,7 @@ def validate_conditions(stage: TrainedGenerator, requested: Mapping[str, str]) -
 
 def why_out_of_range(stage: TrainedGenerator, redshift: float) -> str:
     """Why a network cannot take a redshift; empty if it can, or if the redshift is NaN."""
-    lowest, highest = stage.about["known"][REDSHIFT]
+    lowest, highest = stage.about["conditions"][REDSHIFT]
     if math.isnan(redshift) or lowest <= redshift <= highest:
         return ""
     return f"trained for {lowest:.4f} to {highest:.4f}"
