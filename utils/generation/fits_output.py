@@ -1,4 +1,4 @@
-"""Generated spectra as FITS files that the programs of astronomers open.
+"""Generated spectra as FITS files that astronomers' programs open.
 
 `specutils.Spectrum.read(path)` opens a spectrum file without arguments, with uncertainties;
 `astropy.table.Table.read`, TOPCAT and others show its table. The extensions:

@@ -1,6 +1,6 @@
 """Spectra from files of every kind that this project reads, in blocks on common pixels.
 
-    generated     what generate.py wrote: all kept candidates of one galaxy
+    generated     file of generate.py: all kept candidates of one galaxy
     spec file     SDSS, any pipeline version
     survey        HDF5 survey file: prepared spectra with their normalisation
     collection    HDF5 file of SDSS spectra on one grid

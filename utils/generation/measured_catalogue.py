@@ -1,4 +1,4 @@
-"""What can be measured on the spectra of files, as the columns of a catalogue: one row per galaxy.
+"""Measurements of the spectra in files as columns of a catalogue, one row per galaxy.
 
 Spectra that generate.py wrote have several candidates: their columns are medians over the
 candidates, with the scatter between them as errors (`measure_candidates`).
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from datasets.errors import UserError
 from datasets.survey import Survey
+from utils.core.survey_rows import random_subset
 from utils.generation.fits_output import FLUX_UNIT
 from utils.generation.input_files import SpectrumBlock, join_blocks, read_blocks
 from utils.spectroscopy.galaxy_templates import RedshiftTemplates
@@ -24,11 +25,11 @@ TEMPLATE_SPECTRA = 5000  # of a survey's training split, for its principal compo
 
 
 def survey_templates(path: Path, seed: int = 0) -> RedshiftTemplates:
-    """Principal components of at most `TEMPLATE_SPECTRA` training spectra, chosen at random.
+    """Principal components of a random subset of a survey's training spectra.
 
     Args:
         path: survey file.
-        seed: of the choice; the first rows of a file may be of one plate or redshift.
+        seed: of the choice of at most `TEMPLATE_SPECTRA` galaxies.
 
     Raises:
         UserError: the survey lacks redshifts, or has too few galaxies.
@@ -36,8 +37,7 @@ def survey_templates(path: Path, seed: int = 0) -> RedshiftTemplates:
     survey = Survey(path)
     if "z" not in survey.catalogue:
         raise UserError(f"{path}: templates need the redshifts of the galaxies, a column z")
-    rows = np.random.default_rng(seed).permutation(survey.indices("train"))
-    rows = np.sort(rows[:TEMPLATE_SPECTRA])
+    rows = random_subset(survey, survey.indices("train"), TEMPLATE_SPECTRA, seed)
     spectra, redshift = survey.read("spectra", rows), survey.catalogue["z"][rows]
     return RedshiftTemplates.from_spectra(survey.grid.angstrom, spectra, None, redshift)
 

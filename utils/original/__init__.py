@@ -1,13 +1,4 @@
-"""For those who have checkpoints, parameters or data of the original code (Doorenbos et al. 2022,
-2024): `restore` for programs, `python -m utils.original --help` for the rest.
+"""For owners of checkpoints, parameters or data of the original code (Doorenbos et al. 2022, 2024).
+
+Programs use `networks.restore`; `python -m utils.original --help` describes the rest.
 """
-
-from utils.original.networks import (
-    build_contrastive,
-    build_denoiser,
-    load_original,
-    original_name,
-    restore,
-)
-
-__all__ = ["build_contrastive", "build_denoiser", "load_original", "original_name", "restore"]

@@ -8,9 +8,9 @@
 
 convert: a contrastive checkpoint, or a generative one with the contrastive one that ranks its
 candidates, become `contrastive.pt` and `generative.pt`; `generate.py --checkpoint` takes the latter
-(of the cascade: the low- and then the super-resolution one). Nothing in the files is ever run.
-params: the old YAML file as one for `train_contrastive.py` or `train_generative.py`, and what of
-it was dead, contradictory or doubled.
+(of the cascade: the low- and then the super-resolution one). No code in the files is ever run.
+params: the old YAML file as one for `train_contrastive.py` or `train_generative.py`, with a list of
+the keys that have no counterpart.
 import: the folders `images`, `spectra` and `indices` of .npy files as a survey file, with the
 published split by default. The DeepDIP cube and spec files are for `python -m utils.build_survey`.
 """
@@ -22,28 +22,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from datasets.errors import UserError
-from datasets.sdss.sources import SourceError
+from datasets.errors import UserError, run_command
 from datasets.spectra import PREPARATIONS
-from datasets.survey import SurveyError
-from utils.core.config import to_dict
-from utils.original.convert import ImageStatistics, bands_of, convert
-from utils.original.files import read_original
-from utils.original.layout import import_folder
-from utils.original.params import remarks, translate
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse and run; returns the exit status."""
+    """Run the command; returns the exit status."""
     options = _parser().parse_args(argv)
-    try:
-        options.run(options)
-    except (UserError, SourceError, SurveyError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(options.run, options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,38 +74,55 @@ def _command(commands: Any, name: str, run: Any, summary: str) -> Any:
 
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
+    import yaml
+
     try:
         params = yaml.safe_load(Path(path).read_text())
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(params, dict):
-        raise UserError(f"{path} is no parameter file of the original")
+        raise UserError(f"{path} is not a parameter file of the original")
     return params
 
 
-def _convert(options: argparse.Namespace) -> None:
+# The imports of the three commands take seconds: they follow the parsing of the arguments.
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from utils.original.convert import ImageStatistics, bands_of, convert
+    from utils.original.files import read_original
+
     params = [_read_yaml(path) for path in options.params]
     statistics = ImageStatistics.of(
         bands_of(params[0]), options.image_mean, options.image_sigma, options.survey
     )
     states = [read_original(path) for path in options.checkpoint]
     print("\n".join(convert(states, params, statistics, options.output)))
+    return 0
 
 
-def _params(options: argparse.Namespace) -> None:
+def _params(options: argparse.Namespace) -> int:
+    import yaml
+
+    from utils.core.config import to_dict
+    from utils.original.params import translate, untranslated
+
     old = _read_yaml(options.old)
-    lines = [f"# From {Path(options.old).name} of the original code.", "#"]
-    lines += [f"# {remark}" for remark in remarks(old)]
-    text = "\n".join([*lines, "", yaml.safe_dump(to_dict(translate(old)), sort_keys=False)])
+    new = yaml.safe_dump(to_dict(translate(old)), sort_keys=False)
+    left_out = "\n".join(f"# {key}" for key in untranslated(old))
+    text = f"# From {Path(options.old).name} of the original code, without these keys:\n{left_out}"
     if options.output is None:
-        print(text, end="")
-        return
+        print(f"{text}\n\n{new}", end="")
+        return 0
     with open(options.output, "x") as file:  # never overwrites
-        file.write(text)
-    print("\n".join(remarks(old)))
+        file.write(f"{text}\n\n{new}")
+    print(f"without a counterpart: {', '.join(untranslated(old))}")
+    return 0
 
 
-def _import(options: argparse.Namespace) -> None:
+def _import(options: argparse.Namespace) -> int:
+    from utils.original.layout import import_folder
+
     import_folder(
         options.folder,
         options.output,
@@ -128,6 +131,7 @@ def _import(options: argparse.Namespace) -> None:
         split_rule=options.split,
         preparation=options.preparation,
     )
+    return 0
 
 
 if __name__ == "__main__":

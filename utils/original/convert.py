@@ -1,15 +1,13 @@
 """Checkpoints of the original code as checkpoints of this project.
 
-A checkpoint here describes itself; the original's holds weights alone. What it lacks is known from
-the published code (wavelengths, preparation, bands), read from its parameter file (sizes, schedule)
-or has to be given: mean and σ of the training images, which the original computes at every start
-and stores nowhere. Generators carry the pair of towers that ranks their candidates, so that they
-are converted together with it.
+A checkpoint here describes itself; the original's holds weights alone. The rest comes from the
+published code (wavelengths, preparation, bands), from its parameter file (sizes, schedule) and from
+the user: mean and σ of the training images, which the original computes at every start and stores
+nowhere. A generator carries the towers that rank its candidates, so both are converted together.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from datasets.atomic_files import atomic_path, write_text
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
 from datasets.errors import UserError
@@ -62,11 +61,11 @@ class ImageStatistics:
         sigma: Sequence[float] | None,
         survey: str | Path | None,
     ) -> ImageStatistics:
-        """What is given, else a survey file's, else ImageNet's for colour pictures.
+        """Those of a survey file, else the given ones, else ImageNet's for colour pictures.
 
         Raises:
-            UserError: nothing is given for images of five bands, or not one value per band.
-            FileNotFoundError, SurveyError: the survey file cannot be read.
+            UserError: no statistics of images of five bands, not one value per band, or an
+                unreadable survey file.
         """
         if survey is not None:
             file = Survey(survey)
@@ -107,12 +106,11 @@ def convert(
         folder: Made if needed; checkpoints in it are never overwritten.
 
     Returns:
-        The report in short: a line per file, and what of it was not used.
+        The report in short: a line per file, and the unused parts of it.
 
     Raises:
-        UserError: the states do not make a generator, or a file exists.
-        ValueError: a tensor is missing, left over or misshapen (all are named), or a parameter is
-            missing.
+        UserError: the states do not make a generator, a file exists, a tensor is missing, left over
+            or misshapen (all are named), or a parameter is missing.
     """
     towers, unet = _towers_and_unet(states)
     of_unet, of_towers = _params_of(params, unet is not None)
@@ -134,10 +132,11 @@ def convert(
     folder.mkdir(parents=True, exist_ok=True)
     short, full = [], []
     for name, (state, module, checkpoint) in files.items():
-        _save(checkpoint, folder / name)
+        with atomic_path(folder / name) as temporary:
+            torch.save(checkpoint, temporary)
         short += _summary(state, name)
         full += _listing(state, module, name)
-    (folder / REPORT_FILE).write_text("\n".join([*short, "", *full]) + "\n")
+    write_text(folder / REPORT_FILE, "\n".join([*short, "", *full]) + "\n")
     return short
 
 
@@ -171,7 +170,7 @@ def _describe(
     bands: tuple[str, ...],
     statistics: ImageStatistics,
 ) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
+    """The description that a checkpoint carries."""
     pictures = bands == PICTURE_BANDS
     survey = SurveyDescription(
         bands,
@@ -186,12 +185,6 @@ def _describe(
     images = ImageTransform("linear", statistics.mean, statistics.sigma)
     spectra = SpectrumTransform(config.data.representation, config.data.flux)
     return describe(kind, to_dict(config), survey, images, spectra)
-
-
-def _save(checkpoint: dict[str, Any], path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    torch.save(checkpoint, part)
-    os.replace(part, path)
 
 
 def _summary(state: OriginalState, name: str) -> list[str]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from datasets.errors import UserError
 
 _RECONSTRUCT = np.ndarray(0).__reduce__()[0]  # how NumPy begins to unpickle an array
-#: All that an int64 array's pickle names; the function lives at another address since NumPy 2.
+# All names in the pickle of an int64 array; NumPy 2 moved the function.
 ARRAY_GLOBALS = [
     (_RECONSTRUCT, "numpy.core.multiarray._reconstruct"),
     (_RECONSTRUCT, "numpy._core.multiarray._reconstruct"),
@@ -32,7 +32,7 @@ ARRAY_GLOBALS = [
 
 @dataclass(frozen=True)
 class OriginalState:
-    """The weights in a file of the original, and what else it holds.
+    """The weights in a file of the original, and the names of its other content.
 
     Args:
         path: The file.
@@ -83,12 +83,12 @@ def read_original(path: str | Path) -> OriginalState:
 
 
 def _reason(error: Exception) -> str:
-    """PyTorch's error in our words: its own advise to switch the protection off."""
+    """PyTorch's error in our words: its own message advises to switch the protection off."""
     found = re.search(r"GLOBAL (\S+)|class '(\S+)'", str(error))
     if found is None:
-        return f"it is damaged, or no PyTorch file ({type(error).__name__})"
+        return f"it is damaged or not a PyTorch file ({type(error).__name__})"
     name = found[1] or found[2]
-    return f"it holds a {name}; safe are tensors, primitives and arrays of int64, nothing else"
+    return f"it holds a {name}; only tensors, primitives and arrays of int64 are safe"
 
 
 def _sections(content: Any) -> dict[str, Any]:

@@ -8,13 +8,13 @@ The rows of the survey file are in the original's order, which is that of the fi
 1, 10, 100, …) and decides its split. Its catalogue gets these columns:
 
     identifier          uint64 specObjID, of the catalogue's where one is given
-    identifier_exact    whether all its digits are known
+    identifier_exact    whether all its digits are certain
     original_name       NAME
 
 A specObjID is a multiple of 1024, so that those below 2^63 go through float64 unharmed; through
 float32 they do not. With a catalogue a float is matched to the one specObjID that rounds to it, and
-refused where there is none or more than one. Without one it is exact if it is no float32 and its
-bits tell a possible observation; coordinates are then unknown (NaN).
+refused if there is none or more than one. Without one it is exact if it is not a float32 and its
+bits encode a possible observation; coordinates are then unknown (NaN).
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from tqdm import tqdm
 
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
-from datasets.errors import UserError
 from datasets.sdss.sources import SourceError
 from datasets.sdss.spec_files import spec_object_parts
 from datasets.sdss.survey_builder import BLOCK_GALAXIES, Refusal, write_refusals
@@ -45,7 +44,7 @@ from datasets.tables import read_catalogue
 from utils.original.convert import PICTURE_SCALE_ARCSEC
 
 FOLDERS = ("images", "spectra", "indices")
-FIRST_MJD = 51500  # of the survey; smaller ones are digits lost
+FIRST_MJD = 51500  # of the survey; a smaller one has lost digits
 RESAVE = (
     "np.savez('loglam.npz', np.load('loglam_uniform1.npz', allow_pickle=True)['arr_0'][0]"
     ".astype('f8'))"
@@ -71,7 +70,7 @@ class OriginalFolder:
     Attributes:
         names: Of the galaxies that have all three files, in the original's order.
         incomplete: A refusal for every other name.
-        bands, pixel_scale_arcsec, unit: Of the images, told from the first.
+        bands, pixel_scale_arcsec, unit: Of the images, derived from the first.
 
     Raises:
         SourceError: there are no such galaxies, or the images are of neither kind.
@@ -99,12 +98,12 @@ class OriginalFolder:
         self.unit = PICTURE_UNIT if pictures else "nanomaggy"
 
     def read(self, kind: str, name: str) -> np.ndarray:
-        """The array of one file. Raises SourceError for one that is not of plain numbers."""
+        """The array of one file. Raises SourceError if it is not of numbers."""
         path = self.folder / kind / f"{name}.npy"
         try:
             return np.load(path, allow_pickle=False)
-        except (UserError, OSError, ValueError) as error:
-            raise SourceError(f"{path} is no array of plain numbers: save it again") from error
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{path} is not an array of numbers: save it again") from error
 
     def image(self, name: str) -> np.ndarray:
         """(bands, 64, 64) float32. Raises SourceError for other shapes and bad values."""
@@ -126,16 +125,16 @@ def read_loglam(path: Path) -> np.ndarray:
             with content as archive:
                 content = archive[archive.files[0]]
         return np.atleast_2d(content)[0].astype(np.float64)
-    except (UserError, OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise SourceError(
-            f"{path} is no array of plain numbers, and pickled objects are never opened. If you "
+            f"{path} is not an array of numbers, and pickled objects are never opened. If you "
             f"trust it, save it anew with {RESAVE}; or leave --loglam out: the published code cuts "
             f"all spectra to {NATIVE_GRID.count} px from {NATIVE_GRID.start} in log10"
         ) from error
 
 
 def match(value: float, reference: np.ndarray) -> int | str:
-    """The row of the one specObjID that a float stands for, or why there is none.
+    """The row of the one specObjID that a float represents, or the reason why there is none.
 
     Args:
         value: specObjID as float64, possibly after float32.
@@ -201,7 +200,7 @@ class Reader:
 
     def _identify(self, value: float) -> tuple[int, bool, int]:
         if not 0 < value < 2.0**64:
-            raise SourceError(f"identifier: {value:g} is no specObjID")
+            raise SourceError(f"identifier: {value:g} is not a specObjID")
         if not self.by_catalogue:
             return int(value), looks_exact(value), -1
         row = match(value, self.reference)
@@ -219,7 +218,7 @@ def import_folder(
     split_rule: str = "original",
     preparation: str = "original",
 ) -> None:
-    """Write the survey file, and a list of what was refused beside it.
+    """Write the survey file, and beside it a list of the refused galaxies.
 
     Args:
         folder, output: Where the data are; the survey file.

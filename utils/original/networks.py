@@ -1,9 +1,11 @@
 """Networks of the original code (Doorenbos et al. 2022, 2024) under this project's names.
 
-`restore` turns an original state dict and the original's parameters into a network that is called
-like the original and gives its numbers. The original's ᾱ, its overflowing time frequencies and its
-misaligned interpolation come with it; every tensor is used, or named in an error.
+`restore` turns an original state dict and the original's parameters into a network with the calls
+and the outputs of the original, including its ᾱ, its overflowing time frequencies and its
+misaligned interpolation. Every tensor is used, or named in an error.
 """
+
+from __future__ import annotations
 
 import re
 from collections.abc import Mapping
@@ -11,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from datasets.errors import UserError
 from datasets.spectrum_transform import SpectrumTransform
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser
@@ -75,7 +78,7 @@ def load_original(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         state: tensors under the original's names, with or without the prefix `module.`.
 
     Raises:
-        ValueError: a tensor is missing, left over or of another shape; all of them are named.
+        UserError: a tensor is missing, left over or of another shape; all of them are named.
     """
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     ours = {original_name(name): name for name in network.state_dict()}
@@ -87,7 +90,7 @@ def load_original(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         if found != expected:
             problems.append(f"shape of {name}: {found} instead of {expected}")
     if problems:
-        raise ValueError(
+        raise UserError(
             "the state dict does not belong to the network that the parameters describe:\n  "
             + "\n  ".join(sorted(problems))
         )
@@ -118,7 +121,8 @@ class OriginalDenoiser(nn.Module):
         """
         if spectrum is not None and spectrum.shape[-1] == x_t.shape[-1]:
             spectrum = spectrum[..., ::SUBSAMPLING]
-        return self.denoiser(x_t, t, self.denoiser.encode(image), spectrum)
+        context = self.denoiser.context(x_t.shape[-1], spectrum)
+        return self.denoiser(x_t, t, self.denoiser.encode(image), context)
 
 
 class OriginalContrastive(nn.Module):
@@ -144,7 +148,7 @@ def build_denoiser(params: Mapping[str, Any]) -> Denoiser:
         params: the original's `params_generative.yml` as a dict.
 
     Raises:
-        ValueError: a parameter is missing, or asks for what the original cannot run.
+        UserError: a parameter is missing, or has a value that the original cannot run.
     """
     config = generative_config(params)
     return assemble_denoiser(
@@ -161,7 +165,7 @@ def build_contrastive(params: Mapping[str, Any]) -> ContrastiveModel:
         params: the original's `params_contrastive.yml` as a dict.
 
     Raises:
-        ValueError: a parameter is missing.
+        UserError: a parameter is missing.
     """
     config = contrastive_config(params)
     spectra = TRANSFORMS[config.data.representation]
@@ -182,7 +186,7 @@ def restore(state: Mapping[str, Tensor], params: Mapping[str, Any]) -> nn.Module
         else `OriginalDenoiser`.
 
     Raises:
-        ValueError: a tensor is missing, left over or of another shape, or a parameter is missing.
+        UserError: a tensor is missing, left over or of another shape, or a parameter is missing.
     """
     if any(name.removeprefix("module.").startswith("image_model.") for name in state):
         contrastive = build_contrastive(params)

@@ -1,14 +1,15 @@
 """The parameter files of the original code, in this project's terms.
 
-The original reads two YAML files that share keys. Some of these are never read, some are read only
-where they make no difference, some say the same twice; `remarks` says which.
+The original reads two YAML files that share keys. Some of these are never read, others are
+duplicates or have no counterpart here: `docs/deviations.md` lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from datasets.errors import UserError
 from utils.core.config import (
     ContrastiveConfig,
     DataConfig,
@@ -21,100 +22,21 @@ from utils.core.config import (
 )
 
 Params = Mapping[str, Any]
-WARMUP_RATE = 1e-3  # the learning rate before a warm-up, in units of the full one, is fixed here
-KEPT_LOW = 2  # low-resolution candidates that guide the cascade here
 
-IMAGENET = "name a local file of torchvision's weights in imagenet_weights"
-DUPLICATE = "a duplicate: the towers are described by the contrastive file"
-
-#: Keys without effect in the original, and why.
-DEAD = {
-    "reduction": "only subsampling ever ran",
-    "backbone": "there is one",
-    "con_backbone": "there is one",
-    "img_res": "it concerns images that are not 64 px",
-    "num_shown": "it is never read",
-    "load_con_from": "it is never read",
-}
-#: Keys that are given elsewhere here, and where.
-ELSEWHERE = {
-    "use_logger": "TensorBoard takes the place of Weights & Biases: run.tensorboard",
-    "load_from": "convert the checkpoint, name it in run.start_from to train it further",
-    "load_lr_gen_from": "convert the checkpoint, give it to generate.py --checkpoint",
-    "load_lr_con_from": "convert it together with its generator",
-    "load_sr_gen_from": "convert the checkpoint, give it to generate.py --checkpoint",
-    "load_sr_con_from": "convert it together with its generator",
-    "num_sr_to_save": "give it to generate.py --keep",
-}
-#: Keys that are translated, those of sections with the section in front.
-TOWERS = {
-    "latent_dimensionality", "resnet.pretrained", "resnet.base_channels", "resnet.channel_mults",
+# Keys that are translated, those of sections with the section in front.
+SHARED = {
+    "output_path", "dataset_file", "mp_loaders", "batch_size", "learning_rate", "max_epochs",
+    "preprocessing", "optim.learning_rate", "optim.lr_function", "optim.lr_params.min_lr",
+    "optim.lr_params.warmup_iters",
 }  # fmt: skip
-SHARED = TOWERS | {
-    "output_path", "dataset_file", "multigpu", "mp_loaders", "batch_size", "learning_rate",
-    "max_epochs", "preprocessing", "optim.learning_rate", "optim.lr_function",
-    "optim.lr_params.power", "optim.lr_params.min_lr", "optim.lr_params.warmup_iters",
-    "optim.lr_params.warmup_rate",
+CONTRASTIVE = SHARED | {
+    "weight_decay", "latent_dimensionality", "resnet.base_channels", "resnet.channel_mults",
 }  # fmt: skip
-CONTRASTIVE = SHARED | {"weight_decay"}
 GENERATIVE = SHARED | {
-    "distributed", "beta_schedule", "polyak_alpha", "conditioning", "time_steps",
-    "spectrumunet.pretrained_encoder", "spectrumunet.encoder_size", "spectrumunet.dim",
-    "spectrumunet.attention_depths", "spectrumunet.dim_mults", "num_eval_samples",
-    "num_eval_predictions", "num_lr_to_save",
+    "beta_schedule", "polyak_alpha", "conditioning", "time_steps", "num_eval_samples",
+    "num_eval_predictions", "spectrumunet.encoder_size", "spectrumunet.dim",
+    "spectrumunet.attention_depths", "spectrumunet.dim_mults",
 }  # fmt: skip
-
-
-#: Key, when there is something to say, and what.
-REMARKS: list[tuple[str, Callable[[Any, Params], bool], str]] = [
-    (
-        "optim.learning_rate",
-        lambda value, params: value == params.get("learning_rate"),
-        "a duplicate of learning_rate",
-    ),
-    (
-        "optim.learning_rate",
-        lambda value, params: value != params.get("learning_rate"),
-        "contradicts learning_rate, which the optimiser has; their ratio scales the last rate",
-    ),
-    (
-        "optim.lr_function",
-        lambda value, _: value not in ("polynomial", "linear-warmup-polynomial"),
-        "never ran in the original; the decay is linear",
-    ),
-    ("optim.lr_params.power", lambda value, _: value != 1, "not supported: the decay is linear"),
-    (
-        "optim.lr_params.warmup_rate",
-        lambda value, _: value != WARMUP_RATE,
-        f"not supported: warm-ups begin at {WARMUP_RATE:g} of the rate",
-    ),
-    (
-        "preprocessing",
-        lambda value, _: value not in ("log", "none"),
-        "never did anything; the flux stays linear",
-    ),
-    ("multigpu", lambda value, _: value, "set run.processes to the number of GPUs"),
-    ("distributed", lambda value, _: value, "set run.processes to the number of GPUs"),
-    ("resnet.pretrained", lambda value, params: value and not is_generative(params), IMAGENET),
-    ("spectrumunet.pretrained_encoder", lambda value, _: value, IMAGENET),
-    *((key, lambda _, params: is_generative(params), DUPLICATE) for key in sorted(TOWERS)),
-    (
-        "latent_dimensionality",
-        lambda value, params: is_generative(params) and value == 256,
-        "contradicts the published contrastive file, which has 128",
-    ),
-    ("spectrumunet.dim_mults", lambda *_: True, "the last is dead: it never becomes a width"),
-    (
-        "spectrumunet.attention_depths",
-        lambda value, params: max(value, default=0) >= _levels(params),
-        "depths beyond the levels are dead; the bottom has attention anyway",
-    ),
-    (
-        "num_lr_to_save",
-        lambda value, _: value != KEPT_LOW,
-        f"not supported: the cascade keeps {KEPT_LOW}",
-    ),
-]
 
 
 def is_generative(params: Params) -> bool:
@@ -123,12 +45,12 @@ def is_generative(params: Params) -> bool:
 
 
 def band_count(params: Params) -> int:
-    """5 bands, or the 3 of colour pictures, as the original tells from a module's name."""
+    """5 bands, or 3 of colour pictures, which the original derives from a module name."""
     return 5 if "5band" in _get(params, "dataset_file") else 3
 
 
 def data_config(params: Params) -> DataConfig:
-    """Resolution and flux. Raises ValueError: a parameter is missing."""
+    """Representation and flux. Raises UserError: a parameter is missing."""
     logarithmic = params.get("preprocessing", "log") == "log"
     return DataConfig(
         representation="super" if "sr" in _get(params, "dataset_file") else "low",
@@ -140,7 +62,7 @@ def data_config(params: Params) -> DataConfig:
 
 
 def towers_config(params: Params) -> TowersConfig:
-    """Sizes of the contrastive networks. Raises ValueError: a parameter is missing."""
+    """Sizes of the contrastive networks. Raises UserError: a parameter is missing."""
     size = _get(params, "resnet")
     return TowersConfig(
         stretch="linear",
@@ -157,10 +79,10 @@ def diffusion_config(params: Params) -> DiffusionConfig:
     """Sizes of the U-Net, its encoder and its schedule.
 
     Raises:
-        ValueError: a parameter is missing, or asks for what the original cannot run.
+        UserError: a parameter is missing, or has a value that the original cannot run.
     """
     if _get(params, "conditioning") != "x-attention":
-        raise ValueError(
+        raise UserError(
             f'conditioning "{params["conditioning"]}" is not supported: only networks with '
             '"x-attention" can be trained with the original code'
         )
@@ -185,10 +107,10 @@ def diffusion_config(params: Params) -> DiffusionConfig:
 
 
 def translate(params: Params) -> ContrastiveConfig | GenerativeConfig:
-    """The configuration that the original's parameters mean.
+    """The configuration that is equivalent to the original's parameters.
 
     Raises:
-        ValueError: a parameter is missing, or asks for what the original cannot run.
+        UserError: a parameter is missing, or has a value that the original cannot run.
     """
     return generative_config(params) if is_generative(params) else contrastive_config(params)
 
@@ -240,34 +162,19 @@ def _optimiser(params: Params) -> OptimiserConfig:
     )
 
 
-def remarks(params: Params) -> list[str]:
-    """What the translation cannot carry over, and what of the old file is dead or doubled."""
-    known = GENERATIVE if is_generative(params) else CONTRASTIVE
-    lines = []
-    for key, value in _leaves(params):
-        if key in DEAD:
-            lines.append(f"{key} is dead: {DEAD[key]}")
-        elif key in ELSEWHERE:
-            lines.append(f"{key} is not carried over: {ELSEWHERE[key]}")
-        elif key not in known:
-            lines.append(f"{key} is unknown: the published code does not read it")
-        lines += [
-            f"{key} = {value}: {text}"
-            for concerned, applies, text in REMARKS
-            if key == concerned and applies(value, params)
-        ]
-    return lines
+def untranslated(params: Params) -> list[str]:
+    """Dotted keys that `translate` does not read."""
+    read = GENERATIVE if is_generative(params) else CONTRASTIVE
+    return [key for key in _keys(params) if key not in read]
 
 
-def _leaves(params: Params, prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted keys and their values."""
-    leaves = []
+def _keys(params: Params, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of all values outside and inside of sections."""
     for key, value in params.items():
         if isinstance(value, Mapping) and value:
-            leaves += _leaves(value, f"{prefix}{key}.")
+            yield from _keys(value, f"{prefix}{key}.")
         else:
-            leaves.append((prefix + str(key), value))
-    return leaves
+            yield f"{prefix}{key}"
 
 
 def _levels(params: Params) -> int:
@@ -277,5 +184,5 @@ def _levels(params: Params) -> int:
 
 def _get(params: Params, key: str) -> Any:
     if key not in params:
-        raise ValueError(f"the original's parameters lack {key}")
+        raise UserError(f"the original's parameters lack {key}")
     return params[key]

@@ -5,7 +5,7 @@ The spectrum minus its continuum is fitted, in the rest frame and in x = ln λ, 
     M(λ) = Σ_l A_l / (√(2π) s λ) · exp(−(x − x_l − v/c)² / 2s²)
 
 so that A_l is the flux ∫ M dλ. All lines of a galaxy share the velocity v and the width s: weak
-lines are measured at the place of the strong ones, and blends (Hα + [N II]) are separated.
+lines are measured at the velocity of the strong ones, and blends (Hα + [N II]) are separated.
 Levenberg–Marquardt with weights 1/σ², all galaxies at once; wide Gaussian priors on v and ln s keep
 galaxies without lines at rest. Fluxes may be negative, and are therefore unbiased at low S/N.
 Errors follow from the curvature matrix and from the covariance of the continuum, which includes the

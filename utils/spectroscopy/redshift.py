@@ -200,9 +200,9 @@ def _choose(
     keep = np.ones(right.shape, bool)
     for _ in range(1 + lines.sum()):
         masked = np.where(keep[..., None] & keep[..., None, :], full, np.eye(len(lines)))
-        amplitude = np.linalg.solve(masked, (right * keep)[..., None])[..., 0]
-        keep &= ~(lines & (amplitude < 0))
-    value = np.sum(amplitude * right * keep, axis=-1)
+        coefficient = np.linalg.solve(masked, (right * keep)[..., None])[..., 0]
+        keep &= ~(lines & (coefficient < 0))
+    value = np.sum(coefficient * right * keep, axis=-1)
     order = np.argsort(value, axis=1)
     best, second = order[:, -1:], order[:, -2:-1]
     margin = np.take_along_axis(value, best, 1) - np.take_along_axis(value, second, 1)

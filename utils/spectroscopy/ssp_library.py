@@ -30,7 +30,7 @@ LIGHT_BAND_ANGSTROM = (5000.0, 5500.0)  # populations have unit mean flux here
 AGES_PER_METALLICITY = 16  # at most
 BC03_METALLICITIES = {"22": 1e-4, "32": 4e-4, "42": 4e-3, "52": 8e-3, "62": 0.02, "72": 0.05}  # Z
 BC03_SOLAR = 0.02  # Z☉
-BLUE_LIMIT_ANGSTROM = 2000.0  # of what is read of BC03 spectra
+BLUE_LIMIT_ANGSTROM = 2000.0  # of the part of BC03 spectra that is read
 MILES_FWHM_ANGSTROM, BC03_FWHM_ANGSTROM = 2.51, 3.0  # resolution
 
 

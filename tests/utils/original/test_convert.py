@@ -28,9 +28,9 @@ from tests.original_files import (
     write_checkpoint,
 )
 from utils.core.checkpoints import load_contrastive, load_generator
-from utils.original import restore
 from utils.original.__main__ import main
 from utils.original.files import read_original
+from utils.original.networks import restore
 
 STATISTICS = ["--image-mean", 0, 0.1, 0.2, 0.3, 0.4, "--image-sigma", 1, 2, 3, 4, 5]
 
@@ -81,7 +81,8 @@ def test_converted_u_nets_give_the_originals_noise(name, tmp_path, towers_file):
     spectrum = reference.get("full_resolution_spectrum")
     low = None if spectrum is None else spectrum[..., ::8]
     tokens = stage.network.encode(reference["image"])
-    found = stage.network(reference["x_t"], reference["t"], tokens, low)
+    context = stage.network.context(reference["x_t"].shape[-1], low)
+    found = stage.network(reference["x_t"], reference["t"], tokens, context)
     assert_golden(tokens, reference["context"])
     assert_golden(found, reference["predicted_noise"])
     assert stage.config.compatibility == "original"
@@ -231,7 +232,7 @@ def test_missing_and_damaged_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such checkpoint"):
         read_original(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("text")
-    with pytest.raises(UserError, match="damaged, or no PyTorch file"):
+    with pytest.raises(UserError, match="damaged or not a PyTorch file"):
         read_original(tmp_path / "text.pt")
 
 

@@ -110,10 +110,10 @@ def test_galaxies_that_cannot_be_used_are_listed(folder, catalogue):
     expected = {
         "1": "no file in spectra",
         "2": "wavelengths must be as many as fluxes",
-        "3": "no array of plain numbers",
+        "3": "not an array of numbers",
         "4": "values that are not finite",
         "5": f"no specObjID of the catalogue rounds to {identifier(99)}",
-        "6": "is no specObjID",
+        "6": "is not a specObjID",
         "7": "mean over 6900-6950",
     }
     for name, reason in expected.items():

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from datasets.errors import UserError
 from models.contrastive import nt_xent
 from models.samplers import Ancestral
 from tests.original_files import TOWERS, UNETS, assert_golden, count, original
-from utils.original import build_contrastive, build_denoiser, original_name, restore
+from utils.original.networks import build_contrastive, build_denoiser, original_name, restore
 
 
 @pytest.fixture(scope="module")
@@ -130,33 +131,33 @@ def test_names_may_carry_the_prefix_of_parallel_training(small):
 )
 def test_tensors_that_are_missing_are_named(small, name):
     state, params, _ = small
-    with pytest.raises(ValueError, match=f"missing: {name}"):
+    with pytest.raises(UserError, match=f"missing: {name}"):
         restore({key: value for key, value in state.items() if key != name}, params)
 
 
 def test_tensors_that_are_left_over_are_named(small):
     state, params, _ = small
-    with pytest.raises(ValueError, match=r"left over: unet\.stranger"):
+    with pytest.raises(UserError, match=r"left over: unet\.stranger"):
         restore(state | {"unet.stranger": torch.ones(1)}, params)
 
 
 def test_tensors_of_another_shape_are_named(small):
     state, params, _ = small
     name = "unet.condition_encoder.model.conv1.weight"
-    with pytest.raises(ValueError, match=rf"shape of {name}: \(64, 3, 7, 7\) instead of \(64, 5"):
+    with pytest.raises(UserError, match=rf"shape of {name}: \(64, 3, 7, 7\) instead of \(64, 5"):
         restore(state | {name: torch.ones(64, 3, 7, 7)}, params)
 
 
 def test_parameters_of_another_network_are_refused(small):
     state, params, _ = small
     wider = params["spectrumunet"] | {"dim": 64}
-    with pytest.raises(ValueError, match=r"shape of unet\.first_layer_t\.0\.weight"):
+    with pytest.raises(UserError, match=r"shape of unet\.first_layer_t\.0\.weight"):
         restore(state, params | {"spectrumunet": wider})
 
 
 def test_missing_parameters_and_options_that_never_ran_are_refused(small):
     state, params, _ = small
-    with pytest.raises(ValueError, match="lack time_steps"):
+    with pytest.raises(UserError, match="lack time_steps"):
         restore(state, {key: value for key, value in params.items() if key != "time_steps"})
-    with pytest.raises(ValueError, match='conditioning "concat"'):
+    with pytest.raises(UserError, match='conditioning "concat"'):
         restore(state, params | {"conditioning": "concat"})

@@ -151,6 +151,7 @@ def test_other_preparations_are_refused_in_compatible_mode(tmp_path):
         path, _ = small_survey(tmp_path / f"{preparation}.h5", preparation, tuple("ugriz"))
         survey = Survey(path)
         towers = SimpleNamespace(survey=SurveyDescription.of(survey), spectra=spectra)
+        config.data.representation = "low"  # as the towers
         if preparation == "original":
             check_towers(towers, survey, config)
         else:
@@ -162,5 +163,5 @@ def test_other_preparations_are_refused_in_compatible_mode(tmp_path):
 
 def test_imagenets_statistics_are_for_colour_pictures(tmp_path, capsys):
     survey, _ = small_survey(tmp_path / "survey.h5", "native", tuple("ugriz"))
-    assert train(train_contrastive, "2022", "contrastive", survey, tmp_path, *TINY_CONTRASTIVE) == 1
+    assert train(train_contrastive, "2022", "contrastive", survey, tmp_path, *TINY_CONTRASTIVE) == 2
     assert "imagenet is for pictures in R, G, B" in capsys.readouterr().err
