@@ -216,11 +216,13 @@ def _npz_headers(archive: zipfile.ZipFile) -> dict[str, tuple[tuple[int, ...], n
     """Shape and type of the archive's arrays, by name; others are left out."""
     headers = {}
     for member in archive.namelist():
+        name = member.removesuffix(".npy")
         with archive.open(member) as file:
             try:
-                headers[member.removesuffix(".npy")] = npy_header(file)
+                headers[name] = npy_header(file)
             except UserError:  # of objects, or in Fortran order
-                continue
+                if name in IMAGE_KEYS:
+                    raise
     return headers
 
 

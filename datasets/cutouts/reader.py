@@ -8,7 +8,6 @@ the reason; the run goes on, and memory holds one cutout at a time.
 
 from __future__ import annotations
 
-import csv
 import glob
 import math
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.atomic_files import atomic_path
+from datasets.atomic_files import write_csv
 from datasets.cutouts.conversion import CutoutFormat
 from datasets.cutouts.formats import (
     CutoutError,
@@ -171,10 +170,7 @@ class CutoutReader:
 
 def write_rejects(path: str | Path, rejects: Iterable[Rejected]) -> None:
     """Write the rejected files as a CSV table with the columns file and reason."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("file", "reason"))
-        table.writerows((reject.path, reject.reason) for reject in rejects)
+    write_csv(path, ("file", "reason"), ((reject.path, reject.reason) for reject in rejects))
 
 
 def _reason(error: Exception) -> str:

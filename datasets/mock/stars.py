@@ -51,8 +51,8 @@ PIVOT_ANGSTROM = 5500.0
 BULGE, OLD_DISC, YOUNG_DISC = range(3)
 STRONG_LINED, FORMING, OLD, STARBURST = range(4)
 TEMPLATE_ROWS = (1, 2, 3, 4)  # of kcorrect's file; row 0 is dusty, which the dust law covers
-# For each template: whether it has emission lines, whose removal removes Balmer absorption, too; its
-# metal lines as a mixture of those of (old, young) light; the column of BALMER_LINES and a
+# For each template: whether it has emission lines, whose removal removes Balmer absorption;
+# its metal lines as a mixture of those of (old, young) light; the column of BALMER_LINES and a
 # factor of the absorption to add.
 MIXTURES = (
     (True, (0.0, 0.3), 3, 0.6),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from datasets.atomic_files import atomic_path
+from datasets.atomic_files import atomic_path, write_csv
 from datasets.sdss.spec_files import (
     LEGACY_RUN2D,
     SpectrumFileError,
@@ -79,7 +79,7 @@ def download(identifiers: Iterable[int], base_url: str, folder: Path, parallel: 
                 pool.shutdown(wait=False, cancel_futures=True)
                 print(f"{failure.url}: {failure.reason}; try again later", file=sys.stderr)
                 break
-    _write_skipped(folder / SKIP_LIST, skipped.values())
+    write_csv(folder / SKIP_LIST, Skipped._fields, sorted(skipped.values()))
     present = sum(_target(i, folder).exists() for i in identifiers)
     missing = sum(i in skipped for i in identifiers)
     print(f"{present} of {len(identifiers)} spectra in {folder}, {missing} skipped")
@@ -122,10 +122,3 @@ def _read_skipped(path: Path) -> list[Skipped]:
         return []
     with open(path, newline="", encoding="utf-8") as file:
         return [Skipped(int(row[0]), *row[1:]) for row in list(csv.reader(file))[1:]]
-
-
-def _write_skipped(path: Path, skipped: Iterable[Skipped]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(Skipped._fields)
-        table.writerows(sorted(skipped))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import sys
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from datasets.atomic_files import atomic_path
+from datasets.atomic_files import write_csv
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.conversion import CutoutFormat
 from datasets.cutouts.formats import PICTURE_UNIT
@@ -209,9 +208,6 @@ def _workers(count: int) -> AbstractContextManager[Pool | None]:
 
 def write_refusals(path: Path, refused: list[Refusal]) -> None:
     """List refusals in a CSV file, and count their reasons on the terminal."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(Refusal._fields)
-        table.writerows(refused)
+    write_csv(path, Refusal._fields, refused)
     for reason, count in Counter(one.reason.partition(":")[0] for one in refused).most_common():
         print(f"refused {count}: {reason} (see {path})", file=sys.stderr)

@@ -13,12 +13,11 @@ without measured fluxes are skipped and listed in `OUT.skipped.csv`.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from datasets.atomic_files import atomic_path
+from datasets.atomic_files import write_csv
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.mock import images
 from datasets.mock.catalogue import arcsec_per_kpc, distance_modulus
@@ -88,7 +87,7 @@ def make_semisynthetic(
             rows, prepared = _usable(collection, range(first, first + BLOCK), skipped)
             if rows:
                 writer.append(**_galaxies(collection, np.array(rows), prepared, seed))
-    _list_skipped(Path(f"{path}.skipped.csv"), skipped)
+    write_csv(f"{path}.skipped.csv", ("row", "specobjid", "reason"), map(dict.values, skipped))
     return skipped
 
 
@@ -216,10 +215,3 @@ def render(
     mixture = np.concatenate([red * np.ones_like(YOUNG_COLOUR), blue, nucleus], axis=1)
     fluxes = mixture * (fibre / (mixture * shares).sum(axis=1))[:, None]
     return images.add_noise(images.render(maps, fluxes, psf, images.neighbours(streams)), streams)
-
-
-def _list_skipped(path: Path, skipped: list[dict]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, ["row", "specobjid", "reason"])
-        table.writeheader()
-        table.writerows(skipped)

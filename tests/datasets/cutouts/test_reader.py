@@ -195,6 +195,11 @@ def test_identifiers_that_lost_digits_are_unknown(tmp_path):
     assert [c.identifier for c in read(tmp_path)] == [0, 2048, 0]
 
 
+def test_images_in_fortran_order_are_refused_with_the_remedy(tmp_path):
+    np.savez(tmp_path / "a.npz", cube=np.asfortranarray(image()), note=np.array([None]))
+    assert "save np.ascontiguousarray" in reason(tmp_path)
+
+
 def test_one_bad_cutout_of_many_is_refused_alone(tmp_path):
     stack = np.stack([image(), 0 * image(), image()])
     np.save(tmp_path / "many.npy", stack)
