@@ -1,7 +1,7 @@
-"""Which galaxies a training step sees, and with what randomness: pure functions of seeds.
+"""The galaxies and the random numbers of a training step: pure functions of seeds.
 
-The order of the galaxies is a function of (seed, epoch), a step's random numbers one of
-(seed, process, iteration): a resumed run equals one that never stopped.
+The order of the galaxies is a function of (seed, epoch); the random numbers of a step are a
+function of (seed, process, iteration). So a resumed run equals one that never stopped.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ class EpochSampler(Sampler[int]):
 def training_loader(dataset: Dataset, config: Config, device: torch.device) -> DataLoader:
     """Batches of the training split in the order of (seed, epoch), the last partial one dropped.
 
+    Args:
+        dataset: The training split.
+        config: Gives batch size (over all processes), seed and number of workers.
+        device: Where the batches go.
+
     Raises:
         UserError: the training split is smaller than one batch, or a batch cannot be divided evenly
             among the processes.
@@ -51,7 +56,7 @@ def training_loader(dataset: Dataset, config: Config, device: torch.device) -> D
     if len(dataset) < optimiser.batch_size:
         raise UserError(
             f"{len(dataset)} training galaxies are fewer than optimiser.batch_size = "
-            f"{optimiser.batch_size}"
+            f"{optimiser.batch_size}: lower it"
         )
     if optimiser.batch_size % world:
         raise UserError(

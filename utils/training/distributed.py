@@ -128,7 +128,8 @@ def _join(device: torch.device, run: Callable[..., None], config: Config, flags:
     """Call `run` in this process, as one of those that the environment variables describe."""
     os.environ.pop("SLURM_JOB_ID", None)  # where ignite sees it, it takes the ranks of SLURM
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        if device.index is None:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
         dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
     else:

@@ -1,4 +1,4 @@
-"""Optimiser, learning rate, averaged weights and precision of a training step."""
+"""Optimiser, learning rate and averaged weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from utils.core.config import OptimiserConfig
 
-WARMUP_START = 1e-3  # the learning rate in front of a warm-up, in units of the full one
+WARMUP_START = 1e-3  # learning rate before the first step of a warm-up, relative to the full one
 
 
 def make_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
@@ -21,10 +21,10 @@ def make_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.O
 
 
 def rate_factor(config: OptimiserConfig, iterations: int) -> Callable[[int], float]:
-    """The learning rate, in units of `learning_rate`, at each iteration of `iterations`.
+    """The learning rate, relative to `config.learning_rate`, as a function of the iteration.
 
-    A line from 1 in the first iteration to `final_learning_rate` in the last (the published
-    polynomial schedule of power 1); the first `warmup_iterations` rise linearly to 1 instead.
+    It falls linearly from 1 in the first of `iterations` to `final_learning_rate` in the last (the
+    published polynomial schedule of power 1); during the warm-up it rises linearly to 1 instead.
     """
     final, warmup = config.final_learning_rate / config.learning_rate, config.warmup_iterations
 
@@ -37,7 +37,8 @@ def rate_factor(config: OptimiserConfig, iterations: int) -> Callable[[int], flo
 
 
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of the weights, with the decay min(decay, (1+n)/(10+n))."""
+    """An exponential moving average of the weights; in update n its decay is at most (1+n)/(10+n),
+    so that the random start is soon forgotten."""
 
     def average(average_parameters, parameters, updates) -> None:
         n = float(updates)

@@ -39,8 +39,8 @@ def open_survey(config: DataConfig) -> Survey:
     except FileNotFoundError as error:
         raise UserError(
             f"{config.survey}: no such survey file; make one with `python -m datasets.mock "
-            f"{config.survey} --count 20000`, or `python -m utils.build_survey --help` for your "
-            "own data; name it with --data.survey"
+            f"{config.survey} --count 20000`, or from real spectra and images with `python -m "
+            "utils.build_survey`; name it with --data.survey"
         ) from error
 
 
@@ -60,19 +60,23 @@ def training_split(survey: Survey, config: DataConfig) -> tuple[SurveyDataset, S
 
 
 def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeConfig) -> None:
-    """Raise UserError where the contrastive checkpoint does not fit survey or configuration."""
+    """Refuse a contrastive checkpoint that does not fit the survey or the configuration.
+
+    Raises:
+        UserError: naming what differs.
+    """
     here, then = SurveyDescription.of(survey), towers.survey
     for name in ("bands", "pixel_scale_arcsec", "image_unit", "grid", "preparation"):
         if getattr(here, name) != getattr(then, name):
             raise UserError(
                 f"{config.diffusion.contrastive} was trained with {name} = {getattr(then, name)}, "
-                f"{survey.path} has {getattr(here, name)}"
+                f"{survey.path} has {getattr(here, name)}: train stage 1 on this survey first"
             )
     smoothed = here.preparation.smoothing_sigma_angstrom > 0
     if config.compatibility == "original" and smoothed and here.preparation.edges != "zero":
         raise UserError(
-            f"compatibility: original takes spectra smoothed as the original's, {survey.path} has "
-            "others: build it again with --preparation original"
+            f"compatibility: original needs spectra smoothed as the original's, and {survey.path} "
+            "has others: build it again with --preparation original"
         )
     if towers.spectra.representation != config.data.representation:
         raise UserError(
@@ -84,8 +88,12 @@ def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeC
 def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
     """Give `network` the trained weights of a checkpoint of another run, to train them further.
 
-    A frozen image tower, what is expected of spectra and the noise schedule stay those that the
-    network was built with.
+    A frozen image tower, the spectrum prior and the noise schedule stay as the network was built.
+
+    Args:
+        path: A checkpoint of the same stage.
+        kind: `contrastive`, `generative` or `regression`.
+        network: With fresh weights.
 
     Raises:
         UserError: as `read_checkpoint`; or the checkpoint's network has other sizes.
@@ -104,8 +112,8 @@ def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
     )
     if differing:
         raise UserError(
-            f"{path}: its network is another than the configuration's ({len(differing)} weights "
-            f"differ, such as {differing[0]}): run.start_from needs the same sizes and bands"
+            f"{path}: {len(differing)} weights, such as {differing[0]}, have other shapes than in "
+            "the configured network: run.start_from needs the same sizes and bands"
         )
     network.load_state_dict(own | {name: weights[name] for name in shapes})
 
@@ -133,7 +141,7 @@ def describe_plan(
     print(survey.describe())
     print(f"training   {count} galaxies, {len(loader)} batches of {size} per epoch")
     print(f"network    {trained:,} parameters to train, {frozen:,} frozen")
-    print(f"computing  in {idist.get_world_size()} process(es) on {device}")
+    print(f"computing  on {device.type}, {idist.get_world_size()} process(es)")
 
 
 def start(
