@@ -20,7 +20,7 @@ from models.conditioning import FrozenCondition
 from utils.core.checkpoints import TrainedContrastive, read_checkpoint, trained_weights
 from utils.core.command_line import Flags
 from utils.core.config import Config, DataConfig, GenerativeConfig, to_dict
-from utils.core.run_directory import check_run, record_run, run_folder
+from utils.core.run_directory import CONFIG, check_run, record_run, run_folder
 from utils.core.run_log import log_to
 from utils.core.survey_rows import blocks, split_rows
 from utils.training.trainer import Task, Trainer
@@ -156,9 +156,10 @@ def start(
     resume = check_run(folder, values, flags.resume)
     idist.barrier()  # every process has looked before the first one writes
     if idist.get_rank() == 0:
+        stopped = (folder / CONFIG).exists()
         changed = record_run(folder, values, config.run.seed, resume)
         log_to(folder)
-        if flags.resume and not resume:
+        if stopped and not resume:
             LOGGER.info("%s: no finished epoch to go on from, the run begins anew", folder)
         for line in changed:
             LOGGER.info("changed: %s", line)
