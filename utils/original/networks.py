@@ -118,7 +118,8 @@ class OriginalDenoiser(nn.Module):
         """
         if spectrum is not None and spectrum.shape[-1] == x_t.shape[-1]:
             spectrum = spectrum[..., ::SUBSAMPLING]
-        return self.denoiser(x_t, t, self.denoiser.encode(image), spectrum)
+        context = self.denoiser.context(x_t.shape[-1], spectrum)
+        return self.denoiser(x_t, t, self.denoiser.encode(image), context)
 
 
 class OriginalContrastive(nn.Module):

@@ -81,7 +81,8 @@ def test_converted_u_nets_give_the_originals_noise(name, tmp_path, towers_file):
     spectrum = reference.get("full_resolution_spectrum")
     low = None if spectrum is None else spectrum[..., ::8]
     tokens = stage.network.encode(reference["image"])
-    found = stage.network(reference["x_t"], reference["t"], tokens, low)
+    context = stage.network.context(reference["x_t"].shape[-1], low)
+    found = stage.network(reference["x_t"], reference["t"], tokens, context)
     assert_golden(tokens, reference["context"])
     assert_golden(found, reference["predicted_noise"])
     assert stage.config.compatibility == "original"
