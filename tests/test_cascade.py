@@ -153,5 +153,5 @@ def test_stages_in_the_wrong_order_are_refused(stages):
 def test_towers_of_another_resolution_are_refused(tiny_survey, tiny_towers, tmp_path, capsys):
     arguments = [tiny("generative"), f"--data.survey={tiny_survey}", "--data.representation=low"]
     towers = f"--diffusion.contrastive={tiny_towers}"
-    assert train_generative.main([*arguments, towers, f"--run.output={tmp_path / 'r'}"]) == 1
+    assert train_generative.main([*arguments, towers, f"--run.output={tmp_path / 'r'}"]) == 2
     assert "data.representation is low" in capsys.readouterr().err

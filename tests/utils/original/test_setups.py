@@ -20,7 +20,7 @@ from datasets.survey_description import SurveyDescription
 from datasets.survey_writer import SurveyWriter
 from tests.original_files import count
 from tests.support import ROOT
-from utils.core.config import ContrastiveConfig, GenerativeConfig, from_dict
+from utils.core.config import ContrastiveConfig, DataConfig, GenerativeConfig, from_dict
 from utils.core.model_factory import build_contrastive, build_denoiser
 from utils.generation.fits_output import read_spectrum
 from utils.training.setup import check_towers
@@ -145,7 +145,7 @@ def test_published_set_ups_run(year, suffix, preparation, bands, tmp_path):
 def test_other_preparations_are_refused_in_compatible_mode(tmp_path):
     config = from_dict(
         GenerativeConfig, yaml.safe_load((PARAMS / "2024_generative_low.yml").read_text())
-    )
+    ).trained_on(DataConfig(representation="low"))
     spectra = SpectrumTransform("low")
     for preparation in ("original", "median"):
         path, _ = small_survey(tmp_path / f"{preparation}.h5", preparation, tuple("ugriz"))
