@@ -40,3 +40,13 @@ def test_the_contrastive_stage_needs_neither_line_fitting_nor_generation(tiny_su
     assert "utils.training.trainer" in loaded
     foreign = ("utils.spectroscopy", "utils.generation", "utils.evaluation")
     assert not {name for name in loaded if name.startswith(foreign)}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["utils.evaluate", "utils.compare_evaluations"]
+    + [f"figures.{name}" for name in ("evaluation", "generated", "pairs", "mock_against_sdss")],
+)
+def test_help_of_evaluation_and_figures_needs_numpy_at_most(command):
+    heavy = {"torch", "ignite", "scipy", "astropy", "h5py", "matplotlib"}
+    assert not heavy & modules_of(command, "--help")
