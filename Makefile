@@ -26,7 +26,7 @@ help:
 
 $(VENV)/runtime: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
@@ -34,9 +34,9 @@ $(VENV)/development: requirements-dev.txt $(VENV)/runtime
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-# The demo: each step is the command a user would type; what is done is not done again, and a
-# training that was stopped goes on.
-resume = $(if $(wildcard $(1)),--resume)
+# The demo: each step is the command a user would type. What is done is not done again, and with
+# --resume a step that was stopped goes on. A step that fails leaves no target.
+.DELETE_ON_ERROR:
 
 demo: $(DEMO)/generated.png $(DEMO)/evaluation/table.md
 	@cat $(DEMO)/evaluation/table.md
@@ -49,13 +49,13 @@ $(DEMO)/survey.h5: $(VENV)/runtime
 
 $(DEMO)/contrastive.done: $(DEMO)/survey.h5
 	$(RUN) train_contrastive.py --config params/demo_contrastive.yml --data.survey $(DEMO)/survey.h5 \
-	    --run.output $(DEMO)/contrastive $(call resume,$(DEMO)/contrastive/last.pt) $(TOWERS)
+	    --run.output $(DEMO)/contrastive --resume $(TOWERS)
 	@touch $@
 
 $(DEMO)/generative.done: $(DEMO)/contrastive.done
 	$(RUN) train_generative.py --config params/demo_generative.yml --data.survey $(DEMO)/survey.h5 \
 	    --diffusion.contrastive $(DEMO)/contrastive/best.pt \
-	    --run.output $(DEMO)/generative $(call resume,$(DEMO)/generative/last.pt) $(GENERATOR)
+	    --run.output $(DEMO)/generative --resume $(GENERATOR)
 	@touch $@
 
 $(DEMO)/cutouts.done: $(DEMO)/survey.h5
@@ -64,7 +64,7 @@ $(DEMO)/cutouts.done: $(DEMO)/survey.h5
 
 $(DEMO)/spectra/catalogue.fits: $(DEMO)/generative.done $(DEMO)/cutouts.done
 	$(RUN) generate.py $(DEMO)/cutouts --checkpoint $(DEMO)/generative/best.pt \
-	    --precision auto --output $(DEMO)/spectra $(call resume,$(DEMO)/spectra/generate.json)
+	    --precision auto --output $(DEMO)/spectra --resume
 
 $(DEMO)/generated.png: $(DEMO)/spectra/catalogue.fits
 	$(RUN) -m figures.generated $(DEMO)/spectra --survey $(DEMO)/survey.h5 --output $@
@@ -99,14 +99,14 @@ $(REAL)/semisynthetic.h5: $(VENV)/runtime
 $(REAL)/contrastive.done: $(REAL)/semisynthetic.h5 $(DEMO)/contrastive.done
 	$(RUN) train_contrastive.py --config params/demo_contrastive.yml --config params/real_contrastive.yml \
 	    --data.survey $(REAL)/semisynthetic.h5 --run.start_from $(DEMO)/contrastive/best.pt \
-	    --run.output $(REAL)/contrastive $(call resume,$(REAL)/contrastive/last.pt)
+	    --run.output $(REAL)/contrastive --resume
 	@touch $@
 
 $(REAL)/generative.done: $(REAL)/contrastive.done $(DEMO)/generative.done
 	$(RUN) train_generative.py --config params/demo_generative.yml --config params/real_generative.yml \
 	    --data.survey $(REAL)/semisynthetic.h5 --run.start_from $(DEMO)/generative/best.pt \
 	    --diffusion.contrastive $(REAL)/contrastive/best.pt \
-	    --run.output $(REAL)/generative $(call resume,$(REAL)/generative/last.pt)
+	    --run.output $(REAL)/generative --resume
 	@touch $@
 
 $(REAL)/evaluation/table.md: $(REAL)/generative.done
@@ -117,7 +117,7 @@ $(REAL)/evaluation/table.md: $(REAL)/generative.done
 $(REAL)/field/catalogue.fits: $(DEMO)/generative.done
 	$(RUN) generate.py $(DATA)/cutouts_field_5112.npz --checkpoint $(DEMO)/generative/best.pt \
 	    --bands u,g,r,i,z --unit nanomaggy --pixel-scale 0.396 --precision auto \
-	    --output $(REAL)/field $(call resume,$(REAL)/field/generate.json)
+	    --output $(REAL)/field --resume
 
 $(REAL)/cutouts.done: $(REAL)/field/catalogue.fits
 	$(RUN) -m utils.cut_frames $(DATA)/frames/frame-*.fits.bz2 --positions $< --output $(REAL)/cutouts
@@ -125,7 +125,7 @@ $(REAL)/cutouts.done: $(REAL)/field/catalogue.fits
 
 $(REAL)/frames/catalogue.fits: $(REAL)/cutouts.done
 	$(RUN) generate.py $(REAL)/cutouts --checkpoint $(DEMO)/generative/best.pt \
-	    --precision auto --output $(REAL)/frames $(call resume,$(REAL)/frames/generate.json)
+	    --precision auto --output $(REAL)/frames --resume
 
 # True pairs of colour JPEGs and spectra: networks trained on colour pictures of the mock survey.
 $(REAL)/pictures.h5: $(VENV)/runtime
@@ -135,19 +135,19 @@ $(REAL)/pictures.h5: $(VENV)/runtime
 $(REAL)/rgb_contrastive.done: $(REAL)/pictures.h5
 	$(RUN) train_contrastive.py --config params/demo_contrastive.yml --config params/rgb_contrastive.yml \
 	    --data.survey $(REAL)/pictures.h5 \
-	    --run.output $(REAL)/rgb_contrastive $(call resume,$(REAL)/rgb_contrastive/last.pt)
+	    --run.output $(REAL)/rgb_contrastive --resume
 	@touch $@
 
 $(REAL)/rgb_generative.done: $(REAL)/rgb_contrastive.done $(DEMO)/generative.done
 	$(RUN) train_generative.py --config params/demo_generative.yml --config params/rgb_generative.yml \
 	    --data.survey $(REAL)/pictures.h5 --run.start_from $(DEMO)/generative/best.pt \
 	    --diffusion.contrastive $(REAL)/rgb_contrastive/best.pt \
-	    --run.output $(REAL)/rgb_generative $(call resume,$(REAL)/rgb_generative/last.pt)
+	    --run.output $(REAL)/rgb_generative --resume
 	@touch $@
 
 $(REAL)/pairs/catalogue.fits: $(REAL)/rgb_generative.done
 	$(RUN) generate.py "$(DATA)/pairs/*.jpeg" --checkpoint $(REAL)/rgb_generative/best.pt \
-	    --pixel-scale 0.1 --precision auto --output $(REAL)/pairs $(call resume,$(REAL)/pairs/generate.json)
+	    --pixel-scale 0.1 --precision auto --output $(REAL)/pairs --resume
 
 $(REAL)/pairs.png: $(REAL)/pairs/catalogue.fits
 	$(RUN) -m figures.pairs $(REAL)/pairs --table $(DATA)/pairs/pairs.csv \

@@ -35,6 +35,7 @@ def run(rank: int, config: ContrastiveConfig, flags: Flags) -> None:
     from utils.core.checkpoints import describe
     from utils.core.model_factory import build_contrastive, build_images
     from utils.training.contrastive_task import ContrastiveTask
+    from utils.training.data_order import training_loader
     from utils.training.distributed import device_of
     from utils.training.setup import describe_plan, open_survey, start, start_from, training_split
 
@@ -50,13 +51,12 @@ def run(rank: int, config: ContrastiveConfig, flags: Flags) -> None:
     description = describe(
         "contrastive", to_dict(config), SurveyDescription.of(survey), images, spectra
     )
-    describe_plan(config, survey, training, network, device)
-    if flags.dry_run:
-        return
+    loader = training_loader(training, config, device)
+    describe_plan(config, flags, survey, loader, network, device)
     task = ContrastiveTask(
         network, config, images.to(device), spectra.to(device), survey, description, device
     )
-    start(task, training, config, flags, device)
+    start(task, loader, config, flags, device)
 
 
 if __name__ == "__main__":

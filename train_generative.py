@@ -36,7 +36,8 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     from datasets.survey_description import SurveyDescription
     from utils.core.checkpoints import describe, load_contrastive, with_data_of
     from utils.core.model_factory import build_denoiser
-    from utils.core.run_directory import run_folder
+    from utils.core.run_directory import LAST, run_folder
+    from utils.training.data_order import training_loader
     from utils.training.diffusion_task import GenerativeTask, validation_rows
     from utils.training.distributed import device_of
     from utils.training.feature_cache import encode_views
@@ -50,37 +51,39 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
         training_split,
     )
 
+    # The galaxies, and the image tower of stage 1, which stays as it is.
     device, seed = device_of(config.run), config.run.seed
-    encoder = load_contrastive(config.diffusion.contrastive)  # frozen
-    config = with_data_of(encoder, config)
+    towers = load_contrastive(config.diffusion.contrastive)
+    config = with_data_of(towers, config)
     survey = open_survey(config.data)
-    check_towers(encoder, survey, config)
+    check_towers(towers, survey, config)
     training, spectra = training_split(survey, config.data)
     validation = validation_rows(survey, config)
-    ranges = training_ranges(survey, np.concatenate([training.rows, validation]), config)
+    loader = training_loader(training, config, device)
 
+    # The denoiser: a U-Net that attends to the tower's tokens, around a prior on the spectrum.
+    ranges = training_ranges(survey, np.concatenate([training.rows, validation]), config)
     manual_seed(seed)
-    denoiser = build_denoiser(config, encoder.network, spectra, ranges).to(device)
+    denoiser = build_denoiser(config, towers.network, spectra, ranges).to(device)
     if config.run.start_from:
         start_from(config.run.start_from, "generative", denoiser)
     description = describe(
-        "generative", to_dict(config), SurveyDescription.of(survey), encoder.images, spectra
+        "generative", to_dict(config), SurveyDescription.of(survey), towers.images, spectra
     )
     description["conditions"] = ranges
-    describe_plan(config, survey, training, denoiser, device)
-    if flags.dry_run:
-        return
+    describe_plan(config, flags, survey, loader, denoiser, device)
 
-    encoder, spectra = encoder.to(device), spectra.to(device)
-    saved = saved_fit(run_folder(config.run.output) / "last.pt") if flags.resume else None
+    # The prior is fitted once, or restored; the diffusion model then learns the residual.
+    towers, spectra = towers.to(device), spectra.to(device)
+    saved = saved_fit(run_folder(config.run.output) / LAST) if flags.resume else None
     fitted = fit_prior(
-        denoiser.prior, encoder, spectra, survey, training.rows, validation, ranges, seed, saved
+        denoiser.prior, towers, spectra, survey, training.rows, validation, ranges, seed, saved
     )
-    features = encode_views(denoiser.condition, encoder, training, config, device)
-    task = GenerativeTask(
-        denoiser, encoder, spectra, config, survey, validation, fitted, features, description
+    features = encode_views(denoiser.condition, towers, training, config, device)
+    task = GenerativeTask(  # its loss is `models.diffusion.DenoisingLoss`
+        denoiser, towers, spectra, config, survey, validation, fitted, features, description
     )
-    start(task, training, config, flags, device)
+    start(task, loader, config, flags, device)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ Shapes: B pairs, C channels, L pixels, P candidates of an image, D embedding.
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_nn
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -61,13 +60,30 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = TEMPERATURE, gather: bool
         DistributedDataParallel does, gives the gradient of one process with the whole batch.
     """
     if gather and dist.is_available() and dist.is_initialized():
-        a, b = (torch.cat(dist_nn.all_gather(rows)) for rows in (a, b))
+        a, b = _GatheredRows.apply(a), _GatheredRows.apply(b)
     z = torch.cat([a, b]).float()  # (2B, D)
     with torch.autocast(z.device.type, enabled=False):  # dividing by τ multiplies rounding errors
         similarity = z @ z.T / temperature  # (2B, 2B)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     partner = torch.arange(len(z), device=z.device).roll(len(a))
     return F.cross_entropy(similarity.masked_fill(itself, -torch.inf), partner)
+
+
+class _GatheredRows(torch.autograd.Function):
+    """Rows (B, D) of all processes (world · B, D), with the gradient through all of their losses;
+    `torch.distributed.all_gather` has none."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()  # all_reduce works in place
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def add_noise(

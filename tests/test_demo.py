@@ -85,6 +85,7 @@ def test_every_step_of_the_demo_is_a_command_that_exists():
     ).stdout.replace("\\\n", " ")
     commands = [line.split() for line in listed.splitlines() if "/bin/python " in line]
     scripts = [words[1] for words in commands if words[1].endswith(".py")]
+    assert all("--resume" in words for words in commands if words[1].endswith(".py"))
     modules = [words[2] for words in commands if words[1] == "-m" and words[2] != "pip"]
     assert scripts == ["train_contrastive.py", "train_generative.py", "generate.py"]
     assert {"datasets.mock", "utils.export_cutouts", "utils.evaluate"} <= set(modules)

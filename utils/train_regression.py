@@ -33,6 +33,7 @@ def run(rank: int, config: RegressionConfig, flags: Flags) -> None:
     from datasets.image_transform import ImageTransform
     from datasets.survey_description import SurveyDescription
     from utils.core.checkpoints import describe
+    from utils.training.data_order import training_loader
     from utils.training.distributed import device_of
     from utils.training.regression import RegressionTask, build_regression
     from utils.training.setup import describe_plan, open_survey, start, start_from, training_split
@@ -48,13 +49,12 @@ def run(rank: int, config: RegressionConfig, flags: Flags) -> None:
     description = describe(
         "regression", to_dict(config), SurveyDescription.of(survey), images, spectra
     )
-    describe_plan(config, survey, training, network, device)
-    if flags.dry_run:
-        return
+    loader = training_loader(training, config, device)
+    describe_plan(config, flags, survey, loader, network, device)
     task = RegressionTask(
         network, config, images.to(device), spectra.to(device), survey, description, device
     )
-    start(task, training, config, flags, device)
+    start(task, loader, config, flags, device)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The typed, closed configuration of the training scripts, and the one home of their defaults.
 
-Every key of the parameter files is a field below; an unknown key is refused, and so are values out
-of range and contradictions, before anything is read. Precedence: command line > YAML file > the
-defaults here. This module imports nothing heavy, so that `--help` is quick.
+Every key of the parameter files is a field below. An unknown key, a value out of range and a
+contradiction are refused before anything is read. Later arguments of a command line, be they keys
+or `--config` files, override earlier ones, and all of them the defaults here. This module imports
+nothing heavy, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -96,8 +97,7 @@ class OptimiserConfig:
     ema_decay: float = 0.999
 
     def __post_init__(self) -> None:
-        # Batch normalisation and the contrastive loss compare galaxies of a batch.
-        at_least(2, "optimiser", self, "batch_size")
+        at_least(1, "optimiser", self, "batch_size")
         positive("optimiser", self, "epochs", "learning_rate")
         at_least(0, "optimiser", self, "final_learning_rate", "warmup_iterations")
         at_least(0, "optimiser", self, "weight_decay", "gradient_clip")
@@ -117,11 +117,12 @@ class RunConfig:
         output: Run directory, made new, never overwritten; environment variables are expanded.
         start_from: Checkpoint of the same stage and sizes whose weights are trained further.
         seed: Seed of initial weights, order, augmentation and noise.
-        device: `auto` (CUDA, then CPU), `cpu`, `cuda`, `cuda:1`, …
+        device: `auto` (a GPU if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, …
         precision: `bfloat16` runs the networks in bfloat16 where that is safe; `auto` does so if
             the hardware has it.
-        processes: Processes on this machine for data-parallel training (one per GPU, or gloo
-            processes on a CPU); 1 trains in this process. Under SLURM or torchrun leave it at 1.
+        processes: Processes on this machine that share each batch: one per GPU, or on the cores of
+            a CPU. `device: auto` starts at most as many as there are GPUs, if there are any; `cuda`
+            refuses more. Leave it at 1 under torchrun.
         validate_every_epochs: Epochs between two validations.
         preview_every_epochs: Epochs between two preview pictures; 0 makes none.
         tensorboard: Write TensorBoard event files into the run directory.
@@ -224,6 +225,8 @@ class ContrastiveConfig:
     def __post_init__(self) -> None:
         _complete(self.data)
         _even_batches(self.optimiser, self.run)
+        # The loss compares each galaxy with the others of its batch.
+        at_least(2, "optimiser", self.optimiser, "batch_size")
 
 
 @dataclass
@@ -462,6 +465,11 @@ class RegressionConfig:
     run: RunConfig = field(default_factory=lambda: RunConfig(output="runs/regression"))
 
     def __post_init__(self) -> None:
+        refuse(
+            self.data.representation != "polyphase",
+            f"data.representation is {self.data.representation}: the regression predicts all "
+            "pixels of a spectrum; leave it polyphase",
+        )
         _complete(self.data)
         _even_batches(self.optimiser, self.run)
 

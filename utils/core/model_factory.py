@@ -78,23 +78,23 @@ def build_denoiser(
     config: GenerativeConfig,
     contrastive: ContrastiveModel,
     transform: SpectrumTransform,
-    known: Ranges | None = None,
+    conditions: Ranges | None = None,
 ) -> Denoiser:
     """The conditional denoiser with fresh weights, around a trained image tower.
 
     Args:
         config: Sizes and schedule.
         contrastive: The trained pair of towers.
-        transform: Gives channels, length and resolution of the spectra.
-        known: Ranges of the conditions besides the image, from `training_ranges`; None or an
+        transform: Gives grid, channels and length of the spectra.
+        conditions: Ranges of the conditions besides the image, from `training_ranges`; None or an
             empty dict builds a denoiser without a prior.
 
     Raises:
         UserError: `diffusion.imagenet_weights` cannot be read or are of another network.
     """
     prior = None
-    if known:
-        prior = empty_prior(transform, known, feature_count(contrastive.image_encoder))
+    if conditions:
+        prior = empty_prior(transform, conditions, feature_count(contrastive.image_encoder))
     condition = _condition(config.diffusion, contrastive)
     return assemble_denoiser(config, condition, transform, prior)
 
@@ -119,7 +119,7 @@ def assemble_denoiser(
         time_embedding="original" if original else "bounded",
         steps=size.steps,
         checkpointing=size.checkpoint_gradients,
-        film=size.film and not original,
+        film=size.film,
         properties=prior.properties if prior else 0,
     )
     return Denoiser(
@@ -177,18 +177,18 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path}: not a plain state dict ({type(error).__name__})") from error
 
 
-def empty_prior(transform: SpectrumTransform, known: Ranges, features: int) -> SpectrumPrior:
-    """A prior on the conditions that `known` names, to be filled by a fit or a checkpoint.
+def empty_prior(transform: SpectrumTransform, conditions: Ranges, features: int) -> SpectrumPrior:
+    """A prior for these conditions, to be filled by a fit or a checkpoint.
 
     Args:
         transform: Gives grid, channels and length of the spectra.
-        known: Ranges of the conditions by name.
+        conditions: Their ranges by name.
         features: Image features F that the coefficients are predicted from.
     """
-    templates = None
-    if REDSHIFT in known:
+    basis = None
+    if REDSHIFT in conditions:
         log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
-        start, length = rest_grid(log_wavelength, *known[REDSHIFT])
+        start, length = rest_grid(log_wavelength, *conditions[REDSHIFT])
         arranged = transform.arrange(log_wavelength)
-        templates = SpectralBasis(arranged, start, torch.zeros(TEMPLATES, length))
-    return SpectrumPrior((transform.channels, transform.length), templates, features)
+        basis = SpectralBasis(arranged, start, torch.zeros(TEMPLATES, length))
+    return SpectrumPrior((transform.channels, transform.length), basis, features)

@@ -1,9 +1,15 @@
-"""Run directories and checkpoints: what a run leaves behind, and how it is read again.
+"""The directory of a run: who may begin or go on in it, and its files for people.
 
-A run directory holds `config.yml` (resolved), `run.json` (command, versions, seed), `log.txt`,
-`metrics.csv`, previews, `last.pt` and `best.pt`. A checkpoint describes itself: everything that is
-needed to use its weights is inside, as tensors and primitives, so that it loads with
-`weights_only=True`.
+    config.yml     the resolved configuration
+    run.json       command, versions and seed; the same for each time the run was resumed
+    log.txt        the log
+    metrics.csv    a row per epoch
+    preview_*.png  pictures of the validation split
+    tensorboard/   the metrics for TensorBoard
+    last.pt        everything needed to go on, after each epoch
+    best.pt        the weights of the best validation
+
+A run goes on from `last.pt`. One that was stopped in its first epoch has none: it begins anew.
 """
 
 from __future__ import annotations
@@ -16,54 +22,109 @@ from typing import Any
 
 import yaml
 
+from datasets.atomic_files import write_text
 from datasets.errors import UserError
 from utils.core.provenance import versions
 
+CONFIG, RECORD, LAST, BEST = "config.yml", "run.json", "last.pt", "best.pt"
+
+# What a resumed run may change: where it runs and what it shows, not what it computes. The contents
+# of the two files are compared with the checkpoint (`utils.training.trainer`). With other epochs
+# the learning rate follows the schedule of the new length from there on.
+MAY_CHANGE = (
+    "data.survey",
+    "data.workers",
+    "data.in_memory",
+    "diffusion.contrastive",
+    "optimiser.epochs",
+    "sampling.",
+    "run.output",
+    "run.device",
+    "run.processes",
+    "run.validate_every_epochs",
+    "run.preview_every_epochs",
+    "run.tensorboard",
+)
+
 
 def run_folder(output: str) -> Path:
-    """The folder that `run.output` names, environment variables and `~` expanded."""
+    """The path of a run directory, with environment variables and `~` expanded."""
     return Path(os.path.expandvars(output)).expanduser()
 
 
-def open_run(output: str, config: dict[str, Any], seed: int, resume: bool) -> Path:
-    """The run directory: made new, or, to resume, found with the same configuration.
+def check_run(folder: Path, config: dict[str, Any], resume: bool) -> bool:
+    """Whether a run goes on in `folder` (or begins there); writes nothing.
 
     Raises:
-        UserError: the directory holds a run already and `resume` is not set; or `resume` is set
-            and there is no run, or one with another configuration.
+        UserError: the folder holds a run and `resume` is not set; or that run had another
+            configuration; or its configuration cannot be read.
     """
-    folder = run_folder(output)
-    config_file = folder / "config.yml"
-    if resume:
-        _check_same_config(config_file, config)
-        return folder
-    if config_file.exists():
-        raise UserError(
-            f"{folder} already holds a run: add --resume to go on with it, or name another "
-            "folder with --run.output"
-        )
+    if not resume:
+        if any((folder / name).exists() for name in (CONFIG, LAST, BEST)):
+            raise UserError(
+                f"{folder} already holds a run: add --resume to go on with it, or name another "
+                "folder with --run.output"
+            )
+        return False
+    if (folder / LAST).exists():
+        changed = _changes(_read(folder / CONFIG, yaml.safe_load), config)
+        _refuse(folder, [line for line in changed if not line.startswith(MAY_CHANGE)])
+        return True
+    if (folder / BEST).exists() and not (folder / CONFIG).exists():
+        raise UserError(f"{folder} holds only {BEST}: name another folder with --run.output")
+    return False
+
+
+def record_run(folder: Path, config: dict[str, Any], seed: int, resumed: bool) -> list[str]:
+    """Make the run directory, or add this call to that of a resumed run.
+
+    Returns:
+        The values of the configuration that have changed, as `key: before -> now`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    record = {
+    for leftover in folder.glob(".*.part.*"):  # of a process that was killed while it wrote
+        leftover.unlink()
+    call = {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": seed,
         "versions": versions(),
     }
-    (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n")
-    config_file.write_text(yaml.safe_dump(config, sort_keys=False))
-    return folder
+    changed = []
+    if resumed:
+        record = _read(folder / RECORD, json.loads)
+        call = record | {"resumed": [*record.get("resumed", []), call]}
+        changed = _changes(_read(folder / CONFIG, yaml.safe_load), config)
+    write_text(folder / RECORD, json.dumps(call, indent=2) + "\n")
+    write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False))
+    return changed
 
 
-def _check_same_config(config_file: Path, config: dict[str, Any]) -> None:
-    if not config_file.exists():
-        raise UserError(f"{config_file.parent} holds no run to resume: leave out --resume")
-    before = _flat(yaml.safe_load(config_file.read_text()))
-    now = _flat(config)
-    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    if changed:
-        lines = (f"  {key}: {before.get(key)} -> {now.get(key)}" for key in changed)
+def _read(path: Path, load: Any) -> dict[str, Any]:
+    try:
+        values = load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        values = None
+    if not isinstance(values, dict):
         raise UserError(
-            f"{config_file} differs from what you ask for; a run resumes only as it began:\n"
-            + "\n".join(lines)
+            f"{path} is missing or damaged: put the file back from a copy, or begin anew in "
+            "another folder with --run.output"
+        )
+    return values
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """`key: before -> now` of all keys that differ."""
+    old, new = _flat(before), _flat(now)
+    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys]
+
+
+def _refuse(folder: Path, changed: list[str]) -> None:
+    if changed:
+        raise UserError(
+            f"{folder / CONFIG} has other values, and results would depend on where the run was "
+            "stopped; give the same values, or begin anew in another folder with --run.output\n"
+            + "\n".join(f"  {line}" for line in changed)
         )
 
 

@@ -1,20 +1,21 @@
-"""What a run writes for people: its log and its table of figures."""
+"""The log of a run and its table of metrics."""
 
 from __future__ import annotations
 
 import csv
 import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from datasets.atomic_files import atomic_path
+
 
 class MetricsTable:
-    """A CSV table, one row an epoch, rewritten atomically: a killed run leaves a whole table.
+    """A CSV table with a row per epoch, written whole each time: a killed run leaves no half row.
 
     Args:
-        path: The CSV file; rows that are there already are read.
+        path: The CSV file; the rows that it has already are read.
     """
 
     def __init__(self, path: Path):
@@ -26,12 +27,12 @@ class MetricsTable:
                     self.rows.append({k: float(v) for k, v in row.items() if v})
 
     def append(self, row: dict[str, float]) -> None:
-        """Add a row; columns may be new."""
+        """Add a row, which may have new columns, and write the file."""
         self.rows.append(row)
         self._write()
 
     def keep(self, wanted: Callable[[dict[str, float]], bool]) -> None:
-        """Drop the rows that are not `wanted`."""
+        """Drop the rows that are not `wanted`, and write the file."""
         self.rows = [row for row in self.rows if wanted(row)]
         self._write()
 
@@ -41,12 +42,10 @@ class MetricsTable:
 
     def _write(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        part = self.path.with_suffix(".csv.part")
-        with open(part, "w", newline="") as file:
+        with atomic_path(self.path) as part, open(part, "w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(part, self.path)
 
 
 def log_to(folder: Path | None, level: int = logging.INFO) -> None:

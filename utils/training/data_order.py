@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets.errors import UserError
 from datasets.hashing import mix
-from utils.core.config import OptimiserConfig
+from utils.core.config import Config
 
 
 class EpochSampler(Sampler[int]):
@@ -39,15 +39,15 @@ class EpochSampler(Sampler[int]):
         return iter(order[self.rank :: self.world].tolist())
 
 
-def training_loader(
-    dataset: Dataset, optimiser: OptimiserConfig, seed: int, workers: int, device: torch.device
-) -> DataLoader:
+def training_loader(dataset: Dataset, config: Config, device: torch.device) -> DataLoader:
     """Batches of the training split in the order of (seed, epoch), the last partial one dropped.
 
     Raises:
-        UserError: the training split is smaller than one batch.
+        UserError: the training split is smaller than one batch, or a batch cannot be divided evenly
+            among the processes.
     """
     rank, world = idist.get_rank(), idist.get_world_size()
+    optimiser, workers = config.optimiser, config.data.workers
     if len(dataset) < optimiser.batch_size:
         raise UserError(
             f"{len(dataset)} training galaxies are fewer than optimiser.batch_size = "
@@ -55,12 +55,13 @@ def training_loader(
         )
     if optimiser.batch_size % world:
         raise UserError(
-            f"optimiser.batch_size = {optimiser.batch_size} is not a multiple of {world}"
+            f"optimiser.batch_size = {optimiser.batch_size} is not a multiple of the {world} "
+            "processes"
         )
     return DataLoader(
         dataset,
         batch_size=optimiser.batch_size // world,
-        sampler=EpochSampler(len(dataset), seed, rank, world),
+        sampler=EpochSampler(len(dataset), config.run.seed, rank, world),
         drop_last=True,
         num_workers=workers,
         pin_memory=device.type == "cuda",

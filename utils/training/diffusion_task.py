@@ -16,6 +16,7 @@ from models.diffusion import Denoiser, DenoisingLoss
 from models.spectrum_prior import CONDITIONS
 from utils.core.checkpoints import TrainedContrastive, TrainedGenerator
 from utils.core.config import GenerativeConfig
+from utils.core.device import autocast
 from utils.core.survey_rows import random_subset, split_rows
 from utils.generation.conditions import image_features, log_probabilities, sample_conditions
 from utils.generation.pipeline import make_sampler, sample_stage
@@ -99,7 +100,8 @@ class GenerativeTask:
         else:
             images = batch["image"].to(self.device, non_blocking=True)
             views = self.contrastive.images.training(images, generator)
-            features = self.network.condition.features(views)
+            with autocast(self.device, self.config.run.precision):  # the frozen encoder
+                features = self.network.condition.features(views)
         parameters = self._parameters(batch["index"])
         if parameters is not None:
             parameters = drop_conditions(parameters, generator)

@@ -1,70 +1,152 @@
-"""Processes and devices of a training run."""
+"""Processes and devices of a training run.
+
+Several processes share each batch (torch's `DistributedDataParallel`): one per GPU (NCCL), or some
+on the cores of a CPU (gloo). They are started here (`run.processes`) or by torchrun.
+"""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import socket
-import sys
+import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TypeVar
 
 import ignite.distributed as idist
 import torch
 import torch.distributed as dist
-from torch.multiprocessing import ProcessRaisedException
+import torch.multiprocessing as mp
+from torch.distributed import is_torchelastic_launched
 
 from datasets.errors import UserError
-from datasets.survey import SurveyError
+from datasets.processors import usable_cores
 from utils.core.command_line import Flags
 from utils.core.config import Config, RunConfig
 from utils.core.device import pick_device
+from utils.core.errors import run_command
 from utils.core.run_log import log_to
 
+LOGGER = logging.getLogger("spectra")
+PATIENCE = timedelta(hours=12)  # that a process waits for the others: the first one fits the prior
 Result = TypeVar("Result")
 
 
 def launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
-    """Call `run(rank, config, flags)` in this process, or in `config.run.processes` of them.
+    """Call `run(rank, config, flags)` in this process, or in several.
 
     Returns:
-        0, or 1 after an error that the user can mend, printed in one line.
+        The exit status: 0, or `USER_ERROR` after an error that the user can mend.
     """
     log_to(None)
-    try:
-        _in_processes(run, config, flags)
-    except (UserError, SurveyError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except ProcessRaisedException as error:  # what a process raised, as text
-        print(f"error: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
-        return 1
+    return run_command(_launch, run, config, flags)
+
+
+def _launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
+    device, processes = place(config.run)
+    if is_torchelastic_launched():
+        _join(device, run, config, flags)
+    elif processes > 1:
+        _spawn(device, processes, run, config, flags)
+    else:
+        run(0, config, flags)
     return 0
 
 
-def _in_processes(run: Callable[..., None], config: Config, flags: Flags) -> None:
-    """Ignite's launcher: spawned here, or joined to the processes of torchrun."""
-    backend = "nccl" if pick_device(config.run.device).type == "cuda" else "gloo"
-    if config.run.processes > 1:
-        with idist.Parallel(
-            backend=backend,
-            nproc_per_node=config.run.processes,
-            master_addr="127.0.0.1",
-            master_port=_free_port(),
-        ) as parallel:
-            parallel.run(_share_cores, run, config, flags)
-    elif torch.distributed.is_torchelastic_launched():
-        with idist.Parallel(backend=backend) as parallel:
-            parallel.run(run, config, flags)
+def place(run: RunConfig) -> tuple[torch.device, int]:
+    """The device of a run, and the number of its processes on this machine: at most one per GPU.
+
+    Raises:
+        UserError: there are fewer GPUs than processes, and neither can be changed here.
+    """
+    device, processes, asked = pick_device(run.device), run.processes, "run.processes ="
+    if is_torchelastic_launched():
+        if processes > 1:
+            raise UserError(f"run.processes = {processes}: torchrun starts them, leave it at 1")
+        processes, asked = int(os.environ["LOCAL_WORLD_SIZE"]), "torchrun --nproc-per-node"
+    if device.type == "cpu" or processes == 1:
+        return device, processes
+    if device.index is not None:
+        raise UserError(f"run.device {device} is one GPU, for one process; {asked} {processes}")
+    gpus = torch.cuda.device_count()
+    if processes <= gpus:
+        return device, processes
+    if run.device == "auto" and not is_torchelastic_launched():
+        LOGGER.info("run.processes %d: reduced to %d, one for each GPU", processes, gpus)
+        return device, gpus
+    raise UserError(
+        f"{asked} {processes}, but there are GPUs for {gpus} of them: start as many as there are "
+        "GPUs, or choose --run.device cpu"
+    )
+
+
+def _spawn(
+    device: torch.device, processes: int, run: Callable[..., None], config: Config, flags: Flags
+) -> None:
+    """Run in new processes of this machine; an error in one of them is raised here."""
+    failures = mp.get_context("spawn").SimpleQueue()
+    arguments = (device, processes, _free_port(), failures, run, config, flags)
+    try:
+        mp.spawn(_process, arguments, nprocs=processes)
+    except (mp.ProcessRaisedException, mp.ProcessExitedException):
+        if failures.empty():  # killed, by the system for example
+            raise
+        mendable, text = failures.get()  # the first failure; those of the others follow from it
+        raise UserError(text) if mendable else RuntimeError(f"in a process:\n{text}") from None
+
+
+def _process(
+    rank: int,
+    device: torch.device,
+    processes: int,
+    port: int,
+    failures: mp.SimpleQueue,
+    run: Callable[..., None],
+    config: Config,
+    flags: Flags,
+) -> None:
+    """One of several processes, with its share of the machine's cores.
+
+    On CPUs, processes are better than threads: a second thread makes a training step of the demo's
+    U-Net in bfloat16 only 1.3 times as fast, and on a loaded machine threads stall at the barriers
+    in the backward pass of its convolutions.
+    """
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+    torch.set_num_threads(max(1, usable_cores() // processes))
+    try:
+        _join(device, run, config, flags)
+    except Exception as error:
+        mendable = isinstance(error, UserError | OSError)
+        failures.put((mendable, str(error) if mendable else traceback.format_exc()))
+        raise
+
+
+def _join(device: torch.device, run: Callable[..., None], config: Config, flags: Flags) -> None:
+    """Call `run` in this process, as one of those that the environment variables describe."""
+    os.environ.pop("SLURM_JOB_ID", None)  # where ignite sees it, it takes the ranks of SLURM
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+        dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
     else:
-        run(0, config, flags)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # ignite takes a GPU wherever it sees one
+        dist.init_process_group("gloo", timeout=PATIENCE)
+    idist.sync()
+    log_to(None, logging.INFO if dist.get_rank() == 0 else logging.WARNING)
+    run(dist.get_rank(), config, flags)
+    dist.destroy_process_group()
 
 
 def device_of(config: RunConfig) -> torch.device:
-    """Where this process computes: one GPU each where there are several processes on GPUs."""
-    device = pick_device(config.device)
-    several = idist.get_world_size() > 1 and device.type == "cuda"
-    return idist.device() if several else device
+    """Where this process computes."""
+    if idist.get_world_size() == 1:
+        return pick_device(config.device)
+    if dist.get_backend() == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def on_first_rank(compute: Callable[[], Result], device: torch.device) -> Result:
@@ -95,16 +177,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def _share_cores(rank: int, run: Callable[..., None], config: Config, flags: Flags) -> None:
-    """Call `run` in one of several processes, with its share of the machine's cores.
-
-    On CPUs processes are better than threads: a second thread makes a training step of the demo's
-    U-Net in bfloat16 only 1.3 times as fast, and where other load holds a core, the barriers in the
-    backward pass of its convolutions wait for it again and again.
-    """
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.run.processes))
-    if rank == 0:
-        log_to(None)
-    run(rank, config, flags)

@@ -72,7 +72,7 @@ def load_regression(path: str | Path, survey: Survey, device: torch.device) -> T
 
     Raises:
         UserError: as `read_checkpoint`; or it was trained for other bands or wavelengths than the
-            survey's, or not at full resolution.
+            survey's.
     """
     checkpoint = read_checkpoint(path, "regression")
     about = checkpoint["about"]
@@ -80,11 +80,6 @@ def load_regression(path: str | Path, survey: Survey, device: torch.device) -> T
     spectra = SpectrumTransform.from_dict(about["spectra"])
     if (trained_on.bands, trained_on.grid) != (survey.bands, survey.grid):
         raise UserError(f"{path} was trained on other bands or wavelengths than {survey.path} has")
-    if spectra.representation != "polyphase":
-        raise UserError(
-            f"{path} was trained with data.representation {spectra.representation}; polyphase is "
-            "needed"
-        )
     config = from_dict(RegressionConfig, about["config"])
     network = build_regression(config.network, len(trained_on.bands), spectra)
     network.load_state_dict(trained_weights(checkpoint))

@@ -1,4 +1,4 @@
-"""What both training scripts do around their stage: processes, data, checks, plan, run."""
+"""The steps that the training scripts share: data, checks, plan, start."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import ignite.distributed as idist
 import torch
 import yaml
 from torch import nn
+from torch.utils.data import DataLoader
 
 from datasets.errors import UserError
 from datasets.spectrum_transform import SpectrumTransform
@@ -19,10 +20,9 @@ from models.conditioning import FrozenCondition
 from utils.core.checkpoints import TrainedContrastive, read_checkpoint, trained_weights
 from utils.core.command_line import Flags
 from utils.core.config import Config, DataConfig, GenerativeConfig, to_dict
-from utils.core.run_directory import open_run
+from utils.core.run_directory import check_run, record_run, run_folder
 from utils.core.run_log import log_to
 from utils.core.survey_rows import blocks, split_rows
-from utils.training.data_order import training_loader
 from utils.training.trainer import Task, Trainer
 
 LOGGER = logging.getLogger("spectra")
@@ -112,38 +112,46 @@ def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
 
 def describe_plan(
     config: Config,
+    flags: Flags,
     survey: Survey,
-    training: SurveyDataset,
+    loader: DataLoader,
     network: nn.Module,
     device: torch.device,
 ) -> None:
-    """Print the resolved configuration, the data and the size of the network."""
+    """Print the resolved configuration, the data and the size of the network.
+
+    Raises:
+        UserError: the run may not begin or go on in its directory.
+    """
+    check_run(run_folder(config.run.output), to_dict(config), flags.resume)
     if idist.get_rank() != 0:
         return
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
+    count, size = len(loader.dataset), config.optimiser.batch_size
     print(yaml.safe_dump(to_dict(config), sort_keys=False))
     print(survey.describe())
-    print(f"training   {len(training)} galaxies, batches of {config.optimiser.batch_size}")
-    print(f"network    {trained:,} parameters to train, {frozen:,} frozen; on {device}")
+    print(f"training   {count} galaxies, {len(loader)} batches of {size} per epoch")
+    print(f"network    {trained:,} parameters to train, {frozen:,} frozen")
+    print(f"computing  in {idist.get_world_size()} process(es) on {device}")
 
 
 def start(
-    task: Task, training: SurveyDataset, config: Config, flags: Flags, device: torch.device
+    task: Task, loader: DataLoader, config: Config, flags: Flags, device: torch.device
 ) -> None:
-    """Open the run directory and train."""
-    values = to_dict(config)
+    """Train, from the beginning or from where a stopped run was; a dry run ends before."""
+    trainer = Trainer(task, loader, config.optimiser, config.run, device)
+    if flags.dry_run:
+        LOGGER.info("dry run: everything is ready, nothing was written")
+        return
+    folder, values = run_folder(config.run.output), to_dict(config)
+    resume = check_run(folder, values, flags.resume)
+    idist.barrier()  # every process has looked before the first one writes
     if idist.get_rank() == 0:
-        folder = open_run(config.run.output, values, config.run.seed, flags.resume)
+        changed = record_run(folder, values, config.run.seed, resume)
         log_to(folder)
-    idist.barrier()
-    if idist.get_rank() != 0:
-        folder = open_run(config.run.output, values, config.run.seed, resume=True)
-        LOGGER.setLevel(logging.WARNING)
-    loader = training_loader(
-        training, config.optimiser, config.run.seed, config.data.workers, device
-    )
-    trainer = Trainer(task, loader, config.optimiser, config.run, folder, device)
-    if flags.resume:
-        trainer.resume()
-    trainer.fit()
+        if flags.resume and not resume:
+            LOGGER.info("%s: no finished epoch to go on from, the run begins anew", folder)
+        for line in changed:
+            LOGGER.info("changed: %s", line)
+    trainer.fit(folder, resume)

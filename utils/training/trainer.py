@@ -1,11 +1,11 @@
-"""The Ignite engine that trains both stages.
+"""The Ignite engine that trains every stage.
 
-A stage is a `Task`: what is trained, what a batch is turned into, what the loss is, how it is
-validated. Everything else is here, once: optimiser, learning rate, averaged weights, clipping,
-NaN guard, logs, checkpoints, resuming, data-parallel training.
+A stage is a `Task`: the network, what becomes of a batch, the loss, the validation. Everything else
+is here, once: optimiser, learning rate, averaged weights, clipping, NaN guard, logs, checkpoints,
+resuming, data-parallel training.
 
-A resumed run equals one that never stopped, bit for bit (`utils.training.data_order` has the
-reason).
+A resumed run equals one that never stopped, bit for bit: `utils.training.data_order` makes the data
+of a step a function of the seed and the step, and `last.pt` holds the rest.
 """
 
 from __future__ import annotations
@@ -13,34 +13,42 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import Checkpoint, DiskSaver, TensorboardLogger, TerminateOnNan
+from ignite.handlers import Checkpoint, TerminateOnNan
+from ignite.handlers.checkpoint import BaseSaveHandler
 from ignite.handlers.tqdm_logger import ProgressBar
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
+from datasets.hashing import mix
 from utils.core.checkpoints import InferenceState
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
+from utils.core.run_directory import BEST, LAST
 from utils.core.run_log import MetricsTable
-from utils.training.data_order import mix
 from utils.training.optimiser import averaged, make_optimiser, rate_factor
 
 LOGGER = logging.getLogger("spectra")
+BOARD_ITERATIONS = 10  # between two points of TensorBoard's curves
+CONTENTS_TOLERANCE = 1e-5  # relative, of statistics of the same survey on two machines
 
 
 class Task(Protocol):
     """What the engine needs of a training stage.
 
-    `network` is what is trained and saved; `objective` is a module around it whose `forward`
-    takes what `prepare` returns and gives the loss.
+    `network` is trained and saved; `objective` is a module around it whose `forward` takes what
+    `prepare` returns and gives the loss.
     """
 
     network: nn.Module
@@ -54,19 +62,32 @@ class Task(Protocol):
 
     def constants(self) -> dict[str, dict[str, Any]]: ...
 
-    score_name: str  # the validation figure, smaller is better, that picks the best weights
+    score_name: str  # the validation metric, smaller is better, that chooses the best weights
 
 
-class KeepUntilReplaced(DiskSaver):
-    """Ignite removes a checkpoint before it writes its successor of the same name: a run killed
-    in between would lose both. The atomic write replaces the old file anyhow."""
+class AtomicSaver(BaseSaveHandler):
+    """Writes checkpoints into a folder, from the first process, each whole or not at all.
+
+    Args:
+        folder: The run directory.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __call__(self, checkpoint: dict, filename: str, metadata: dict | None = None) -> None:
+        """Replace `filename` by the new checkpoint."""
+        if idist.get_rank() == 0:
+            with atomic_path(self.folder / filename) as part:
+                torch.save(checkpoint, part)
 
     def remove(self, filename: str) -> None:
-        """Does nothing: `os.replace` takes the old file's place."""
+        """Do nothing: ignite removes a checkpoint before it writes its successor of the same name,
+        and a run killed in between would lose both."""
 
 
-class State:
-    """Constants in the clothes of an object with a state, for a checkpoint."""
+class ConstantState:
+    """Constants that ignite's `Checkpoint` saves as it saves the state of an object."""
 
     def __init__(self, values: dict[str, Any]):
         self.values = values
@@ -76,18 +97,17 @@ class State:
         return self.values
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Constants stay as they are."""
+        """Keep the constants as they are."""
 
 
 class Trainer:
-    """A task, its optimiser and its run directory, driven by one Ignite engine.
+    """A task and its optimiser, driven by one Ignite engine; writes nothing before `fit`.
 
     Args:
         task: The stage.
         loader: From `training_loader`.
         optimiser: Optimiser settings.
         run: Run settings.
-        folder: The run directory.
         device: Where the task's modules are.
     """
 
@@ -97,94 +117,104 @@ class Trainer:
         loader: DataLoader,
         optimiser: OptimiserConfig,
         run: RunConfig,
-        folder: Path,
         device: torch.device,
     ):
-        self.task, self.loader, self.config, self.run, self.folder = (
-            task,
-            loader,
-            optimiser,
-            run,
-            folder,
-        )
+        self.task, self.loader, self.config, self.run = task, loader, optimiser, run
         self.device = device
-        self.objective = (
-            idist.auto_model(task.objective) if idist.get_world_size() > 1 else (task.objective)
-        )
+        self.objective = task.objective
+        if idist.get_world_size() > 1:
+            gpus = [device.index] if device.type == "cuda" else None
+            self.objective = DistributedDataParallel(task.objective, device_ids=gpus)
         self.optimiser = make_optimiser(task.network, optimiser)
         self.iterations = round(optimiser.epochs * len(loader))
-        self.scheduler = LambdaLR(self.optimiser, rate_factor(optimiser, self.iterations))
+        self.rate_factor = rate_factor(optimiser, self.iterations)
+        self.scheduler = LambdaLR(self.optimiser, self.rate_factor)
         self.average = averaged(task.network, optimiser.ema_decay) if optimiser.ema_decay else None
         self.generator = torch.Generator(device)
-        self.table = MetricsTable(folder / "metrics.csv")
-        self.engine = Engine(self._step)
-        self.started = time.monotonic()
-        self._attach()
+        self.writes = idist.get_rank() == 0
+        self.board = None  # TensorBoard's writer, in the process that writes
+        self.engine = self._engine()
 
-    @property
-    def validated_network(self) -> nn.Module:
-        """The averaged weights, or the raw ones where averaging is off."""
-        return self.average.module if self.average is not None else self.task.network
-
-    def _step(self, engine: Engine, batch: dict[str, Tensor]) -> dict[str, float]:
-        self.objective.train()
-        self.generator.manual_seed(mix(self.run.seed, idist.get_rank(), engine.state.iteration))
-        inputs = self.task.prepare(batch, self.generator)
-        with autocast(self.device, self.run.precision):
-            loss = self.objective(*inputs)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = self.config.gradient_clip or math.inf
-        norm = nn.utils.clip_grad_norm_(self.task.network.parameters(), limit)
-        rate = self.scheduler.get_last_lr()[0]
-        self.optimiser.step()
-        self.scheduler.step()
-        if self.average is not None:
-            self.average.update_parameters(self.task.network)
-        return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
-
-    def _attach(self) -> None:
-        engine = self.engine
-        engine.add_event_handler(Events.ITERATION_COMPLETED, TerminateOnNan())
+    def _engine(self) -> Engine:
+        engine = Engine(self._step)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_up)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_early)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, TerminateOnNan())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+        if self.writes:
+            ProgressBar(desc="training", disable=None).attach(
+                engine, output_transform=lambda out: {"loss": out["loss"]}
+            )
+        return engine
+
+    def fit(self, folder: Path, resume: bool = False) -> None:
+        """Train to the last epoch, with one validation before the first step.
+
+        Args:
+            folder: The run directory, which exists.
+            resume: Go on from its `last.pt`.
+
+        Raises:
+            UserError: the loss or the gradient became NaN or infinite; or `last.pt` does not belong
+                to this survey.
+        """
+        self._open(folder, resume)
+        state = self.engine.state
+        if state.iteration >= self.iterations:
+            LOGGER.info("%s: all %g epochs are done", folder, self.config.epochs)
+            return
+        if state.epoch == 0:
+            self._record({"epoch": 0, "iteration": 0, **self._validate()})
+        length = len(self.loader)
+        self.engine.run(
+            self.loader, max_epochs=math.ceil(self.iterations / length), epoch_length=length
+        )
+        if self.board is not None:
+            with shielded("TensorBoard"):
+                self.board.close()
+        if state.iteration < self.iterations or self.engine.should_terminate:
+            kept = f"; the last good weights are in {folder / LAST}" if state.epoch > 1 else ""
+            raise UserError(
+                f"iteration {state.iteration}: the loss or its gradient is not finite{kept}. Try a "
+                "lower optimiser.learning_rate, or run.precision float32"
+            )
+
+    def _open(self, folder: Path, resume: bool) -> None:
+        """Everything that reads and writes the run directory."""
+        self.folder = folder
         self.best = Checkpoint(
             self._for_users(),
-            KeepUntilReplaced(str(self.folder), require_empty=False),
-            filename_pattern="best.pt",
+            AtomicSaver(folder),
+            filename_pattern=BEST,
             score_function=lambda engine: -engine.state.score,
             n_saved=1,
         )
         self.last = Checkpoint(
-            self._to_resume(),
-            KeepUntilReplaced(str(self.folder), require_empty=False),
-            filename_pattern="last.pt",
-            n_saved=1,
+            self._to_resume(), AtomicSaver(folder), filename_pattern=LAST, n_saved=1
         )
-        if idist.get_rank() == 0:
-            ProgressBar(desc="training", disable=None).attach(
-                engine, output_transform=lambda out: {"loss": out["loss"]}
-            )
-            if self.run.tensorboard:
-                self.board = TensorboardLogger(log_dir=str(self.folder / "tensorboard"))
-                self.board.attach_output_handler(
-                    engine,
-                    Events.ITERATION_COMPLETED(every=10),
-                    tag="training",
-                    output_transform=lambda out: out,
+        done = self._load() if resume else -1
+        self.started = time.monotonic()
+        if not self.writes:
+            return
+        self.table = MetricsTable(folder / "metrics.csv")
+        self.table.keep(lambda row: row["epoch"] <= done)
+        self.started -= self.table.last("seconds", 0.0)
+        if self.run.tensorboard and self.engine.state.iteration < self.iterations:
+            with shielded("TensorBoard"):
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.board = SummaryWriter(
+                    str(folder / "tensorboard"), purge_step=self.engine.state.iteration + 1
                 )
-                engine.add_event_handler(Events.COMPLETED, self.board.close)
 
     def _for_users(self) -> dict[str, Any]:
-        """Each weight once: what `best.pt` holds."""
-        constants = {name: State(values) for name, values in self.task.constants().items()}
+        """The contents of `best.pt`: each weight once."""
+        constants = {name: ConstantState(values) for name, values in self.task.constants().items()}
         network = InferenceState(self.validated_network)
         return {**constants, "network": network, "trainer": self.engine}
 
     def _to_resume(self) -> dict[str, Any]:
-        """What `last.pt` holds."""
+        """The contents of `last.pt`."""
         objects = {
             **self._for_users(),
             "network": InferenceState(self.task.network),
@@ -196,95 +226,142 @@ class Trainer:
             objects["average"] = InferenceState(self.average)
         return objects
 
-    def _begin_epoch(self) -> None:
-        self.loader.sampler.epoch = self.engine.state.epoch - 1
-        self.sums: dict[str, float] = {}
-        self.steps = 0
-
-    def _add_up(self) -> None:
-        self.steps += 1
-        for name, value in self.engine.state.output.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-
-    def _end_early(self) -> None:
-        """End the last epoch where it is a fraction of one."""
-        if self.engine.state.iteration == self.iterations:
-            self.engine.terminate_epoch()
-
-    def _end_epoch(self) -> None:
-        epoch, iteration = self.engine.state.epoch, self.engine.state.iteration
-        last = iteration == self.iterations
-        means = {name: total / self.steps for name, total in self.sums.items()}
-        row = {"epoch": epoch, "iteration": iteration, **means}
-        if epoch % self.run.validate_every_epochs == 0 or last:
-            row |= self._validate()
-        if self.run.preview_every_epochs and (epoch % self.run.preview_every_epochs == 0 or last):
-            self._preview(f"preview_{epoch:04d}.png")
-        self._record(row)
-        self.last(self.engine)
-
-    def _validate(self) -> dict[str, float]:
-        figures = self.task.validate(self.validated_network)
-        score = figures[self.task.score_name]
-        # A NaN must never count as best: it counts as infinitely bad.
-        self.engine.state.score = score if math.isfinite(score) else math.inf
-        if self.engine.state.epoch > 0:
-            self.best(self.engine)
-        return figures
-
-    def _preview(self, name: str) -> None:
-        if idist.get_rank() == 0:
-            self.task.preview(self.validated_network, self.folder / name)
-
-    def _record(self, row: dict[str, float]) -> None:
-        if idist.get_rank() != 0:
-            return
-        self.table.append(row | {"seconds": time.monotonic() - self.started})
-        figures = ("iteration", "seconds")
-        text = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in (*figures, "epoch"))
-        LOGGER.info("epoch %d/%g  %s", row["epoch"], self.config.epochs, text)
-        if self.run.tensorboard:
-            for name, value in row.items():
-                self.board.writer.add_scalar(f"epoch/{name}", value, row["epoch"])
-
-    def resume(self) -> None:
-        """Restore everything from `last.pt`.
-
-        Raises:
-            UserError: there is none, or the training split has another length than it had.
-        """
-        path = self.folder / "last.pt"
-        if not path.exists():
-            raise UserError(f"{path}: the run stopped before its first epoch ended; start it anew")
+    def _load(self) -> int:
+        """Restore everything from `last.pt`; returns the number of finished epochs."""
+        path = self.folder / LAST
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         if checkpoint["trainer"]["epoch_length"] != len(self.loader):
             raise UserError(
                 f"{path}: {checkpoint['trainer']['epoch_length']} batches an epoch then, "
                 f"{len(self.loader)} now: the survey file has changed"
             )
+        check_contents(path, checkpoint, self.task.constants())
         Checkpoint.load_objects(self._to_resume(), checkpoint)
-        self.table.keep(lambda row: int(row["epoch"]) <= self.engine.state.epoch)
-        self.started -= self.table.last("seconds", 0.0)
+        for group in self.optimiser.param_groups:  # the schedule may have become longer
+            group["lr"] = group["initial_lr"] * self.rate_factor(self.scheduler.last_epoch)
+        return self.engine.state.epoch
 
-    def fit(self) -> None:
-        """Train to the last epoch, with one validation before the first step.
+    def _step(self, engine: Engine, batch: dict[str, Tensor]) -> dict[str, float]:
+        self.objective.train()
+        self.generator.manual_seed(mix(self.run.seed, idist.get_rank(), engine.state.iteration))
+        inputs = self.task.prepare(batch, self.generator)
+        with autocast(self.device, self.run.precision):
+            loss = self.objective(*inputs)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        limit = self.config.gradient_clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.task.network.parameters(), limit)
+        rate = self.optimiser.param_groups[0]["lr"]
+        self.optimiser.step()
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update_parameters(self.task.network)
+        return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
 
-        Raises:
-            UserError: the loss or the gradient became NaN or infinite.
-        """
+    @property
+    def validated_network(self) -> nn.Module:
+        """The averaged weights, or the raw ones where averaging is off."""
+        return self.average.module if self.average is not None else self.task.network
+
+    def _begin_epoch(self) -> None:
+        self.loader.sampler.epoch = self.engine.state.epoch - 1
+        self.sums: dict[str, float] = {}
+        self.steps = 0
+
+    def _end_iteration(self) -> None:
+        """Add up the means of the epoch; end the last epoch where it is a fraction of one."""
         state = self.engine.state
-        if state.iteration >= self.iterations:
-            LOGGER.info("%s: all %g epochs are done", self.folder, self.config.epochs)
+        self.steps += 1
+        for name, value in state.output.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        if state.iteration % BOARD_ITERATIONS == 0:
+            self._board("training", state.output, state.iteration)
+        if state.iteration == self.iterations:
+            self.engine.terminate_epoch()
+
+    def _end_epoch(self) -> None:
+        """Validate, record, save; a picture comes last, so that its failure costs no epoch."""
+        epoch, iteration = self.engine.state.epoch, self.engine.state.iteration
+        last = iteration == self.iterations
+        row = {"epoch": epoch, "iteration": iteration, **self._means()}
+        if epoch % self.run.validate_every_epochs == 0 or last:
+            row |= self._validate()
+        self._record(row)
+        self.last(self.engine)
+        if self.run.preview_every_epochs and (epoch % self.run.preview_every_epochs == 0 or last):
+            self._preview(f"preview_{epoch:04d}.png")
+
+    def _means(self) -> dict[str, float]:
+        """Loss, gradient norm and learning rate, averaged over the epoch and the processes."""
+        sums = torch.tensor(list(self.sums.values()), dtype=torch.float64, device=self.device)
+        means = idist.all_reduce(sums) / (self.steps * idist.get_world_size())
+        return dict(zip(self.sums, means.tolist(), strict=True))
+
+    def _validate(self) -> dict[str, float]:
+        metrics = self.task.validate(self.validated_network)
+        score = metrics[self.task.score_name]
+        # A NaN must never count as best: it counts as infinitely bad.
+        self.engine.state.score = score if math.isfinite(score) else math.inf
+        if self.engine.state.epoch > 0:
+            self.best(self.engine)
+        return metrics
+
+    def _preview(self, name: str) -> None:
+        if self.writes:
+            with shielded(f"the picture {name}"):
+                self.task.preview(self.validated_network, self.folder / name)
+
+    def _record(self, row: dict[str, float]) -> None:
+        if not self.writes:
             return
-        if state.epoch == 0:
-            self._record({"epoch": 0, "iteration": 0, **self._validate()})
-        length = len(self.loader)
-        self.engine.run(
-            self.loader, max_epochs=math.ceil(self.iterations / length), epoch_length=length
-        )
-        if state.iteration < self.iterations or self.engine.should_terminate:
-            raise UserError(
-                f"iteration {self.engine.state.iteration}: the loss or its gradient is not "
-                f"finite; the last good weights are in {self.folder / 'last.pt'}. Try a lower "
-                "optimiser.learning_rate, or run.precision float32"
-            )
+        self.table.append(row | {"seconds": time.monotonic() - self.started})
+        counters = ("epoch", "iteration")
+        text = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in counters)
+        LOGGER.info("epoch %d/%g  %s", row["epoch"], self.config.epochs, text)
+        self._board("epoch", row, row["iteration"])
+
+    def _board(self, tag: str, values: dict[str, float], iteration: int) -> None:
+        """Curves for TensorBoard; given up after the first error."""
+        if self.board is not None:
+            board, self.board = self.board, None
+            with shielded("TensorBoard"):
+                for name, value in values.items():
+                    board.add_scalar(f"{tag}/{name}", value, iteration)
+                self.board = board
+
+
+@contextmanager
+def shielded(what: str) -> Iterator[None]:
+    """Log an error in something that the training can do without, and go on."""
+    try:
+        yield
+    except Exception:
+        LOGGER.warning("%s failed; the training goes on without:", what, exc_info=True)
+
+
+def check_contents(path: Path, before: dict[str, Any], now: dict[str, dict[str, Any]]) -> None:
+    """Refuse to go on with another survey or other towers under the old or another name.
+
+    Args:
+        path: The checkpoint, for messages.
+        before: Its contents.
+        now: The constants of the task.
+
+    Raises:
+        UserError: the survey's description or statistics differ, or the towers' weights.
+    """
+    for name in ("survey", "images", "spectra"):
+        if not _alike(before["about"][name], now["about"][name]):
+            raise UserError(f"{path}: data.survey is another survey than the run began with")
+    old, new = (values.get("contrastive", {}).get("weights", {}) for values in (before, now))
+    if not all(torch.equal(new[name].cpu(), old[name]) for name in old.keys() & new.keys()):
+        raise UserError(f"{path}: diffusion.contrastive has other weights than the run began with")
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two descriptions are equal up to rounding, the file's name aside."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_alike(a[k], b[k]) for k in a if k != "name")
+    if isinstance(a, Tensor):
+        return a.shape == b.shape and torch.allclose(a, b.to(a), rtol=CONTENTS_TOLERANCE)
+    return a == b

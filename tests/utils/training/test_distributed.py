@@ -1,11 +1,130 @@
-"""Processes of a run: what they share, where they compute, how they fail."""
+"""Processes of a run: where they compute, what they compute together, how they fail."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+
+import pytest
 import torch
 
-from utils.training.distributed import on_first_rank
+from datasets.errors import UserError
+from tests.small_training import CPU, pretend_gpus, train_all
+from utils.core.command_line import Flags
+from utils.core.config import ContrastiveConfig, RunConfig
+from utils.core.errors import USER_ERROR
+from utils.core.run_log import MetricsTable
+from utils.training import distributed
+from utils.training.distributed import launch, on_first_rank, place
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "gpus", "expected"),
+    [
+        ("cpu", 1, 1, ("cpu", 1)),
+        ("cpu", 2, 1, ("cpu", 2)),
+        ("auto", 2, 0, ("cpu", 2)),
+        ("auto", 1, 4, ("cuda", 1)),
+        ("auto", 2, 1, ("cuda", 1)),  # the demo on a machine with one GPU
+        ("auto", 2, 4, ("cuda", 2)),
+        ("cuda", 4, 4, ("cuda", 4)),
+        ("cuda:3", 1, 4, ("cuda:3", 1)),
+    ],
+)
+def test_device_and_number_of_processes(monkeypatch, device, processes, gpus, expected):
+    pretend_gpus(monkeypatch.setattr, gpus)
+    placed = place(RunConfig(device=device, processes=processes))
+    assert placed == (torch.device(expected[0]), expected[1])
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "complaint"),
+    [("cuda", 2, r"run.processes = 2.* GPUs for 1"), ("cuda:0", 2, "cuda:0 is one GPU")],
+)
+def test_more_processes_than_gpus_are_refused(monkeypatch, device, processes, complaint):
+    pretend_gpus(monkeypatch.setattr, 1)
+    with pytest.raises(UserError, match=complaint):
+        place(RunConfig(device=device, processes=processes))
+
+
+def test_torchrun_decides_how_many_processes_there_are(monkeypatch):
+    pretend_gpus(monkeypatch.setattr, 1)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert place(RunConfig(device="cpu")) == (CPU, 2)
+    with pytest.raises(UserError, match=r"torchrun --nproc-per-node 2.* GPUs for 1"):
+        place(RunConfig(device="auto"))
+    with pytest.raises(UserError, match=r"run.processes = 3"):
+        place(RunConfig(device="cpu", processes=3))
 
 
 def test_one_process_computes_itself():
-    assert on_first_rank(lambda: {"a": 1}, torch.device("cpu")) == {"a": 1}
+    assert on_first_rank(lambda: {"a": 1}, CPU) == {"a": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The same training in one and in two processes, on a machine with a GPU: folders and error."""
+    folders = {n: tmp_path_factory.mktemp(f"processes_{n}") for n in (1, 2)}
+    errors = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(errors):
+        patch.setenv("PRETEND_GPUS", "1")
+        for processes, folder in folders.items():
+            run = RunConfig(output=str(folder), device="cpu", processes=processes)
+            status = launch(train_all, ContrastiveConfig(run=run), Flags())
+            assert status == (0 if processes == 1 else USER_ERROR)  # see `train_all`
+    return folders | {"error": errors.getvalue()}
+
+
+@pytest.mark.parametrize("stage", ["contrastive", "diffusion"])
+def test_two_processes_train_as_one_with_the_whole_batch(trained, stage):
+    one, two = (trained[processes] / stage for processes in (1, 2))
+    for name in ("network", "average"):
+        weights = [torch.load(run / "last.pt", weights_only=True)[name] for run in (one, two)]
+        torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
+    tables = [MetricsTable(run / "metrics.csv").rows for run in (one, two)]
+    for a, b in zip(*tables, strict=True):
+        assert a | {"seconds": 0} == pytest.approx(b | {"seconds": 0}, abs=1e-6)
+    losses = [row["loss"] for row in tables[0] if "loss" in row]
+    assert losses[1] < losses[0] - 1e-2  # the weights did move
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_resuming_is_exact_with_several_processes(trained, processes):
+    whole, resumed = (trained[processes] / name for name in ("contrastive", "resumed"))
+    before, after = (torch.load(run / "last.pt", weights_only=True) for run in (whole, resumed))
+    for name in ("network", "average"):
+        torch.testing.assert_close(before[name], after[name], rtol=0, atol=0)
+    rows = [MetricsTable(run / "metrics.csv").rows for run in (whole, resumed)]
+    for a, b in zip(*rows, strict=True):
+        assert a | {"seconds": 0} == b | {"seconds": 0}
+
+
+def test_the_first_process_computes_for_all(trained):
+    expected = {"rank": 0, "weights": (torch.arange(3).half(), [0.5])}
+    for rank in range(2):
+        sent = torch.load(trained[2] / f"sent_{rank}.pt", weights_only=True)
+        torch.testing.assert_close(sent, expected, rtol=0, atol=0)
+
+
+def test_an_error_in_a_process_reaches_the_user_whole(trained):
+    assert trained["error"] == "error: two lines:\n  the second\n"
+
+
+def test_a_bug_in_a_process_shows_its_traceback(monkeypatch):
+    def spawn(process, arguments, nprocs):
+        with pytest.raises(KeyError):
+            process(1, *arguments)
+        raise torch.multiprocessing.ProcessRaisedException("", 0, 0)
+
+    def join(device, run, config, flags):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(distributed.mp, "spawn", spawn)
+    monkeypatch.setattr(distributed, "_join", join)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "")  # to be restored
+    config = ContrastiveConfig(run=RunConfig(device="cpu", processes=2))
+    with pytest.raises(RuntimeError, match=r"(?s)in a process:.*in join.*KeyError: 'a bug'"):
+        launch(train_all, config, Flags())

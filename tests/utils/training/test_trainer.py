@@ -1,19 +1,30 @@
 """The engine: schedule, order, averaging, exact resuming, guards."""
 
+from __future__ import annotations
+
+import shutil
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 import train_contrastive
 import train_generative
+from datasets.errors import UserError
 from datasets.hashing import mix
-from tests.support import GOLDEN, tiny
+from tests.small_training import ContrastiveStage, fit
+from tests.support import GOLDEN, make_tiny_survey, tiny
 from utils.core.checkpoints import read_checkpoint
-from utils.core.config import OptimiserConfig
+from utils.core.config import ContrastiveConfig, OptimiserConfig
 from utils.core.run_log import MetricsTable
-from utils.training.data_order import EpochSampler
+from utils.training.contrastive_task import ContrastiveObjective, ContrastiveTask
+from utils.training.data_order import EpochSampler, training_loader
+from utils.training.diffusion_task import GenerativeTask
 from utils.training.optimiser import averaged, rate_factor
+from utils.training.trainer import AtomicSaver
 
 
 @pytest.mark.parametrize(
@@ -47,22 +58,31 @@ def test_mix_separates_neighbouring_seeds():
     assert len(seeds) == 1000 and all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_average_warms_up_to_its_decay():
+def averages(values, decay):
+    """The average after each of the `values` that a weight takes."""
     network = nn.Linear(1, 1, bias=False)
-    average = averaged(network, decay=0.5)
-    expected = None
-    for n, value in enumerate([1.0, 2.0, 3.0, 4.0]):
+    average = averaged(network, decay)
+    for value in values:
         nn.init.constant_(network.weight, value)
         average.update_parameters(network)
-        # torch's average copies the first weights; then decay min(0.5, (1 + n) / (10 + n))
-        decay = min(0.5, (1 + n) / (10 + n))
-        expected = value if expected is None else decay * expected + (1 - decay) * value
-    assert average.module.weight.item() == pytest.approx(expected, rel=1e-6)
+        yield average.module.weight.item()
+
+
+def test_average_warms_up():
+    # Decays 2/11, 3/12 and 4/13 after the first value, which is copied.
+    expected = [1, 20 / 11, 119 / 44, 515 / 143]
+    assert list(averages([1.0, 2.0, 3.0, 4.0], 0.5)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_average_reaches_its_decay():
+    *_, before, after = averages([0.0] * 100 + [1.0], 0.9)
+    assert (before, after) == (0.0, pytest.approx(0.1, rel=1e-6))
 
 
 def weights_of(path):
-    checkpoint = read_checkpoint(path)
-    return {**checkpoint["network"], **checkpoint.get("average", {})}
+    """Raw and averaged weights of a `last.pt`."""
+    checkpoint = torch.load(path, weights_only=True)
+    return {**checkpoint["network"], **checkpoint["average"]}
 
 
 def assert_same_weights(a, b):
@@ -76,36 +96,73 @@ def contrastive_run(tiny_survey, tiny_towers):
     return tiny_towers.parent, [tiny("contrastive"), f"--data.survey={tiny_survey}"]
 
 
-def stop_after_first_epoch(monkeypatch):
-    from utils.training.trainer import Trainer
+def stop_at_call(patch, owner, method, number, chosen=lambda *_: True):
+    """Let the `number`-th of the `chosen` calls of a method end the process as Ctrl-C does."""
+    original, calls = getattr(owner, method), []
 
-    end_epoch = Trainer._end_epoch
+    def counted(self, *arguments):
+        calls.extend([None] * chosen(*arguments))
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
 
-    def killed(self):
-        end_epoch(self)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "_end_epoch", killed)
+    patch.setattr(owner, method, counted)
 
 
-def check_resume(main, arguments, whole, stopped, monkeypatch):
-    """A run killed after its first epoch and resumed equals `whole`, which never stopped."""
-    arguments = [*arguments, "--optimiser.epochs=3", f"--run.output={stopped}"]
-    with monkeypatch.context() as patch:
-        stop_after_first_epoch(patch)
-        with pytest.raises(KeyboardInterrupt):
-            main(arguments)
-    assert main([*arguments, "--resume"]) == 0
+def assert_same_run(whole, stopped):
+    for file in ("last.pt", "best.pt"):
+        checkpoints = (torch.load(run / file, weights_only=True) for run in (whole, stopped))
+        assert_same_weights(*(checkpoint["network"] for checkpoint in checkpoints))
     assert_same_weights(weights_of(whole / "last.pt"), weights_of(stopped / "last.pt"))
-    assert_same_weights(weights_of(whole / "best.pt"), weights_of(stopped / "best.pt"))
     rows = [MetricsTable(folder / "metrics.csv").rows for folder in (whole, stopped)]
     for before, after in zip(*rows, strict=True):
         assert {**before, "seconds": 0} == {**after, "seconds": 0}
 
 
-def test_contrastive_resume_is_exact(contrastive_run, tmp_path, monkeypatch):
+def check_resume(main, arguments, whole, stopped, monkeypatch, point):
+    """A run stopped at a point and resumed equals `whole`, which never stopped."""
+    arguments = [*arguments, "--optimiser.epochs=3", f"--run.output={stopped}", "--resume"]
+    with monkeypatch.context() as patch:
+        stop_at_call(patch, *point)
+        with pytest.raises(KeyboardInterrupt):
+            main(arguments)
+    assert main(arguments) == 0
+    assert_same_run(whole, stopped)
+
+
+def last_checkpoint(checkpoint, name, metadata):
+    return name == "last.pt"
+
+
+STOPS = {  # three steps an epoch, a validation before the first step and after every epoch
+    "before the first step": (ContrastiveStage, "validate", 1),
+    "in the first epoch": (ContrastiveStage, "prepare", 2),
+    "before the first checkpoint": (AtomicSaver, "__call__", 1, last_checkpoint),
+    "in the second epoch": (ContrastiveStage, "prepare", 5),
+    "in a validation": (ContrastiveStage, "validate", 3),
+    "between table and checkpoint": (AtomicSaver, "__call__", 2, last_checkpoint),
+    "in a preview": (ContrastiveStage, "preview", 1),
+}
+
+
+@pytest.mark.parametrize("point", STOPS)
+def test_a_training_stopped_anywhere_ends_as_if_it_never_was(tmp_path, monkeypatch, point):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    fit(ContrastiveStage(), whole)
+    with monkeypatch.context() as patch:
+        stop_at_call(patch, *STOPS[point])
+        with pytest.raises(KeyboardInterrupt):
+            fit(ContrastiveStage(), stopped)
+    fit(ContrastiveStage(), stopped, resume=(stopped / "last.pt").exists())
+    assert_same_run(whole, stopped)
+
+
+@pytest.mark.parametrize("step", [2, 5], ids=["in the first epoch", "in the second epoch"])
+def test_contrastive_resume_is_exact(contrastive_run, tmp_path, monkeypatch, step):
     whole, arguments = contrastive_run
-    check_resume(train_contrastive.main, arguments, whole, tmp_path / "stopped", monkeypatch)
+    point = (ContrastiveObjective, "forward", step)
+    main = train_contrastive.main
+    check_resume(main, arguments, whole, tmp_path / "stopped", monkeypatch, point)
 
 
 @pytest.mark.parametrize("views", [0, 2])
@@ -120,7 +177,8 @@ def test_generative_resume_is_exact(contrastive_run, tiny_survey, tmp_path, monk
     whole = tmp_path / "whole"
     main = train_generative.main
     assert main([*arguments, "--optimiser.epochs=3", f"--run.output={whole}"]) == 0
-    check_resume(main, arguments, whole, tmp_path / "stopped", monkeypatch)
+    point = (GenerativeTask, "prepare", 5)  # in the second epoch of three steps
+    check_resume(main, arguments, whole, tmp_path / "stopped", monkeypatch, point)
 
 
 def test_epochs_may_be_a_fraction(contrastive_run, tmp_path, capsys):
@@ -147,22 +205,20 @@ def test_a_finished_run_resumed_does_nothing(contrastive_run, capsys):
 
 def test_a_run_is_not_overwritten(contrastive_run, capsys):
     folder, arguments = contrastive_run
-    assert train_contrastive.main([*arguments, f"--run.output={folder}"]) == 1
+    assert train_contrastive.main([*arguments, f"--run.output={folder}"]) == 2
     assert "--resume" in capsys.readouterr().err
 
 
 def test_a_run_resumes_only_as_it_began(contrastive_run, capsys):
     folder, arguments = contrastive_run
     changed = [*arguments, "--optimiser.epochs=3", "--run.seed=5", "--resume"]
-    assert train_contrastive.main([*changed, f"--run.output={folder}"]) == 1
+    assert train_contrastive.main([*changed, f"--run.output={folder}"]) == 2
     assert "run.seed: 1 -> 5" in capsys.readouterr().err
 
 
 def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_weights(
     tiny_survey, tmp_path, monkeypatch, capsys
 ):
-    from utils.training.contrastive_task import ContrastiveObjective
-
     calls = []
     forward = ContrastiveObjective.forward
 
@@ -177,15 +233,13 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_weights(
         f"--data.survey={tiny_survey}",
         f"--run.output={tmp_path / 'r'}",
     ]
-    assert train_contrastive.main([*arguments, "--optimiser.epochs=3"]) == 1
+    assert train_contrastive.main([*arguments, "--optimiser.epochs=3"]) == 2
     assert "iteration 5" in capsys.readouterr().err
     saved = weights_of(tmp_path / "r" / "last.pt")
     assert all(torch.isfinite(tensor).all() for tensor in saved.values())
 
 
 def test_a_nan_score_never_counts_as_best(tiny_survey, tmp_path, monkeypatch):
-    from utils.training.contrastive_task import ContrastiveTask
-
     validate = ContrastiveTask.validate
     calls = []
 
@@ -205,6 +259,56 @@ def test_a_nan_score_never_counts_as_best(tiny_survey, tmp_path, monkeypatch):
     assert read_checkpoint(tmp_path / "r" / "last.pt")["trainer"]["iteration"] == 9
 
 
+def test_a_longer_run_goes_on_with_the_longer_schedule(contrastive_run, tiny_survey, tmp_path):
+    folder, (tiny_file, _) = contrastive_run
+    longer = shutil.copytree(folder, tmp_path / "longer")
+    survey = shutil.copy(tiny_survey, tmp_path / "moved.h5")
+    arguments = [tiny_file, f"--data.survey={survey}", f"--run.output={longer}", "--resume"]
+    assert train_contrastive.main([*arguments, "--optimiser.epochs=4"]) == 0
+    rows = MetricsTable(longer / "metrics.csv").rows
+    assert [row["iteration"] for row in rows] == [0, 3, 6, 9, 12]
+    config = OptimiserConfig()
+    first, final = config.learning_rate, config.final_learning_rate
+    rates = [final + (first - final) * (1 - i / 11) for i in (9, 10, 11)]
+    assert rows[-1]["learning_rate"] == pytest.approx(np.mean(rates), rel=1e-6)
+
+
+def test_another_survey_under_the_same_name_is_refused(contrastive_run, tmp_path, capsys):
+    folder, (tiny_file, _) = contrastive_run
+    other = make_tiny_survey(tmp_path / "tiny.h5", seed=1)
+    arguments = [tiny_file, f"--data.survey={other}", f"--run.output={folder}", "--resume"]
+    assert train_contrastive.main([*arguments, "--optimiser.epochs=4"]) == 2
+    assert "another survey" in capsys.readouterr().err
+
+
+def test_failing_pictures_and_curves_do_not_stop_a_run(contrastive_run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("disk full")
+
+    def unready(*_):
+        raise ValueError("more steps than the schedule has")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
+    monkeypatch.setattr(ContrastiveTask, "preview", unready)
+    whole, arguments = contrastive_run
+    folder = tmp_path / "run"
+    arguments += ["--run.tensorboard=true", "--run.preview_every_epochs=2"]
+    assert train_contrastive.main([*arguments, f"--run.output={folder}"]) == 0
+    assert_same_weights(weights_of(whole / "last.pt"), weights_of(folder / "last.pt"))
+    log = (folder / "log.txt").read_text()
+    assert log.count("TensorBoard failed") == 1 and "OSError: disk full" in log
+    assert "preview_0002.png failed" in log and "ValueError: more steps than" in log
+
+
+def test_only_the_first_process_writes(tmp_path, monkeypatch):
+    fit(ContrastiveStage(), tmp_path)
+    (tmp_path / "metrics.csv").write_text("of the first process")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
+    fit(ContrastiveStage(), tmp_path, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.slow
 def test_two_processes_train_both_stages(tiny_survey, tmp_path):
     common = [f"--data.survey={tiny_survey}", "--optimiser.epochs=1", "--run.processes=2"]
@@ -216,15 +320,48 @@ def test_two_processes_train_both_stages(tiny_survey, tmp_path):
     assert train_generative.main([*second, given]) == 0
     for folder in (towers, network):
         assert read_checkpoint(folder / "last.pt")["trainer"]["iteration"] == 3
+        before, after = MetricsTable(folder / "metrics.csv").rows
+        assert np.isfinite([before["validation_loss"], *after.values()]).all()
 
 
-def test_dry_run_leaves_nothing(tiny_survey, tmp_path, capsys):
-    arguments = [tiny("contrastive"), f"--data.survey={tiny_survey}", "--dry-run"]
-    assert train_contrastive.main([*arguments, f"--run.output={tmp_path / 'r'}"]) == 0
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_frozen_encoder_computes_in_the_precision_of_the_run(precision):
+    task, inside = Mock(features=None, device=torch.device("cpu")), []
+    task.config.run.precision = precision
+    task.network.condition.features = lambda views: inside.append(torch.is_autocast_enabled("cpu"))
+    task._parameters.return_value = None
+    batch = {"image": torch.zeros(1), "spectrum": torch.zeros(1), "index": torch.zeros(1)}
+    GenerativeTask.prepare(task, batch, torch.Generator())
+    assert inside == [precision == "bfloat16"]
+
+
+def test_dry_run_leaves_nothing(contrastive_run, tmp_path, capsys):
+    _, arguments = contrastive_run
+    arguments += ["--run.tensorboard=true", f"--run.output={tmp_path / 'r'}", "--dry-run"]
+    assert train_contrastive.main(arguments) == 0
     assert not (tmp_path / "r").exists()
     assert "parameters to train" in capsys.readouterr().out
 
 
+def test_dry_run_refuses_what_a_run_refuses(contrastive_run, tmp_path, capsys):
+    folder, arguments = contrastive_run
+    new = f"--run.output={tmp_path / 'r'}"
+    for more, complaint in (
+        ([new, "--optimiser.batch_size=10000"], "fewer than optimiser.batch_size = 10000"),
+        ([f"--run.output={folder}"], "already holds a run"),
+        ([f"--run.output={folder}", "--resume", "--run.seed=5"], "run.seed: 1 -> 5"),
+    ):
+        assert train_contrastive.main([*arguments, "--dry-run", *more]) == 2
+        assert complaint in capsys.readouterr().err
+
+
+def test_a_batch_is_divided_evenly_among_processes(contrastive_run, monkeypatch):
+    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: 3)
+    config = ContrastiveConfig(optimiser=OptimiserConfig(batch_size=16))
+    with pytest.raises(UserError, match="batch_size = 16 is not a multiple of the 3 processes"):
+        training_loader(range(50), config, torch.device("cpu"))
+
+
 def test_missing_survey_says_how_to_make_one(tmp_path, capsys):
-    assert train_contrastive.main([f"--data.survey={tmp_path / 'no.h5'}"]) == 1
+    assert train_contrastive.main([f"--data.survey={tmp_path / 'no.h5'}"]) == 2
     assert "datasets.mock" in capsys.readouterr().err
