@@ -18,9 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from datasets.constants import SPLITS
 from datasets.hashing import hashed
@@ -111,6 +108,11 @@ def _permutation(count: int) -> np.ndarray:
 
 def _sky_groups(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     """(N,) group numbers of friends of friends within `REPEAT_RADIUS_ARCSEC`."""
+    # readers of a survey take the names of the splits alone: scipy is slow to import
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
     ra, dec = np.radians(np.asarray(ra, np.float64)), np.radians(np.asarray(dec, np.float64))
     if not (np.isfinite(ra).all() and np.isfinite(dec).all()):
         raise ValueError("every galaxy needs finite ra and dec to find repeat observations")

@@ -1,4 +1,4 @@
-"""The transformer block that lets a spectrum look at itself and at the condition tokens.
+"""The transformer block in which a spectrum attends to itself and to the condition tokens.
 
     group norm -> 1x1 conv -> + self-attention -> + cross-attention -> + GEGLU -> 1x1 conv -> + x
 

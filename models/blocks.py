@@ -2,10 +2,10 @@
 
     h = φ(norm(conv3(x))) [⊙ (1 + V φ(τ))] [+ W φ(τ)],    y = φ(norm(conv3(h))) + shortcut(x)
 
-with group normalisation in 8 groups, an activation φ, optional features τ of what all pixels have
-in common (the diffusion time, the image), and a 1x1 convolution as shortcut where the width
-changes. Scaling by features: Dhariwal & Nichol 2021 (arXiv 2105.05233, sec. 3), here behind the
-activation.
+with group normalisation in 8 groups, an activation φ, optional features τ that all pixels share
+(the diffusion time, the image), and a 1x1 convolution as shortcut where the width changes. The
+features shift the channels; with FiLM (Perez et al. 2018, arXiv 1709.07871; Dhariwal & Nichol 2021,
+arXiv 2105.05233, sec. 3), here behind the activation, they scale them too.
 
 Shapes: B batch, C channels, L pixels, T time features.
 """
@@ -23,7 +23,7 @@ class ResidualBlock(nn.Module):
             and `outputs` are multiples of 8.
         activation: class of the activation φ.
         time_width: number of features T; None for a block that has none.
-        scaled: features scale channels too, beside shifting them.
+        film: features scale the channels as well as shifting them.
     """
 
     def __init__(
@@ -33,22 +33,22 @@ class ResidualBlock(nn.Module):
         outputs: int,
         activation: type[nn.Module],
         time_width: int | None = None,
-        scaled: bool = False,
+        film: bool = False,
     ):
         super().__init__()
         self.first = _convolution(inputs, middle, activation)
         self.second = _convolution(middle, outputs, activation)
         self.time = None
         if time_width is not None:
-            outcome = 2 * middle if scaled else middle
+            outcome = 2 * middle if film else middle
             self.time = nn.Sequential(activation(), nn.Linear(time_width, outcome))
-        self.scaled = scaled
+        self.film = film
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv1d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """(B, inputs, L), with features (B, T) where it takes them -> (B, outputs, L)."""
         h = self.first(x)  # (B, middle, L)
-        if self.scaled:
+        if self.film:
             scale, shift = self.time(time)[:, :, None].chunk(2, dim=1)
             h = h * (1 + scale) + shift
         elif self.time is not None:

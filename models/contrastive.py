@@ -53,8 +53,8 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = TEMPERATURE, gather: bool
     Args:
         a, b: unit vectors (B, D); row i of `a` and row i of `b` are a pair.
         temperature: τ > 0.
-        gather: take in the pairs of the other processes, if there are any; every process must then
-            call with the same B.
+        gather: include the pairs of the other processes, if there are any; every process must then
+            call this with the same B.
 
     Returns:
         The mean loss over all pairs, a scalar. Averaging the gradients over processes, as
@@ -76,10 +76,10 @@ def add_noise(
     levels: tuple[float, float] = (0.0, 0.2),
     smoothing_px: float = 2.0,
 ) -> Tensor:
-    """Spectra with Gaussian noise of a level drawn for each of them.
+    """Spectra with Gaussian noise, each of a random level.
 
     Without it the towers learn to match a spectrum's noise to the brightness of the image. The
-    noise is smoothed like the spectra themselves, since white noise could be told from theirs.
+    noise is smoothed like the spectra: the towers could distinguish white noise from theirs.
 
     Args:
         flux: linear normalised flux (B, L).
@@ -106,7 +106,7 @@ def add_noise(
 
 
 def retrieval_ranks(a: Tensor, b: Tensor) -> Tensor:
-    """Where each row of `a` finds its partner in `b` when `b` is sorted by similarity.
+    """The rank of each row's partner when the rows of `b` are sorted by similarity to it.
 
     Args:
         a, b: unit vectors (N, D); row i of `a` and row i of `b` are a pair.

@@ -1,7 +1,8 @@
 """Candidate spectra for a batch of galaxies, and their contrastive scores.
 
-Every candidate has noise of its own (`models.random_streams`): a galaxy gets the same spectra in
-any batch, in any order and on any device. Condition tokens are computed once per galaxy, however
+The noise of a candidate depends on the seed, the galaxy and the candidate's number alone
+(`models.random_streams`): a galaxy gets the same spectra in any batch, in any order and on any
+device. Condition tokens are computed once per galaxy, however
 many candidates and steps there are.
 
 Shapes: B objects, P candidates of an object, R = B·P rows, C channels, L pixels, c l

@@ -131,7 +131,8 @@ class ImageEncoder(nn.Module):
     def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
         """Start from torchvision's ImageNet weights.
 
-        The last layer stays as drawn, and so does the first convolution unless there are 3 bands.
+        The last layer keeps its random weights, and so does the first convolution unless there are
+        3 bands.
 
         Args:
             state: state dict of torchvision's ResNet of the same depth, at `width` 64.

@@ -182,7 +182,7 @@ def fit_coefficients(
 def train_head(
     head: nn.Module, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]
 ) -> None:
-    """Train a head by its `loss`; its state is then that of the smallest validation loss."""
+    """Train a head by its `loss`, and leave it in the state of the smallest validation loss."""
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
     features, value = training
     smallest, best, waited = math.inf, _copy(head.state_dict()), 0

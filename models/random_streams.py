@@ -1,8 +1,8 @@
 """Random numbers that depend on names alone, not on the order in which they are asked for.
 
-Every candidate of every object has random numbers of its own: a pure function of the seed of the
-run, the purpose, the object's name and the candidate's number. The same galaxy gets the same
-spectra in any batch, in any order and on any device.
+The random numbers of a candidate are a pure function of the seed of the run, the purpose, the
+object's name and the candidate's number. The same galaxy gets the same spectra in any batch, in any
+order and on any device.
 
 The generator is Philox (Salmon et al. 2011, SC '11), a block cipher of a counter, with a 128-bit
 key: the BLAKE2b digest of the names. Two streams of a run of 10⁶ candidates share a key with a
@@ -46,7 +46,7 @@ def uniform_numbers(seed: int, purpose: str, keys: Sequence[str], count: int) ->
 
 
 class RowNoise:
-    """Standard normal noise in which every row has its own stream.
+    """Standard normal noise with one stream per row.
 
     Args:
         seed: seed of the run.

@@ -1,7 +1,7 @@
 """The spectrum tower: a 1-D residual network from a spectrum to its embedding.
 
 Every stage is two residual blocks (SiLU) and a convolution of stride 2. The published tower
-averages its last map over wavelength, which forgets where a feature lies; `pooling="flatten"` keeps
+averages its last map over wavelength, which loses the place of a feature; `pooling="flatten"` keeps
 absolute wavelength, and with it the redshift.
 
 Shapes: B batch, C channels, L pixels, W width of the last stage, l pixels after the last stage

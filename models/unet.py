@@ -24,7 +24,7 @@ from models.blocks import ResidualBlock
 
 
 def bounded_frequencies(count: int, steps: int) -> Tensor:
-    """ω_k geometric from 1 to T/2: neighbouring steps differ by up to one radian, no more."""
+    """ω_k geometric from 1 to T/2: the phases of neighbouring steps differ by at most 1 rad."""
     return torch.logspace(0, math.log2(steps / 2), count, base=2)
 
 
@@ -62,19 +62,19 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Times (B,) -> features (B, T)."""
-        scaled = 2.0 * t / self.steps - 1.0
-        angle = self.frequencies * scaled[:, None]  # (B, K)
+        s = 2.0 * t / self.steps - 1.0
+        angle = self.frequencies * s[:, None]  # (B, K)
         return self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1))
 
 
 class DownBlock(nn.Module):
-    """Residual block, halving, and a transformer block where `token_width` is given."""
+    """Residual block, convolution of stride 2, transformer block where `token_width` is given."""
 
     def __init__(
-        self, inputs: int, outputs: int, time_width: int, token_width: int | None, scaled: bool
+        self, inputs: int, outputs: int, time_width: int, token_width: int | None, film: bool
     ):
         super().__init__()
-        self.residual = ResidualBlock(inputs, outputs, outputs, nn.ReLU, time_width, scaled)
+        self.residual = ResidualBlock(inputs, outputs, outputs, nn.ReLU, time_width, film)
         self.shrink = nn.Conv1d(outputs, outputs, 3, stride=2)
         self.attention = _attention(outputs, token_width)
 
@@ -88,11 +88,11 @@ class DownBlock(nn.Module):
 class Bottom(nn.Module):
     """Residual block, transformer block, residual block."""
 
-    def __init__(self, width: int, time_width: int, token_width: int, scaled: bool):
+    def __init__(self, width: int, time_width: int, token_width: int, film: bool):
         super().__init__()
-        self.enter = ResidualBlock(width, width, width, nn.ReLU, time_width, scaled)
+        self.enter = ResidualBlock(width, width, width, nn.ReLU, time_width, film)
         self.attention = TransformerBlock(width, token_width)
-        self.leave = ResidualBlock(width, width, width, nn.ReLU, time_width, scaled)
+        self.leave = ResidualBlock(width, width, width, nn.ReLU, time_width, film)
 
     def forward(self, x: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
         """(B, C, L) -> (B, C, L)."""
@@ -100,14 +100,14 @@ class Bottom(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Doubling to the skip's length, residual block over both, and a transformer block."""
+    """Upsampling to the skip's length, residual block over both, and a transformer block."""
 
     def __init__(
-        self, inputs: int, outputs: int, time_width: int, token_width: int | None, scaled: bool
+        self, inputs: int, outputs: int, time_width: int, token_width: int | None, film: bool
     ):
         super().__init__()
         self.grow = nn.ConvTranspose1d(inputs, inputs, 4, stride=2, padding=1)
-        self.residual = ResidualBlock(2 * inputs, inputs, outputs, nn.ReLU, time_width, scaled)
+        self.residual = ResidualBlock(2 * inputs, inputs, outputs, nn.ReLU, time_width, film)
         self.attention = _attention(outputs, token_width)
 
     def forward(self, x: Tensor, skip: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
@@ -127,8 +127,8 @@ class SpectrumUNet(nn.Module):
     """The U-Net over wavelength.
 
     Args:
-        channels, out_channels: channels that come in (noisy spectrum and what is given beside it)
-            and go out.
+        channels, out_channels: channels of the input (noisy spectrum and context) and of the
+            prediction.
         base_channels, multipliers: the width of level i is `base_channels` times `multipliers[i]`,
             a multiple of 8, and of 32 where there is attention; the bottom has the last width.
         attention_levels: levels with transformer blocks on their way down and up; the bottom always
@@ -138,13 +138,13 @@ class SpectrumUNet(nn.Module):
         time_embedding: "bounded", or "original" for checkpoints of the original.
         steps: number of diffusion steps; times run from 0 to `steps` - 1.
         checkpointing: recompute activations in the backward pass, which saves memory for time.
-        film: the mean token joins the time features, and both scale the channels of every
-            residual block as well as shifting them; otherwise the image comes by attention alone,
-            and the time shifts, as published.
-        properties: numbers that join the time features likewise; 0 for none.
+        film: the mean token is added to the time features, and their sum scales the channels of
+            every residual block as well as shifting them; otherwise the image acts through
+            attention alone, and the time only shifts, as published.
+        properties: how many further numbers are added to the time features likewise.
 
     Raises:
-        ValueError: an attention level does not exist or has a width that is no multiple of 32, or
+        ValueError: an attention level does not exist, its width is not a multiple of 32, or
             `time_embedding` is unknown.
     """
 
@@ -196,10 +196,10 @@ class SpectrumUNet(nn.Module):
         """The prediction for noisy spectra.
 
         Args:
-            x: spectra and what is given beside them (B, channels, L).
+            x: noisy spectra and their context (B, channels, L).
             t: times (B,), 0 to `steps` - 1.
             tokens: condition tokens (B, N, W).
-            properties: (B, properties), for a network that takes some.
+            properties: (B, properties), for a network that takes them.
 
         Returns:
             (B, out_channels, L).

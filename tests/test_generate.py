@@ -9,6 +9,7 @@ import pytest
 import torch
 from astropy.io import fits
 from astropy.table import Table
+from PIL import Image
 from specutils import Spectrum
 
 import generate
@@ -43,12 +44,19 @@ def spectra(folder):
     return {path.stem: read_spectrum(path) for path in sorted((folder / "spectra").iterdir())}
 
 
+def plt_image(path):
+    """A picture as an array of 0 ... 1."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"), np.float32) / 255
+
+
 def test_every_cutout_gets_its_files(generated, cutouts):
     names = {path.stem for path in cutouts.iterdir()}
     assert len(names) == 4
     assert {path.stem for path in (generated / "spectra").iterdir()} == names
     assert {path.stem for path in (generated / "pictures").iterdir()} == names
-    assert (generated / "contact_sheet_001.png").stat().st_size > 10_000
+    sheet = plt_image(generated / "contact_sheet_001.png")
+    assert sheet.ndim == 3 and sheet.std() > 0.05  # four panels on white
 
 
 def test_specutils_opens_a_spectrum_without_arguments(generated):
@@ -132,10 +140,10 @@ def test_one_bad_cutout_is_reported_and_stops_nothing(cutouts, tiny_generator, t
 def test_a_stopped_run_goes_on_where_it_was(
     generated, cutouts, tiny_generator, tmp_path, monkeypatch
 ):
-    from utils.generation import batch_run as bulk
+    from utils.generation import fits_output
 
     written = []
-    write = bulk.write_spectrum
+    write = fits_output.write_spectrum
 
     def killed(path, spectrum):
         if len(written) == 2:
@@ -144,7 +152,7 @@ def test_a_stopped_run_goes_on_where_it_was(
         write(path, spectrum)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bulk, "write_spectrum", killed)
+        patch.setattr(fits_output, "write_spectrum", killed)
         with pytest.raises(KeyboardInterrupt):
             run(cutouts, tiny_generator, tmp_path / "out", "--no-pictures", "--batch-size", "2")
     times = {path: path.stat().st_mtime_ns for path in written}
@@ -154,7 +162,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert len(Table.read(tmp_path / "out" / "catalogue.fits")) == 4
 
 
-def test_redshifts_are_drawn_from_the_image_unless_told_otherwise(
+def test_redshifts_are_sampled_from_the_image_unless_given(
     generated, cutouts, tiny_generator, tmp_path, capsys
 ):
     for spectrum in spectra(generated).values():
@@ -177,7 +185,7 @@ def redshift_of(spectrum):
     return dict(zip(spectrum.numbers.tolist(), spectrum.redshifts.tolist(), strict=True))
 
 
-def test_a_spectrum_is_as_clean_as_it_is_wished(generated, cutouts, tiny_generator, tmp_path):
+def test_a_spectrum_is_as_clean_as_requested(generated, cutouts, tiny_generator, tmp_path):
     run(cutouts, tiny_generator, tmp_path / "clean", "--no-pictures", "--snr", "inf")
     clean, drawn = spectra(tmp_path / "clean"), spectra(generated)
     for name, spectrum in drawn.items():
@@ -196,7 +204,7 @@ def test_redshifts_from_a_table(generated, cutouts, tiny_generator, tmp_path, ca
     out = tmp_path / "out"
     assert run(cutouts, tiny_generator, out, *options) == 1
     said = capsys.readouterr()
-    assert "for 1 cutouts: no redshift in photoz.csv: drawn from the image" in said.out
+    assert "for 1 cutouts: no redshift in photoz.csv: sampled from the image" in said.out
     assert "1 cutouts rejected" in said.err
     (refused,) = csv.DictReader((out / "rejected.csv").read_text().splitlines())
     assert f"{names[2]}: redshift 0.9 in photoz.csv: trained for 0.05" in refused["reason"]
@@ -240,11 +248,92 @@ def test_redshifts_of_the_cutouts_out_of_range_are_rejected_one_by_one(
         (["--catalogue", "t.csv", "--redshift-column", "z"], "t.csv is not a readable CSV file"),
     ],
 )
-def test_options_about_the_table_that_make_no_sense(
+def test_options_about_the_table_that_contradict_each_other(
     options, message, cutouts, tiny_generator, tmp_path, capsys
 ):
     assert run(cutouts, tiny_generator, tmp_path / "out", *options) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "300"], "--steps 300: the schedule allows 1 to "),
+        (["--steps", "0"], "--steps: 0: at least 1"),
+        (["--steps", "5", "--sampler", "ancestral"], "--steps 5: ancestral sampling takes all"),
+        (["--candidates", "0"], "--candidates: 0: at least 1"),
+        (["--batch-size", "0"], "--batch-size: 0: at least 1"),
+        (["--keep", "0"], "--keep: 0: at least 1"),
+        (["--keep", "4"], "--keep 4 of 3 candidates"),
+        (["--mean-of-best", "4"], "best 4 of 3"),
+        (["--guidance", "-1"], "--guidance: -1: a finite number of at least 0"),
+        (["--guidance", "nan"], "--guidance: nan"),
+        (["--pixel-scale", "0"], "--pixel-scale: 0: a finite number above 0"),
+    ],
+)
+def test_impossible_numbers_are_refused_before_anything_is_written(
+    options, message, cutouts, tiny_generator, tmp_path, capsys
+):
+    try:
+        status = run(cutouts, tiny_generator, tmp_path / "out", *options)
+    except SystemExit as left:  # argparse
+        status = left.code
+    assert status == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_galaxies_whose_names_make_the_same_file_name_get_two_files(
+    cutouts, tiny_generator, tmp_path
+):
+    """`many.npz` holds many#0 and many#1, and there are a many-1.npy and a MANY-0.npy."""
+    images = [fits.getdata(path) for path in sorted(cutouts.iterdir())]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.savez(folder / "many.npz", images=np.stack(images[:2]))
+    np.save(folder / "many-1.npy", images[2])
+    np.save(folder / "MANY-0.npy", images[3])
+    about = ["--bands", "u,g,r,i,z", "--pixel-scale", "0.396", "--unit", "nanomaggy"]
+    more = ["--no-pictures", "--no-measure"]
+    out = tmp_path / "out"
+    assert run(folder, tiny_generator, out, *about, *more) == 0
+    paths = sorted((out / "spectra").iterdir())
+    assert len({path.name.casefold() for path in paths}) == len(paths) == 4
+    names = {read_spectrum(path).name: read_spectrum(path).source for path in paths}
+    assert names["many-1"] == "many-1.npy" and names["MANY-0"] == "MANY-0.npy"
+    assert sorted(names.values()) == ["MANY-0.npy", "many-1.npy", "many.npz", "many.npz"]
+    times = {path: path.stat().st_mtime_ns for path in paths}
+    assert run(folder, tiny_generator, out, *about, *more, "--resume") == 0
+    assert {p: p.stat().st_mtime_ns for p in (out / "spectra").iterdir()} == times
+
+
+def test_damaged_settings_are_reported_with_the_remedy(cutouts, tiny_generator, tmp_path, capsys):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for damage in ('{"seed": 1, "ke', "", "[1, 2]", "null"):
+        (folder / "generate.json").write_text(damage)
+        assert run(cutouts, tiny_generator, folder, "--resume") == 2
+        said = capsys.readouterr().err
+        assert "generate.json is damaged: delete it" in said
+
+
+def test_a_kill_while_the_settings_are_written_leaves_the_old_ones(
+    cutouts, tiny_generator, tmp_path, monkeypatch
+):
+    import os
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    options = ["--no-pictures", "--no-measure"]
+    out = tmp_path / "out"
+    assert run(cutouts, tiny_generator, out, *options) == 0
+    before = (out / "generate.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(cutouts, tiny_generator, out, *options, "--resume")
+    assert (out / "generate.json").read_bytes() == before
+    assert not [p for p in out.iterdir() if ".part" in p.name]
 
 
 def test_output_is_not_overwritten(generated, cutouts, tiny_generator, capsys):

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from astropy import units
 
 from datasets.cutouts.formats import PICTURE_BANDS, CutoutError, RawCutout
 from datasets.errors import UserError
@@ -144,6 +143,8 @@ def nanomaggies_per(unit: str) -> float:
     Raises:
         CutoutError: it is not a unit of flux density.
     """
+    from astropy import units  # slow to import; most cutouts state no other unit
+
     text = re.sub(r"(\s*/\s*|\s+per\s+)pix(el)?s?\s*$|\s+pix(el)?-1\s*$", "", unit.strip())
     text = re.sub(r"maggies$", "maggy", text, flags=re.IGNORECASE)
     text = re.sub(r"^(nmaggy|nmgys?|nanomaggys?)$", "nanomaggy", text, flags=re.IGNORECASE)

@@ -21,7 +21,6 @@ import numpy as np
 
 from datasets.atomic_files import atomic_path
 from datasets.cutouts.conversion import CutoutFormat
-from datasets.cutouts.fits_files import read_band_files, read_fits
 from datasets.cutouts.formats import (
     CutoutError,
     RawCutout,
@@ -32,6 +31,14 @@ from datasets.cutouts.formats import (
     read_picture,
 )
 from datasets.errors import UserError
+
+
+def read_fits(path: Path) -> Iterator[RawCutout]:
+    """The cutouts of a FITS file: see `datasets.cutouts.fits_files`."""
+    from datasets.cutouts import fits_files  # astropy takes a second to import
+
+    yield from fits_files.read_fits(path)
+
 
 READERS: dict[str, Callable[[Path], Iterator[RawCutout]]] = {
     ".fits": read_fits, ".fit": read_fits, ".fits.gz": read_fits, ".fits.fz": read_fits,
@@ -51,7 +58,7 @@ class Cutout:
 
     Attributes:
         name: Unique in a run and the same in every run: the file's stem, or `stem#index` in a
-            file of many.
+            file of many. No two names differ in case alone, or in `-` for `#`: they name files.
         image: (bands, size, size) float32, nanomaggies per pixel, or intensity 0 … 1 of pictures.
         path: The file, or the first of the files of one band each.
         ra, dec: Degrees; NaN where unknown.
@@ -93,6 +100,8 @@ class _Source:
     def read(self) -> Iterator[RawCutout]:
         """The cutouts of the file or files, unchanged; CutoutError for an unknown format."""
         if self.bands:
+            from datasets.cutouts.fits_files import read_band_files
+
             yield read_band_files(dict(zip(self.bands, self.paths, strict=True)))
         elif self.reader is None:
             raise CutoutError(f"unknown format; the readable ones are {', '.join(READERS)}")
@@ -125,6 +134,7 @@ class CutoutReader:
             )
         self.target = target
         self._sources = _group(list(paths), {*target.bands, *(target.input_bands or ())})
+        self._taken = {_as_file(source.name) for source in self._sources}
 
     def __len__(self) -> int:
         """How many cutouts the files declare; every FITS and every damaged file counts as one."""
@@ -146,13 +156,15 @@ class CutoutReader:
 
     def _convert(self, source: _Source, raw: RawCutout) -> Cutout | Rejected:
         number = "" if raw.index is None else f"#{raw.index}"
-        path = source.paths[0]
+        path, name = source.paths[0], source.name
+        if number:
+            name = _free_name(f"{name}{number}", self._taken)
         try:
             image, assumptions = self.target.convert(raw)
         except (UserError, ValueError, TypeError) as error:
             return Rejected(f"{path}{number}", _reason(error))
         return Cutout(
-            f"{source.name}{number}", image, path, raw.ra, raw.dec, raw.identifier, raw.redshift,
+            name, image, path, raw.ra, raw.dec, raw.identifier, raw.redshift,
             tuple(assumptions),
         )  # fmt: skip
 
@@ -220,10 +232,20 @@ def _uniquely_named(sources: Sequence[_Source]) -> list[_Source]:
     taken: set[str] = set()
     names = {}
     for source in sorted(sources, key=lambda source: source.paths):
-        name, number = source.name, 1
-        while name in taken:
-            number += 1
-            name = f"{source.name}~{number}"
-        taken.add(name)
-        names[source.paths] = name
+        names[source.paths] = _free_name(source.name, taken)
+        taken.add(_as_file(names[source.paths]))
     return [replace(source, name=names[source.paths]) for source in sources]
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """``name``, or ``name~2``, ``name~3`` … where it is taken."""
+    found, number = name, 1
+    while _as_file(found) in taken:
+        number += 1
+        found = f"{name}~{number}"
+    return found
+
+
+def _as_file(name: str) -> str:
+    """What tells a name from others where it names a file, on any file system."""
+    return name.replace("#", "-").casefold()

@@ -149,3 +149,11 @@ def test_composite_takes_the_bands_by_name():
 
 def test_composite_of_an_empty_image_is_finite():
     assert np.isfinite(to_rgb(np.zeros((5, 16, 16)), "ugriz")).all()
+
+
+def test_moving_a_transform_leaves_it_as_it_is():
+    transform = ImageTransform("asinh", [0.0], [1.0])
+    moved = transform.to("meta")
+    assert moved is not transform
+    assert moved.mean.device.type == moved._enlarge.device.type == "meta"
+    assert transform.mean.device.type == transform._enlarge.device.type == "cpu"

@@ -1,14 +1,17 @@
-"""Generation in bulk: from a folder of cutouts to a folder of spectra.
+"""From a folder of cutouts to a folder of spectra, batch by batch.
 
     OUTPUT/spectra/NAME.fits      a spectrum and its candidates (`utils.generation.fits_output`)
-    OUTPUT/pictures/NAME.png      the same to look at
+    OUTPUT/pictures/NAME.png      a plot of them
     OUTPUT/contact_sheet_001.png  many galaxies a page
     OUTPUT/catalogue.fits         a row per galaxy
-    OUTPUT/rejected.csv           the files that were refused, and why
+    OUTPUT/rejected.csv           the files that were rejected, and why
     OUTPUT/generate.json          the settings: a run goes on only with the same
 
-Nothing is held but one batch of galaxies, and every file appears whole: a run that is stopped goes
-on where it was, and its catalogue is made of all files there are.
+Memory holds one batch of galaxies, and files are written atomically: a run that was stopped goes on
+where it was, and its catalogue is made of all spectra in the folder.
+
+Libraries that only pictures, tables or FITS files need are imported where they are used, since
+`generate.py --dry-run` needs none of them.
 """
 
 from __future__ import annotations
@@ -18,48 +21,45 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from datasets.atomic_files import write_text
 from datasets.cutouts.reader import Cutout, CutoutReader, Rejected, write_rejects
 from datasets.errors import UserError
 from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
 from datasets.synthetic_photometry import scale_to_photometry
 from models.samplers import Sampler
-from utils.generation.catalogue_output import write_generated_catalogue
 from utils.generation.conditions import REDSHIFT, SNR, given_conditions, why_out_of_range
-from utils.generation.fits_output import (
-    GeneratedSpectrum,
-    Provenance,
-    read_spectrum,
-    write_spectrum,
-)
-from utils.generation.pipeline import Pipeline
-from utils.generation.redshift_catalogue import RedshiftTable
-from utils.plotting.plots import contact_sheets, plot_generated, save_figure
-from utils.plotting.spectrum_panel import Panel
+from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
+from utils.generation.pipeline import Candidates, Pipeline
+
+if TYPE_CHECKING:
+    from utils.generation.redshift_catalogue import RedshiftTable
+    from utils.plotting.spectrum_panel import Panel
 
 SHEET_GALAXIES = 16  # on one page of the contact sheet
 
 
 @dataclass
-class BulkRun:
+class BatchRun:
     """One run over many cutouts.
 
     Args:
-        folder: Where everything goes.
+        folder: Where everything is written.
         pipeline: The trained networks.
         sampler: How to sample.
-        provenance: What every file says about how it was made.
-        kept: Candidates that are written, of the `provenance.drawn` drawn.
+        provenance: How the spectra are made, for the header of every file.
+        kept: Candidates that are written, of the `provenance.sampled`.
         batch: Galaxies at once.
-        pictures: Draw a picture per galaxy and contact sheets.
-        requested: Redshift and S/N, by name: `drawn` from the image, left `free`, `given` with the
-            cutouts (drawn where it is not), or a number for all.
+        pictures: Write a picture per galaxy and contact sheets.
+        requested: Redshift and S/N, by name: `sampled` from the image, `unconditional`, `given`
+            with the cutouts (sampled where it is not), or a number for all.
         measured: Measure the spectra for the catalogue.
-        redshifts: The table that gives the redshifts, instead of what the cutouts say of them.
+        redshifts: The table that gives the redshifts, instead of the cutouts.
     """
 
     folder: Path
@@ -75,7 +75,7 @@ class BulkRun:
     rejects: list[Rejected] = field(default_factory=list)
     assumed: Counter = field(default_factory=Counter)
 
-    def open(self, settings: dict, resume: bool) -> None:
+    def open(self, settings: dict[str, Any], resume: bool) -> None:
         """Make the folder, or go on in one that was made with the same settings.
 
         Raises:
@@ -88,7 +88,7 @@ class BulkRun:
                     f"{self.folder} already holds generated spectra: add --resume to go on, or "
                     "name another --output"
                 )
-            before = json.loads(record.read_text())
+            before = _read_settings(record)
             changed = [key for key in settings if settings[key] != before.get(key)]
             if changed:
                 raise UserError(
@@ -97,7 +97,7 @@ class BulkRun:
                 )
         for name in ("spectra", "pictures") if self.pictures else ("spectra",):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(settings, indent=2) + "\n")
+        write_text(record, json.dumps(settings, indent=2) + "\n")
 
     def run(self, reader: CutoutReader) -> None:
         """Generate for every cutout that has no spectrum yet."""
@@ -130,7 +130,7 @@ class BulkRun:
         return self.spectrum_path(cutout.name).exists()
 
     def _with_redshift(self, cutout: Cutout) -> Cutout | Rejected:
-        """The cutout with its redshift where redshifts are given; refused if out of range."""
+        """The cutout with its redshift where redshifts are given; rejected if out of range."""
         if self.requested.get(REDSHIFT) != "given":
             return cutout
         source = "the cutout"
@@ -138,7 +138,7 @@ class BulkRun:
             source = self.redshifts.path.name
             cutout = replace(cutout, redshift=self.redshifts.redshift(cutout))
         if np.isnan(cutout.redshift):
-            missing = f"no redshift in {source}: drawn from the image"
+            missing = f"no redshift in {source}: sampled from the image"
             return replace(cutout, assumptions=(*cutout.assumptions, missing))
         reason = why_out_of_range(self.pipeline.stages[0], cutout.redshift)
         if reason:
@@ -151,45 +151,53 @@ class BulkRun:
         return self.folder / "spectra" / f"{file_stem(name)}.fits"
 
     def _generate(self, cutouts: Sequence[Cutout], bar: tqdm) -> None:
+        from utils.generation.fits_output import write_spectrum
+
         images = np.stack([cutout.image for cutout in cutouts])
-        colours = image_colours(images, self.pipeline.last.contrastive.survey)
-        drawn = self.pipeline.generate(
+        candidates = self.pipeline.generate(
             torch.from_numpy(images),
             [cutout.name for cutout in cutouts],
-            count=self.provenance.drawn,
+            count=self.provenance.sampled,
             seed=self.provenance.seed,
             sampler=self.sampler,
             given=self._given(cutouts),
         )
+        colours = image_colours(images, self.pipeline.last.contrastive.survey)
         for number, cutout in enumerate(cutouts):
-            spectrum = GeneratedSpectrum.from_candidates(
-                drawn.flux[number],
-                drawn.scores[number],
-                drawn.numbers[number],
-                drawn.redshift[number],
-                drawn.snr[number],
-                kept=self.kept,
-                name=cutout.name,
-                wavelength_angstrom=drawn.wavelength_angstrom,
-                scale=self._scale(cutout.image, drawn.flux[number, 0]),
-                provenance=self.provenance,
-                source=str(cutout.path.name),
-                ra=cutout.ra,
-                dec=cutout.dec,
-                identifier=cutout.identifier,
-                redshift=cutout.redshift,
-                redshift_pdf=drawn.redshift_pdf_of(number),
-                image_colours=tuple(float(colour) for colour in colours[number]),
-            )
+            spectrum = self._spectrum(cutout, candidates, number, colours[number])
             write_spectrum(self.spectrum_path(cutout.name), spectrum)
             if self.pictures:
-                self._draw(cutout, spectrum)
+                self._plot(cutout, spectrum)
             bar.update()
 
+    def _spectrum(
+        self, cutout: Cutout, candidates: Candidates, number: int, colours: np.ndarray
+    ) -> GeneratedSpectrum:
+        """The spectrum of the `number`-th galaxy of a batch."""
+        return GeneratedSpectrum.from_candidates(
+            candidates.flux[number],
+            candidates.scores[number],
+            candidates.numbers[number],
+            candidates.redshift[number],
+            candidates.snr[number],
+            kept=self.kept,
+            provenance=self.provenance,
+            name=cutout.name,
+            wavelength_angstrom=candidates.wavelength_angstrom,
+            scale=self._scale(cutout.image, candidates.flux[number, 0]),
+            source=cutout.path.name,
+            ra=cutout.ra,
+            dec=cutout.dec,
+            identifier=cutout.identifier,
+            redshift=cutout.redshift,
+            redshift_pdf=candidates.redshift_pdf_of(number),
+            image_colours=tuple(float(colour) for colour in colours),
+        )
+
     def _given(self, cutouts: Sequence[Cutout]) -> dict[str, torch.Tensor]:
-        """What `Pipeline.generate` is to take for given."""
-        nothing = [np.nan] * len(cutouts)
-        values = {REDSHIFT: [cutout.redshift for cutout in cutouts], SNR: nothing}
+        """The conditions that `Pipeline.generate` takes as given."""
+        unknown = [np.nan] * len(cutouts)
+        values = {REDSHIFT: [cutout.redshift for cutout in cutouts], SNR: unknown}
         return given_conditions(self.requested, values)
 
     def _scale(self, image: np.ndarray, flux: np.ndarray) -> float | None:
@@ -201,12 +209,16 @@ class BulkRun:
         by_band = dict(zip(survey.bands, measured, strict=True))
         return scale_to_photometry(self.pipeline.wavelength_angstrom, flux, by_band)
 
-    def _draw(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> None:
+    def _plot(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> None:
+        from utils.plotting.plots import plot_generated, save_figure
+
         figure = plot_generated(self.panel(cutout, spectrum))
         save_figure(figure, self.folder / "pictures" / f"{file_stem(cutout.name)}.png")
 
     def panel(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> Panel:
-        """What is drawn of one galaxy."""
+        """The image and the spectra of one galaxy, to be plotted."""
+        from utils.plotting.spectrum_panel import Panel
+
         survey = self.pipeline.last.contrastive.survey
         return Panel(
             image=cutout.image,
@@ -223,6 +235,8 @@ class BulkRun:
 
     def summarise(self, reader: CutoutReader) -> int:
         """Write the catalogue and the contact sheets; returns the number of spectra."""
+        from utils.generation.catalogue_output import write_generated_catalogue
+
         paths = sorted((self.folder / "spectra").glob("*.fits"))
         if paths:
             write_generated_catalogue(self.folder / "catalogue.fits", paths, self.measured)
@@ -231,6 +245,8 @@ class BulkRun:
         return len(paths)
 
     def _contact_sheets(self, reader: CutoutReader) -> None:
+        from utils.generation.fits_output import read_spectrum
+
         page: list[Panel] = []
         number = 0
         for item in tqdm(reader, desc="contact sheets", unit="galaxy", disable=None):
@@ -246,10 +262,30 @@ class BulkRun:
             self._contact_sheet(page, number + 1)
 
     def _contact_sheet(self, page: Sequence[Panel], number: int) -> None:
+        from utils.plotting.plots import contact_sheets, save_figure
+
         (figure,) = contact_sheets(page, rows=SHEET_GALAXIES // 2)
         save_figure(figure, self.folder / f"contact_sheet_{number:03d}.png")
 
 
+def _read_settings(record: Path) -> dict[str, Any]:
+    """The settings of a run.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return dict(json.loads(record.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{record} is damaged: delete it to go on with the options given now, or name another "
+            "--output"
+        ) from error
+
+
 def file_stem(name: str) -> str:
-    """A galaxy's name as a file name; `#`, which TOPCAT takes for an extension, becomes `-`."""
+    """A galaxy's name as a file name; `#`, with which TOPCAT marks an extension, becomes `-`.
+
+    `datasets.cutouts.reader` gives no two galaxies of a run names that become the same.
+    """
     return name.replace("#", "-")

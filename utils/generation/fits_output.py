@@ -21,125 +21,20 @@ one, and has its uncertainty in STD. Equal input gives equal bytes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.io import fits
 
 from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
-from datasets.spectra import candidate_sigma
+from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
 
 FLUX_UNIT = "10**-17 erg Angstrom-1 s-1 cm-2"  # FITS standard; specutils 2.4 reads the factor too
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """How spectra were made. Each field is a keyword of the file's header.
-
-    Args:
-        seed: of the random numbers.
-        drawn: number of candidates sampled.
-        sampler: e.g. "dpm, 20 steps".
-        checkpoints: name and digest of each network's file.
-        code_version: of this project.
-        normalisation: divisor of the normalised flux, e.g. "median of 5500-7000 Angstrom".
-        smoothing_sigma_angstrom: of the Gaussian that the training spectra were smoothed with.
-        averaged: number of candidates, best first, in the mean; None for all.
-    """
-
-    seed: int
-    drawn: int
-    sampler: str
-    checkpoints: tuple[str, ...]
-    code_version: str
-    normalisation: str
-    smoothing_sigma_angstrom: float
-    averaged: int | None = None
-
-
-@dataclass(frozen=True)
-class GeneratedSpectrum:
-    """The kept candidates of one galaxy, and the statistics of all sampled ones.
-
-    Args:
-        name: of the galaxy, unique in its run.
-        wavelength_angstrom: (pixels,) float64, vacuum, observed frame.
-        candidates: (kept, pixels) float32, normalised, best first.
-        numbers: (kept,) int, their numbers among the sampled candidates.
-        scores: (kept,) float32, contrastive similarity to the image, −1 … 1.
-        mean: (pixels,) float32 of the `provenance.averaged` best candidates, normalised.
-        sigma: (pixels,) float32 of all sampled candidates, normalised.
-        scale: 1e-17 erg/s/cm²/Å per normalised unit; None if unknown.
-        source: the file of the cutout.
-        ra, dec: degrees; redshift as given with the cutout; NaN if unknown.
-        identifier: unsigned 64-bit; 0 if unknown.
-        redshifts, snrs: (kept,) float32, conditions of the candidates; NaN if unconditional.
-        redshift_pdf: edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
-        image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
-    """
-
-    name: str
-    wavelength_angstrom: np.ndarray
-    candidates: np.ndarray
-    numbers: np.ndarray
-    scores: np.ndarray
-    mean: np.ndarray
-    sigma: np.ndarray
-    provenance: Provenance
-    scale: float | None = None
-    source: str = ""
-    ra: float = math.nan
-    dec: float = math.nan
-    identifier: int = 0
-    redshift: float = math.nan
-    redshifts: np.ndarray | None = None
-    snrs: np.ndarray | None = None
-    redshift_pdf: tuple[np.ndarray, np.ndarray] | None = None
-    image_colours: tuple[float, float] = (math.nan, math.nan)
-
-    @classmethod
-    def from_candidates(
-        cls,
-        flux: np.ndarray,
-        scores: np.ndarray,
-        numbers: np.ndarray,
-        redshifts: np.ndarray,
-        snrs: np.ndarray,
-        *,
-        kept: int,
-        provenance: Provenance,
-        **fields: Any,
-    ) -> GeneratedSpectrum:
-        """The `kept` best of all candidates of a galaxy.
-
-        Args:
-            flux: (sampled, pixels), normalised, best first; scores, numbers, redshifts and snrs
-                (sampled,) likewise.
-            provenance, fields: The other fields.
-        """
-        return cls(
-            candidates=flux[:kept],
-            scores=scores[:kept],
-            numbers=numbers[:kept],
-            redshifts=redshifts[:kept],
-            snrs=snrs[:kept],
-            mean=flux[: provenance.averaged].mean(0),
-            sigma=candidate_sigma(flux),
-            provenance=provenance,
-            **fields,
-        )
-
-    @property
-    def best(self) -> np.ndarray:
-        """(pixels,) normalised flux of the candidate with the highest score."""
-        return self.candidates[0]
-
-
 def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
-    """Write one spectrum atomically, in the layout at the top of this module."""
+    """Write one spectrum (module docstring), atomically."""
     physical = spectrum.scale is not None
     flux = (spectrum.best * (spectrum.scale or 1.0)).astype(np.float32)
     sigma = (spectrum.sigma * (spectrum.scale or 1.0)).astype(np.float32)
@@ -170,8 +65,7 @@ def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
         primary = fits.PrimaryHDU(flux, _wavelength_header(spectrum.wavelength_angstrom))
         hdus.insert(0, fits.ImageHDU(sigma, name="STD"))
     _describe(primary.header, spectrum)
-    with atomic_path(path) as temporary:
-        fits.HDUList([primary, *hdus]).writeto(temporary, output_verify="exception")
+    write_hdus(fits.HDUList([primary, *hdus]), path)
 
 
 def _redshift_table(edges: np.ndarray, probability: np.ndarray) -> fits.BinTableHDU:
@@ -183,7 +77,7 @@ def _redshift_table(edges: np.ndarray, probability: np.ndarray) -> fits.BinTable
 
 
 def _wavelength_header(wavelength_angstrom: np.ndarray) -> fits.Header:
-    """World coordinates of a linear or logarithmic grid of vacuum wavelengths."""
+    """World coordinates of a linear or a logarithmic grid of vacuum wavelengths."""
     first, last = wavelength_angstrom[[0, -1]]
     intervals = len(wavelength_angstrom) - 1
     linear = np.allclose(np.diff(wavelength_angstrom), (last - first) / intervals, rtol=1e-6)
@@ -196,9 +90,9 @@ def _wavelength_header(wavelength_angstrom: np.ndarray) -> fits.Header:
     return header
 
 
-_KEYWORDS = {  # field of Provenance: keyword and comment
+KEYWORDS = {  # field of Provenance: keyword and comment
     "seed": ("SEED", "of the random numbers"),
-    "drawn": ("NDRAWN", "candidates sampled"),
+    "sampled": ("NDRAWN", "candidates sampled"),
     "sampler": ("SAMPLER", ""),
     "code_version": ("CODEVERS", ""),
     "normalisation": ("NORM", "divisor of the normalised flux"),
@@ -206,13 +100,15 @@ _KEYWORDS = {  # field of Provenance: keyword and comment
     "smoothing_sigma_angstrom": ("LSFSIGMA", "[Angstrom] smoothing on top of SDSS resolution"),
 }
 
-_COLOURS = {
+
+COLOUR_KEYWORDS = {
     "IMAGEGR": "[mag] of the cutout in the fibre",
     "IMAGERI": "[mag] of the cutout in the fibre",
 }
 
 
 def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
+    colours = spectrum.image_colours
     cards: list[tuple] = [
         ("OBJECT", spectrum.name),
         ("OBSERVED", False, "generated from an image, not observed"),
@@ -224,14 +120,14 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
         ("DEC", spectrum.dec, "[deg]"),
         ("REDSHIFT", spectrum.redshift, "as given with the cutout"),
         ("FLXSCALE", spectrum.scale, "[1e-17 erg/s/cm2/A] per normalised unit"),
-        *((key, spectrum.image_colours[k], text) for k, (key, text) in enumerate(_COLOURS.items())),
+        *((key, c, COLOUR_KEYWORDS[key]) for key, c in zip(COLOUR_KEYWORDS, colours, strict=True)),
         ("LSFINST", "SDSS spectrographs, R = 1800-2200", "resolution before smoothing"),
-        *((key, getattr(spectrum.provenance, f), text) for f, (key, text) in _KEYWORDS.items()),
+        *((key, getattr(spectrum.provenance, f), text) for f, (key, text) in KEYWORDS.items()),
         *((f"CKPT{k}", text) for k, text in enumerate(spectrum.provenance.checkpoints, start=1)),
     ]
     for key, value, *comment in cards:
         if value is None or (isinstance(value, float) and math.isnan(value)):
-            continue  # FITS has neither: the keyword of an unknown value is absent
+            continue  # FITS has no such value: unknown is absent
         header[key] = (ascii_text(value) if isinstance(value, str) else value, *comment)
 
 
@@ -242,16 +138,16 @@ def ascii_text(text: str) -> str:
 
 
 def read_spectrum(path: str | Path) -> GeneratedSpectrum:
-    """Read a file of `write_spectrum`.
+    """Read a file that `write_spectrum` wrote.
 
     Raises:
-        UserError: it is another file.
+        UserError: it is another file, or damaged.
     """
     with fits.open(path, memmap=False) as hdus:
         if "SPECTRUM" not in hdus or "CANDIDATES" not in hdus:
             raise UserError(f"{path} is not a generated spectrum: write it with generate.py")
         header, table, scores = hdus[0].header, hdus["SPECTRUM"].data, hdus["SCORES"].data
-        provenance = {f: header.get(key) for f, (key, _) in _KEYWORDS.items()}
+        provenance = {f: header.get(key) for f, (key, _) in KEYWORDS.items()}
         return GeneratedSpectrum(
             name=header["OBJECT"],
             wavelength_angstrom=_native(table["wavelength"]),
@@ -270,7 +166,7 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
             redshifts=_native(scores["redshift"]) if "redshift" in scores.names else None,
             snrs=_native(scores["snr"]) if "snr" in scores.names else None,
             redshift_pdf=_read_redshift_pdf(hdus),
-            image_colours=tuple(header.get(key, math.nan) for key in _COLOURS),
+            image_colours=tuple(header.get(key, math.nan) for key in COLOUR_KEYWORDS),
         )
 
 
@@ -284,3 +180,9 @@ def _read_redshift_pdf(hdus: fits.HDUList) -> tuple[np.ndarray, np.ndarray] | No
 
 def _native(array: np.ndarray) -> np.ndarray:
     return np.array(array, dtype=array.dtype.newbyteorder("="))
+
+
+def write_hdus(hdus: fits.HDUList, path: str | Path) -> None:
+    """Write a FITS file atomically."""
+    with atomic_path(path) as temporary:
+        hdus.writeto(temporary, overwrite=True, output_verify="exception")

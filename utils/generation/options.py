@@ -1,11 +1,16 @@
-"""Option types of the commands that generate spectra; light, for a quick `--help`."""
+"""Options of the commands that generate spectra; light to import, for a quick `--help`."""
 
 from __future__ import annotations
 
+import argparse
+import math
 from collections.abc import Callable
 
-REQUESTS = ("sampled", "unconditional", "given")  # of a condition, beside a value
+from utils.generation.ranking import RANKINGS
+
+REQUESTS = ("sampled", "unconditional", "given")  # of a condition, besides a value
 SMALLEST = {"redshift": 0.0, "snr": 1e-3}  # value that can be requested; S/N per SDSS pixel
+SAMPLERS = ("dpm", "ddim", "ancestral")  # as in `utils.core.config.SamplingConfig`
 
 
 def parse_condition(name: str, given: bool = True) -> Callable[[str], str]:
@@ -26,11 +31,111 @@ def parse_condition(name: str, given: bool = True) -> Callable[[str], str]:
     return check
 
 
-def at_least_one(text: str) -> int:
-    """The argparse type of a count."""
+def count(text: str) -> int:
+    """The argparse type of a number of things: an integer of at least 1."""
     if int(text) < 1:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text}: at least 1 is needed")
     return int(text)
 
 
-at_least_one.__name__ = "count (1 or more)"
+def positive(text: str) -> float:
+    """The argparse type of a finite number above 0."""
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: a finite number above 0 is needed")
+    return float(text)
+
+
+def not_negative(text: str) -> float:
+    """The argparse type of a finite number of at least 0."""
+    if not 0 <= float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: a finite number of at least 0 is needed")
+    return float(text)
+
+
+def generation_parser(description: str) -> argparse.ArgumentParser:
+    """The parser of `generate.py`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cutouts", nargs="+", help="folder, files or globs")
+    parser.add_argument(
+        "--checkpoint",
+        nargs="+",
+        required=True,
+        help="trained generator; for the cascade the low and then the super-resolution one",
+    )
+    parser.add_argument("--output", required=True, help="folder for the results, made new")
+    _add_sampling(parser.add_argument_group("sampling (default: as the checkpoint was trained)"))
+    _add_conditions(parser.add_argument_group("conditions"))
+    files = parser.add_argument_group("about the cutouts, where their headers do not state it")
+    files.add_argument("--bands", help="bands of the files in their order, e.g. u,g,r,i,z")
+    files.add_argument("--pixel-scale", type=positive, help="arcsec per pixel of the files")
+    files.add_argument("--unit", help="flux unit of the files, e.g. nanomaggy or nJy")
+    _add_computing(parser.add_argument_group("computing"))
+    for option, text in {
+        "--no-measure": "do not measure the spectra for the catalogue",
+        "--no-pictures": "write no pictures",
+        "--allow-rejects": "exit with 0 although files were rejected",
+        "--resume": "go on with a stopped run",
+        "--dry-run": "check, print the plan, stop",
+    }.items():
+        parser.add_argument(option, action="store_true", help=text)
+    return parser
+
+
+def _add_sampling(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--candidates", type=count, help="candidate spectra per galaxy")
+    group.add_argument("--keep", type=count, help="candidates written, best first (all)")
+    group.add_argument(
+        "--mean-of-best", type=count, help="candidates, best first, whose mean is written (all)"
+    )
+    group.add_argument("--sampler", choices=SAMPLERS, help="solver of the reverse process")
+    group.add_argument("--steps", type=count, help="sampling steps of dpm and ddim")
+    group.add_argument(
+        "--guidance",
+        type=not_negative,
+        help="weight of the image (classifier-free guidance): more than 1 exaggerates it, takes "
+        "twice the time, and needs a network trained with --diffusion.image_dropout",
+    )
+    group.add_argument(
+        "--rank",
+        default="contrastive",
+        choices=RANKINGS,
+        help="score by which the best candidate is chosen: similarity to the image, agreement with "
+        "its colours, or both (%(default)s)",
+    )
+    group.add_argument("--seed", type=int, default=1, help="seed of the noise (%(default)s)")
+
+
+def _add_conditions(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--redshift",
+        type=parse_condition("redshift"),
+        default="sampled",
+        help="sampled from the image for each candidate, unconditional, given with the cutouts "
+        "(REDSHIFT in their headers, or an array redshift), or a number (%(default)s)",
+    )
+    group.add_argument(
+        "--catalogue",
+        help="table of redshifts: CSV, ECSV, FITS or VOTable; its rows are matched with cutouts by "
+        "a column name or file, or by an integer identifier, objid or specobjid",
+    )
+    group.add_argument("--redshift-column", help="its column of redshifts")
+    group.add_argument(
+        "--snr",
+        type=parse_condition("snr", given=False),
+        default="sampled",
+        help="signal-to-noise ratio per SDSS pixel: sampled from the image for each candidate, "
+        "unconditional, or a number; inf asks for a spectrum without noise (%(default)s)",
+    )
+
+
+def _add_computing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, … (%(default)s)")
+    group.add_argument(
+        "--precision",
+        default="float32",
+        choices=["float32", "bfloat16", "auto"],
+        help="auto: bfloat16 where the hardware has it (%(default)s)",
+    )
+    group.add_argument("--batch-size", type=count, default=8, help="galaxies at once (%(default)s)")

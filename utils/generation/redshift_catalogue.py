@@ -1,7 +1,7 @@
-"""Redshifts of galaxies from a table of the user's: CSV, ECSV, FITS or VOTable.
+"""Redshifts of galaxies from a user's table: CSV, ECSV, FITS or VOTable.
 
-Rows belong to cutouts by name (columns `name`, `file`) or by an exact 64-bit identifier. Text of
-digits and integers stay integers: nothing passes through a float64, whose 53 bits hold too few.
+Rows are matched with cutouts by name (columns `name`, `file`) or by an exact 64-bit identifier.
+Text of digits and integers stay integers: the 53 bits of a float64 are too few.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ NAMES = ("name", "file")
 
 
 class RedshiftTable:
-    """The redshifts of a table, to be looked up by cutout.
+    """The redshifts of a table by cutout.
 
     Args:
         path: The file, with one of these columns (in any case): `name` or `file`, a cutout's name
             or its file's, with or without suffix and folder; `identifier`, `objid`, `specobjid` or
             `bestobjid`, integers or text of digits.
-        column: The one that holds the redshifts; what is empty or not finite is unknown.
+        column: The column of redshifts; those that are empty or not finite are unknown.
 
     Raises:
-        UserError: a file that is no such table, or that has two redshifts for one galaxy.
+        UserError: the file is not such a table, or has two redshifts for one galaxy.
     """
 
     def __init__(self, path: str | Path, column: str):
@@ -60,7 +60,7 @@ class RedshiftTable:
             )
 
     def redshift(self, cutout: Cutout) -> float:
-        """The redshift of a cutout, by name rather than by identifier; NaN if there is none."""
+        """The redshift of a cutout, by its name, else by its identifier; NaN without either."""
         keys: list[str | int] = [cutout.name]
         if cutout.path.name.startswith(f"{cutout.name}."):  # not of a file of many
             keys.append(cutout.path.name)

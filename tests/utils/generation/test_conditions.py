@@ -1,4 +1,4 @@
-"""What a network is told: nothing of what it is to leave free."""
+"""The conditions of a network: only those that it was trained with."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from utils.core.checkpoints import load_generator
 from utils.generation.conditions import catalogue_conditions
 
 
-def test_a_property_that_is_left_free_is_not_seen(tiny_survey):
+def test_a_condition_that_is_left_out_is_not_in_the_tensor(tiny_survey):
     survey = Survey(tiny_survey)
     both, noise_alone = catalogue_conditions(survey), catalogue_conditions(survey, ["snr"])
     assert torch.isfinite(both).all()

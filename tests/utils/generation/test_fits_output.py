@@ -30,7 +30,7 @@ GRIDS = {
 }
 PROVENANCE = Provenance(
     seed=7,
-    drawn=16,
+    sampled=16,
     sampler="dpm, 20 steps",
     checkpoints=("best.pt 0123456789ab", "super.pt 456789abcdef"),
     code_version="0.1.0+abc",

@@ -1,0 +1,169 @@
+"""The parts of a generation run from the options of `generate.py`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets.cutouts.conversion import CutoutFormat
+from datasets.cutouts.reader import CutoutReader
+from datasets.errors import UserError
+from utils.core.checkpoints import load_generator
+from utils.core.config import SamplingConfig
+from utils.core.device import pick_device
+from utils.core.provenance import code_version, file_digest
+from utils.generation.batch_run import BatchRun
+from utils.generation.conditions import CONDITIONS, REDSHIFT, validate_conditions
+from utils.generation.generated_spectrum import Provenance
+from utils.generation.pipeline import Pipeline, sampling_of
+
+if TYPE_CHECKING:
+    from utils.generation.redshift_catalogue import RedshiftTable
+
+CPU_ROWS, GPU_ROWS = 64, 512  # candidates that go through the network together
+
+
+def load_pipeline(options: argparse.Namespace) -> tuple[Pipeline, SamplingConfig]:
+    """The trained networks, and how to sample.
+
+    Raises:
+        UserError: a checkpoint cannot be used, or an option does not fit it.
+    """
+    device = pick_device(options.device)
+    stages = [load_generator(path) for path in options.checkpoint]
+    sampling = sampling_of(stages[-1].config.sampling, options)
+    pipeline = Pipeline(
+        stages,
+        device,
+        options.precision,
+        rows_at_once=CPU_ROWS if device.type == "cpu" else GPU_ROWS,
+        rank=options.rank,
+        guidance=sampling.guidance,
+    )
+    pipeline.check(sampling)
+    if options.steps and sampling.sampler == "ancestral":
+        raise UserError(
+            f"--steps {options.steps}: ancestral sampling takes all of the schedule; leave it "
+            "out, or give --sampler dpm or ddim"
+        )
+    return pipeline, sampling
+
+
+def requested_conditions(pipeline: Pipeline, options: argparse.Namespace) -> dict[str, str]:
+    """What is requested for redshift and S/N, by name.
+
+    Raises:
+        UserError: the network does not take it.
+    """
+    requested = {name: getattr(options, name) for name in CONDITIONS}
+    if options.catalogue:
+        requested[REDSHIFT] = "given"
+    validate_conditions(pipeline.stages[0], requested)
+    return requested
+
+
+def kept_candidates(sampling: SamplingConfig, options: argparse.Namespace) -> int:
+    """How many candidates are written.
+
+    Raises:
+        UserError: more than there are.
+    """
+    kept = options.keep or sampling.candidates
+    if kept > sampling.candidates:
+        raise UserError(f"--keep {kept} of {sampling.candidates} candidates: keep 1 to all of them")
+    return kept
+
+
+def redshift_table(options: argparse.Namespace) -> RedshiftTable | None:
+    """The table of redshifts, if the command line names one.
+
+    Raises:
+        UserError: options that contradict each other, or a table that cannot be used.
+    """
+    if not options.catalogue and not options.redshift_column:
+        return None
+    if not options.catalogue:
+        raise UserError(
+            "--redshift-column: name its table with --catalogue; redshifts that the cutouts "
+            "themselves give are taken with --redshift given"
+        )
+    if not options.redshift_column:
+        raise UserError("--catalogue: name its column of redshifts with --redshift-column")
+    if options.redshift not in ("sampled", "given"):
+        raise UserError(
+            f"--redshift {options.redshift} and --catalogue contradict each other: leave one out"
+        )
+    from utils.generation.redshift_catalogue import RedshiftTable  # astropy is slow to import
+
+    return RedshiftTable(options.catalogue, options.redshift_column)
+
+
+def cutout_format(pipeline: Pipeline, options: argparse.Namespace) -> CutoutFormat:
+    """The images that the network takes, and what the command line states about the files."""
+    survey = pipeline.last.contrastive.survey
+    return CutoutFormat(
+        survey.bands,
+        survey.pixel_scale_arcsec,
+        survey.image_size,
+        input_bands=tuple(options.bands.split(",")) if options.bands else None,
+        input_pixel_scale_arcsec=options.pixel_scale,
+        input_unit=options.unit,
+    )
+
+
+def provenance_of(
+    pipeline: Pipeline, sampling: SamplingConfig, options: argparse.Namespace
+) -> Provenance:
+    """How the spectra are made, for the header of every file."""
+    preparation = pipeline.last.contrastive.survey.preparation
+    first, last = preparation.window_angstrom
+    steps = "" if sampling.sampler == "ancestral" else f", {sampling.steps} steps"
+    return Provenance(
+        seed=options.seed,
+        sampled=sampling.candidates,
+        sampler=f"{sampling.sampler}{steps}",
+        checkpoints=tuple(f"{Path(p).name} {file_digest(p)}" for p in options.checkpoint),
+        code_version=code_version(),
+        normalisation=f"{preparation.normalisation} of {first:g}-{last:g} Angstrom",
+        smoothing_sigma_angstrom=preparation.smoothing_sigma_angstrom,
+        averaged=sampling.mean_of_best,
+    )
+
+
+def settings_of(
+    run: BatchRun, sampling: SamplingConfig, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The settings that must stay the same for a run to go on."""
+    table = run.redshifts
+    return {
+        "checkpoints": list(run.provenance.checkpoints),
+        "sampling": asdict(sampling),
+        "keep": run.kept,
+        "seed": options.seed,
+        **run.requested,
+        "catalogue": f"{table.path.name} {file_digest(table.path)}" if table else None,
+        "redshift_column": options.redshift_column,
+        "rank": options.rank,
+        "bands": options.bands,
+        "pixel_scale": options.pixel_scale,
+        "unit": options.unit,
+    }
+
+
+def plan(run: BatchRun, reader: CutoutReader) -> str:
+    """What will be done, for people."""
+    survey, made = run.pipeline.last.contrastive.survey, run.provenance
+    wavelength = run.pipeline.wavelength_angstrom
+    first, last = wavelength[[0, -1]]
+    return "\n".join(
+        [
+            f"cutouts     {len(reader)}",
+            f"network     {', '.join(made.checkpoints)}, trained on {survey.name}",
+            f"images      {' '.join(survey.bands)}, {survey.pixel_scale_arcsec:g} arcsec/px",
+            f"spectra     {len(wavelength)} px, {first:.0f}-{last:.0f} Å (vacuum)",
+            f"candidates  {made.sampled} each, {run.kept} kept, {made.sampler}",
+            f"output      {run.folder}, seed {made.seed}, on {run.pipeline.device}",
+        ]
+    )

@@ -1,0 +1,116 @@
+"""A generated spectrum in memory: its candidates, and how they were made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datasets.spectra import candidate_sigma
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How spectra were made. Each field is a keyword of the file's header.
+
+    Args:
+        seed: Of the random numbers.
+        sampled: Number of candidates.
+        sampler: E.g. "dpm, 20 steps".
+        checkpoints: Name and digest of each network's file.
+        code_version: Of this project.
+        normalisation: What the normalised flux was divided by, e.g. "median of 5500-7000 Angstrom".
+        smoothing_sigma_angstrom: Of the Gaussian that the training spectra were smoothed with.
+        averaged: Number of candidates, best first, that the mean is of; None for all.
+    """
+
+    seed: int
+    sampled: int
+    sampler: str
+    checkpoints: tuple[str, ...]
+    code_version: str
+    normalisation: str
+    smoothing_sigma_angstrom: float
+    averaged: int | None = None
+
+
+@dataclass(frozen=True)
+class GeneratedSpectrum:
+    """The candidates that were kept for one galaxy, with mean and spread of all.
+
+    Args:
+        name: Of the galaxy, unique in its run.
+        wavelength_angstrom: (pixels,) float64, vacuum, observed frame.
+        candidates: (kept, pixels) float32, normalised, best first.
+        numbers: (kept,) int, the numbers by which they were sampled.
+        scores: (kept,) float32, contrastive similarity to the image, −1 … 1.
+        mean: (pixels,) float32 of the `provenance.averaged` best candidates, normalised.
+        sigma: (pixels,) float32 of all candidates, normalised.
+        provenance: How the spectra were made.
+        scale: 1e-17 erg/s/cm²/Å per normalised unit; None if unknown.
+        source: The file of the cutout.
+        ra, dec: Degrees; NaN if unknown.
+        identifier: unsigned 64-bit; 0 if unknown.
+        redshift: Given with the cutout; NaN if unknown.
+        redshifts, snrs: (kept,) float32, the conditions of the candidates, NaN where unconditional.
+        redshift_pdf: Edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
+        image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
+    """
+
+    name: str
+    wavelength_angstrom: np.ndarray
+    candidates: np.ndarray
+    numbers: np.ndarray
+    scores: np.ndarray
+    mean: np.ndarray
+    sigma: np.ndarray
+    provenance: Provenance
+    scale: float | None = None
+    source: str = ""
+    ra: float = math.nan
+    dec: float = math.nan
+    identifier: int = 0
+    redshift: float = math.nan
+    redshifts: np.ndarray | None = None
+    snrs: np.ndarray | None = None
+    redshift_pdf: tuple[np.ndarray, np.ndarray] | None = None
+    image_colours: tuple[float, float] = (math.nan, math.nan)
+
+    @classmethod
+    def from_candidates(
+        cls,
+        flux: np.ndarray,
+        scores: np.ndarray,
+        numbers: np.ndarray,
+        redshifts: np.ndarray,
+        snrs: np.ndarray,
+        *,
+        kept: int,
+        provenance: Provenance,
+        **fields: Any,
+    ) -> GeneratedSpectrum:
+        """The `kept` best of all candidates of a galaxy.
+
+        Args:
+            flux: (sampled, pixels), normalised, best first; scores, numbers, redshifts and snrs
+                (sampled,) likewise.
+            provenance, fields: The other fields.
+        """
+        return cls(
+            candidates=flux[:kept],
+            scores=scores[:kept],
+            numbers=numbers[:kept],
+            redshifts=redshifts[:kept],
+            snrs=snrs[:kept],
+            mean=flux[: provenance.averaged].mean(0),
+            sigma=candidate_sigma(flux),
+            provenance=provenance,
+            **fields,
+        )
+
+    @property
+    def best(self) -> np.ndarray:
+        """(pixels,) normalised flux of the best candidate."""
+        return self.candidates[0]
