@@ -17,11 +17,11 @@ from astropy.io import fits
 from astropy.table import Table
 from tqdm import tqdm
 
-from datasets.atomic_files import atomic_path
 from datasets.photometry import COLOUR_NAMES
 from datasets.processors import usable_cores
 from datasets.synthetic_photometry import synthetic_colours
-from utils.generation.fits_output import FLUX_UNIT, GeneratedSpectrum, ascii_text, read_spectrum
+from utils.generation.fits_output import FLUX_UNIT, ascii_text, read_spectrum, write_hdus
+from utils.generation.generated_spectrum import GeneratedSpectrum
 from utils.spectroscopy.measurements import column_units, measure_candidates
 
 CATALOGUE_UNITS = {
@@ -111,8 +111,7 @@ def write_catalogue(
             table[name].unit = units.Unit(unit[name])
     hdu = fits.table_to_hdu(table)
     hdu.name = "CATALOGUE"
-    with atomic_path(path) as temporary:
-        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, output_verify="exception")
+    write_hdus(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
 
 
 def _catalogue_column(values: np.ndarray) -> np.ndarray:

@@ -1,23 +1,21 @@
 """Generated spectra as FITS files that astronomers' programs open.
 
 `specutils.Spectrum.read(path)` opens a spectrum file without arguments, with uncertainties;
-`astropy.table.Table.read`, TOPCAT and the like show its table. The extensions:
+`astropy.table.Table.read`, TOPCAT and others show its table. The extensions:
 
-=================  ==============================================================================
-`SPECTRUM`         table: wavelength (vacuum Å, observed frame), flux of the best candidate and its
-                   uncertainty; best, σ and mean as the network gives them (normalised, unit 1)
-`CANDIDATES`       image (kept, pixels) float32, normalised, best first
-`SCORES`           table: number of each kept candidate, contrastive score, and its redshift and
-                   S/N per pixel (NaN where unconditional)
-`REDSHIFT_PDF`     table: p(z | image), where the network gives one: z_low, z_high, probability
-=================  ==============================================================================
+    SPECTRUM      table: wavelength (vacuum Å, observed frame), flux of the best candidate and its
+                  uncertainty; the best, σ and mean as the network gives them (normalised)
+    CANDIDATES    image (kept, pixels) float32, normalised, best first
+    SCORES        table: number of each kept candidate (0 … sampled − 1), contrastive score, and
+                  the redshift and S/N per pixel it was generated with (NaN if unconditional)
+    REDSHIFT_PDF  table: p(z | image), where the network gives one: z_low, z_high, probability
 
-With P candidates f_p, the uncertainty is half the distance of the 16th and 84th percentile of f_p
-at each wavelength: how far the image leaves the spectrum open, its redshift included; pixels are
-strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the image's photometry gives the absolute
-scale s (`datasets.photometry`): flux = s f. Without photometry it stays normalised; specutils takes
-a flux without unit from an image only, so that the file then begins with one, and its uncertainty
-in `STD`. Equal input gives equal bytes.
+For P sampled candidates f_p, the uncertainty is half the distance between the 16th and the 84th
+percentile of f_p at each wavelength: how well the image determines the spectrum, including its
+redshift; pixels are strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the photometry of the
+image gives the absolute scale s (`datasets.photometry`): flux = s f. Without photometry it stays
+normalised. As specutils accepts a flux without unit only from an image, the file then begins with
+one, and has its uncertainty in STD. Equal input gives equal bytes.
 """
 
 from __future__ import annotations
@@ -93,11 +91,11 @@ def _wavelength_header(wavelength_angstrom: np.ndarray) -> fits.Header:
 
 
 KEYWORDS = {  # field of Provenance: keyword and comment
-    "seed": ("SEED", "of the noise"),
+    "seed": ("SEED", "of the random numbers"),
     "sampled": ("NDRAWN", "candidates sampled"),
     "sampler": ("SAMPLER", ""),
     "code_version": ("CODEVERS", ""),
-    "normalisation": ("NORM", "what normalised flux is divided by"),
+    "normalisation": ("NORM", "divisor of the normalised flux"),
     "averaged": ("NMEAN", "best candidates in the mean; absent: all"),
     "smoothing_sigma_angstrom": ("LSFSIGMA", "[Angstrom] smoothing on top of SDSS resolution"),
 }

@@ -52,7 +52,7 @@ class GeneratedSpectrum:
         scale: 1e-17 erg/s/cm²/Å per normalised unit; None if unknown.
         source: The file of the cutout.
         ra, dec: Degrees; NaN if unknown.
-        identifier: 64-bit; 0 if unknown.
+        identifier: unsigned 64-bit; 0 if unknown.
         redshift: Given with the cutout; NaN if unknown.
         redshifts, snrs: (kept,) float32, the conditions of the candidates, NaN where unconditional.
         redshift_pdf: Edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
