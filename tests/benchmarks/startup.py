@@ -45,7 +45,7 @@ def commands() -> Iterator[list[str]]:
 
 def run(*arguments: str) -> tuple[float, str]:
     """Seconds that Python takes with these arguments, and its output."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     begun = time.perf_counter()
     result = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
