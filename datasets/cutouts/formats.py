@@ -30,7 +30,7 @@ from datasets.file_limits import (
     own_datasets,
     own_group,
 )
-from datasets.tables import IDENTIFIERS, exact_identifiers
+from datasets.identifiers import IDENTIFIERS, exact_identifiers
 
 MAX_SIDE_PIXELS = 10_000
 MAX_BANDS = 64

@@ -18,7 +18,7 @@ import numpy as np
 from datasets.constants import SDSS_BANDS
 from datasets.errors import UserError
 from datasets.file_limits import check_bytes, npy_header
-from datasets.tables import exact_identifiers
+from datasets.identifiers import exact_identifiers
 
 IDENTIFIER_COLUMN = "specObjID"
 MAX_LABEL_BYTES = 1 << 32  # the public file has 0.3 GiB

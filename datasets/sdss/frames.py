@@ -27,7 +27,8 @@ from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.fits_files import write_cutout
 from datasets.errors import UserError
 from datasets.file_limits import check_bytes
-from datasets.tables import IDENTIFIERS, read_table
+from datasets.identifiers import IDENTIFIERS
+from datasets.tables import read_table
 
 REFERENCE_BAND = "r"  # whose pixel grid the cutouts have
 SPLINE_MARGIN_PIXELS = 12  # a cubic spline's response has decayed to 1e-7 there

@@ -19,6 +19,7 @@ from datasets.atomic_files import write_csv
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.conversion import CutoutFormat
 from datasets.cutouts.formats import PICTURE_UNIT
+from datasets.identifiers import match_identifiers
 from datasets.sdss.sources import (
     SPECTRUM_COLUMNS,
     ImageSource,
@@ -31,7 +32,7 @@ from datasets.sdss.sources import (
 from datasets.spectra import PREPARATIONS, PreparedSpectrum
 from datasets.survey import Survey
 from datasets.survey_writer import SurveyWriter
-from datasets.tables import match_identifiers, read_catalogue
+from datasets.tables import read_catalogue
 
 BLOCK_GALAXIES = 64  # prepared and held at a time
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.errors import UserError
-from datasets.tables import exact_identifiers, match_identifiers, read_catalogue
+from datasets.identifiers import exact_identifiers, match_identifiers
+from datasets.tables import read_catalogue
 
 BIG = 2**63 + 1  # beyond int64, and no float64
 

@@ -19,9 +19,9 @@ import numpy as np
 from astropy.io import fits
 
 from datasets.errors import UserError
+from datasets.identifiers import exact_identifiers
 from datasets.sdss.spec_files import LOGLAM_STEP, read_spec_file, read_spectra_collection
 from datasets.survey import SCHEMA, Survey
-from datasets.tables import exact_identifiers
 from utils.generation.fits_output import read_spectrum
 
 BLOCK_ROWS = 256

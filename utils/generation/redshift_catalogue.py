@@ -15,7 +15,8 @@ import numpy as np
 from datasets.cutouts.formats import FIELDS
 from datasets.cutouts.reader import Cutout
 from datasets.errors import UserError
-from datasets.tables import exact_identifiers, read_table
+from datasets.identifiers import exact_identifiers
+from datasets.tables import read_table
 
 NAMES = ("name", "file")
 
