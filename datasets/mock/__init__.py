@@ -12,8 +12,9 @@ The file's `truth` group has, per galaxy: `noiseless` (4500 px, prepared like th
 spectrum); `log_mass` (M☉), `log_ssfr` (1/yr), `log_oh` (12 + log O/H), `metallicity` ([Z/H]
 of the stars), `a_v` (mag), `log_age_yr` (light-weighted, a proxy), `sigma_star_kms`,
 `gas_sigma_kms`, `dn4000`, `bpt_class` (0 star forming, 1 composite, 2 active), `type` and
-`nucleus` (indices of `catalogue.TYPES` and `NUCLEI`), `flux_LINE` (1e-17 erg/s/cm²) and
-`ew_LINE` (rest frame Å, positive in emission) in the fibre for the lines of `tables`;
+`nucleus` (an index of `catalogue.TYPES`; 0 none, 1 LINER, 2 Seyfert), `flux_LINE`
+(1e-17 erg/s/cm²) and `ew_LINE` (rest frame Å, positive in emission) in the fibre for the lines of
+`tables`;
 `total_nanomaggies` and `fibre_nanomaggies` (u g r i z, without noise and neighbours);
 `bulge_total`, `radius_arcsec`, `cos_inclination`, `position_angle`, `young_share`.
 """

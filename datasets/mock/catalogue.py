@@ -18,7 +18,6 @@ from astropy.cosmology import FlatLambdaCDM
 
 TYPES = ("star forming", "green valley", "quiescent", "post-starburst")
 STAR_FORMING, GREEN, QUIESCENT, POST_STARBURST = range(4)
-NUCLEI = ("none", "LINER", "Seyfert")
 NO_AGN, LINER, SEYFERT = range(3)
 
 MAGNITUDE_LIMITS = (14.5, 17.77)

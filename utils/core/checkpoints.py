@@ -15,6 +15,7 @@ from torch import nn
 
 from datasets.errors import UserError
 from datasets.image_transform import ImageTransform
+from datasets.photometry import PHOTOMETRY_VERSION
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey_description import SurveyDescription
 from models.conditioning import FrozenCondition
@@ -95,6 +96,7 @@ def describe(
     return {
         "kind": kind,
         "format": CHECKPOINT_FORMAT,
+        "photometry": PHOTOMETRY_VERSION,
         "code": code_version(),
         "config": config,
         "survey": survey.to_dict(),
@@ -242,9 +244,14 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
 
 
 def _check_format(path: Path, about: dict[str, Any]) -> None:
-    found = about.get("format", 1)
-    if found == CHECKPOINT_FORMAT:
+    found, photometry = about.get("format", 1), about.get("photometry")
+    if found == CHECKPOINT_FORMAT and photometry == PHOTOMETRY_VERSION:
         return
+    if found == CHECKPOINT_FORMAT:
+        raise UserError(
+            f"{path}: trained with version {photometry} of the photometric features, this code "
+            f"computes {PHOTOMETRY_VERSION}: train it again, or use the version that wrote it"
+        )
     code, reason = about.get("code", "unknown"), "written by a newer version; update this code"
     if found < CHECKPOINT_FORMAT:
         reason = (

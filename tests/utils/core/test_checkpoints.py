@@ -7,6 +7,7 @@ import torch
 
 import train_generative
 from datasets.errors import UserError
+from datasets.photometry import PHOTOMETRY_VERSION
 from models.conditioning import FrozenCondition, JointCondition
 from models.image_encoder import ImageEncoder
 from tests.support import tiny
@@ -127,3 +128,11 @@ def test_a_survey_of_the_towers_that_is_gone_is_named(tiny_towers):
         with_data_of(towers, config)
     config.data.survey = "here.h5"
     assert with_data_of(towers, config).data.survey == "here.h5"
+
+
+def test_other_photometric_features_are_refused(tiny_towers, tmp_path):
+    checkpoint = torch.load(tiny_towers, weights_only=True)
+    checkpoint["about"]["photometry"] = PHOTOMETRY_VERSION + 1
+    torch.save(checkpoint, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="photometric features"):
+        read_checkpoint(tmp_path / "other.pt")
