@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.core.errors import run_command
+from datasets.errors import run_command
 from utils.generation.options import generation_parser
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.core.errors import run_command
+from datasets.errors import run_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

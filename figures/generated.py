@@ -13,8 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.errors import UserError
-from utils.core.errors import run_command
+from datasets.errors import UserError, run_command
 
 if TYPE_CHECKING:
     from datasets.survey import Survey

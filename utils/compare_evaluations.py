@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from utils.core.errors import run_command
+from datasets.errors import run_command
 
 
 def main(argv: list[str] | None = None) -> int:

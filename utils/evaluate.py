@@ -22,8 +22,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from datasets.errors import run_command
 from datasets.processors import usable_cores
-from utils.core.errors import run_command
 from utils.generation.options import parse_condition
 from utils.generation.ranking import RANKINGS
 

@@ -19,9 +19,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from datasets.errors import UserError
+from datasets.errors import UserError, run_command
 from datasets.processors import usable_cores
-from utils.core.errors import run_command
 from utils.spectroscopy.wavelength import DEFAULT_REDSHIFT_RANGE
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.errors import USER_ERROR
 from datasets.survey import Survey
 from figures import evaluation as figures
 from figures.errors import draw_errors
@@ -15,7 +16,6 @@ from figures.evaluation_files import Results
 from figures.populations import draw_mass_metallicity
 from utils import evaluate
 from utils import train_regression as regression
-from utils.core.errors import USER_ERROR
 from utils.evaluation import candidates as generating
 from utils.evaluation import measurement_cache as measuring
 from utils.evaluation.method import CLIMATOLOGY, CONSTANT, GENERATED, REGRESSION

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from datasets.errors import UserError
+from datasets.errors import USER_ERROR, UserError
 from utils.core.config import ConfigType
-from utils.core.errors import USER_ERROR
 
 
 @dataclass

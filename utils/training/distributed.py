@@ -21,12 +21,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributed import is_torchelastic_launched
 
-from datasets.errors import UserError
+from datasets.errors import UserError, run_command
 from datasets.processors import usable_cores
 from utils.core.command_line import Flags
 from utils.core.config import Config, RunConfig
 from utils.core.device import pick_device
-from utils.core.errors import run_command
 from utils.core.run_log import log_to
 
 LOGGER = logging.getLogger("spectra")

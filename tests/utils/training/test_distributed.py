@@ -8,11 +8,10 @@ import io
 import pytest
 import torch
 
-from datasets.errors import UserError
+from datasets.errors import USER_ERROR, UserError
 from tests.small_training import CPU, pretend_gpus, train_all
 from utils.core.command_line import Flags
 from utils.core.config import ContrastiveConfig, RunConfig
-from utils.core.errors import USER_ERROR
 from utils.core.run_log import MetricsTable
 from utils.training import distributed
 from utils.training.distributed import launch, on_first_rank, place
