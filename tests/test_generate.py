@@ -336,6 +336,23 @@ def test_a_kill_while_the_settings_are_written_leaves_the_old_ones(
     assert not [p for p in out.iterdir() if ".part" in p.name]
 
 
+def test_failing_pictures_stop_nothing(cutouts, tiny_generator, tmp_path, monkeypatch):
+    from utils.core import run_log
+    from utils.plotting import plots
+
+    def broken(*arguments, **options):
+        raise RuntimeError("no canvas")
+
+    monkeypatch.setattr(plots, "plot_generated", broken)
+    monkeypatch.setattr(plots, "contact_sheets", broken)
+    failures = []
+    monkeypatch.setattr(run_log.LOGGER, "warning", lambda text, what, **_: failures.append(what))
+    assert run(cutouts, tiny_generator, tmp_path / "out") == 0
+    assert len(spectra(tmp_path / "out")) == 4
+    assert len(Table.read(tmp_path / "out" / "catalogue.fits")) == 4
+    assert len(failures) == 5 and failures[-1] == "the contact sheets"
+
+
 def test_output_is_not_overwritten(generated, cutouts, tiny_generator, capsys):
     assert run(cutouts, tiny_generator, generated) == 2
     assert "--resume" in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""What every command needs: configuration, run directories, checkpoints, errors, files."""
+"""What every command needs: configuration, run directories, checkpoints, files."""

@@ -1,14 +1,17 @@
-"""The log of a run and its table of metrics."""
+"""The log of a run, its table of metrics, and errors that are logged and passed over."""
 
 from __future__ import annotations
 
 import csv
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from datasets.atomic_files import atomic_path
+
+LOGGER = logging.getLogger("spectra")
 
 
 class MetricsTable:
@@ -50,15 +53,23 @@ class MetricsTable:
 
 def log_to(folder: Path | None, level: int = logging.INFO) -> None:
     """Send the project's log to the console and, where there is one, to `folder/log.txt`."""
-    logger = logging.getLogger("spectra")
-    logger.setLevel(level)
-    logger.propagate = False
-    for handler in list(logger.handlers):
+    LOGGER.setLevel(level)
+    LOGGER.propagate = False
+    for handler in list(LOGGER.handlers):
         handler.close()
-        logger.removeHandler(handler)
+        LOGGER.removeHandler(handler)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if folder is not None:
         handlers.append(logging.FileHandler(folder / "log.txt"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
-        logger.addHandler(handler)
+        LOGGER.addHandler(handler)
+
+
+@contextmanager
+def shielded(what: str) -> Iterator[None]:
+    """Log an error in something that a run can do without, and go on."""
+    try:
+        yield
+    except Exception:
+        LOGGER.warning("%s failed; the run goes on without:", what, exc_info=True)

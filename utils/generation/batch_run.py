@@ -33,6 +33,7 @@ from datasets.errors import UserError
 from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
 from datasets.synthetic_photometry import scale_to_photometry
 from models.samplers import Sampler
+from utils.core.run_log import shielded
 from utils.generation.conditions import REDSHIFT, SNR, given_conditions, why_out_of_range
 from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
 from utils.generation.pipeline import Candidates, Pipeline
@@ -165,9 +166,10 @@ class BatchRun:
         colours = image_colours(images, self.pipeline.last.contrastive.survey)
         for number, cutout in enumerate(cutouts):
             spectrum = self._spectrum(cutout, candidates, number, colours[number])
+            if self.pictures:  # first: a galaxy is done when its spectrum is there
+                with shielded(f"the picture of {cutout.name}"):
+                    self._plot(cutout, spectrum)
             write_spectrum(self.spectrum_path(cutout.name), spectrum)
-            if self.pictures:
-                self._plot(cutout, spectrum)
             bar.update()
 
     def _spectrum(
@@ -241,7 +243,8 @@ class BatchRun:
         if paths:
             write_generated_catalogue(self.folder / "catalogue.fits", paths, self.measured)
         if self.pictures:
-            self._contact_sheets(reader)
+            with shielded("the contact sheets"):
+                self._contact_sheets(reader)
         return len(paths)
 
     def _contact_sheets(self, reader: CutoutReader) -> None:

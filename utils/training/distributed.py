@@ -26,9 +26,8 @@ from datasets.processors import usable_cores
 from utils.core.command_line import Flags
 from utils.core.config import Config, RunConfig
 from utils.core.device import pick_device
-from utils.core.run_log import log_to
+from utils.core.run_log import LOGGER, log_to
 
-LOGGER = logging.getLogger("spectra")
 PATIENCE = timedelta(hours=12)  # that a process waits for the others: the first one fits the prior
 Result = TypeVar("Result")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -21,11 +20,9 @@ from utils.core.checkpoints import TrainedContrastive, read_checkpoint, trained_
 from utils.core.command_line import Flags
 from utils.core.config import Config, DataConfig, GenerativeConfig, to_dict
 from utils.core.run_directory import CONFIG, check_run, record_run, run_folder
-from utils.core.run_log import log_to
+from utils.core.run_log import LOGGER, log_to
 from utils.core.survey_rows import blocks, split_rows
 from utils.training.trainer import Task, Trainer
-
-LOGGER = logging.getLogger("spectra")
 
 
 def open_survey(config: DataConfig) -> Survey:

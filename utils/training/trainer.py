@@ -10,11 +10,8 @@ of a step a function of the seed and the step, and `last.pt` holds the rest.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,10 +33,9 @@ from utils.core.checkpoints import InferenceState
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
 from utils.core.run_directory import BEST, LAST
-from utils.core.run_log import MetricsTable
+from utils.core.run_log import LOGGER, MetricsTable, shielded
 from utils.training.optimiser import averaged, make_optimiser, rate_factor
 
-LOGGER = logging.getLogger("spectra")
 BOARD_ITERATIONS = 10  # between two points of TensorBoard's curves
 CONTENTS_TOLERANCE = 1e-5  # relative, of statistics of the same survey on two machines
 
@@ -328,15 +324,6 @@ class Trainer:
                 for name, value in values.items():
                     board.add_scalar(f"{tag}/{name}", value, iteration)
                 self.board = board
-
-
-@contextmanager
-def shielded(what: str) -> Iterator[None]:
-    """Log an error in something that the training can do without, and go on."""
-    try:
-        yield
-    except Exception:
-        LOGGER.warning("%s failed; the training goes on without:", what, exc_info=True)
 
 
 def check_contents(path: Path, before: dict[str, Any], now: dict[str, dict[str, Any]]) -> None:
