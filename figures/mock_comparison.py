@@ -166,7 +166,7 @@ def _draw_breaks(axes: Axes, samples: tuple[Sample, Sample]) -> None:
         )  # fmt: skip
         for kind, style in ((EARLY, ":"), (LATE, "--")):
             median = np.nanmedian(sample.dn4000[sample.kind == kind])
-            axes.axvline(median, color=sample.colour, ls=style, lw=0.7)
+            axes.axvline(median, color=sample.colour, ymax=0.88, ls=style, lw=0.7)
     axes.set(xlabel=r"D$_n$4000", ylabel="density")
     axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
     axes.legend(loc="upper left", ncols=2)
