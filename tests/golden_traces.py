@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import csv
 import json
+import platform
 import sys
 import tempfile
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -104,13 +106,15 @@ def _evaluation(path: Path) -> dict[str, float]:
 
 
 def processor() -> str:
-    """What the last bits of a sum depend on: the processor and its vector instructions."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return f"{names[0]}, {torch.backends.cpu.get_cpu_capability()}"
+    """The properties of the processor that the last bits of a sum depend on."""
+    file = Path("/proc/cpuinfo")  # of Linux
+    text = file.read_text() if file.exists() else f"model name: {platform.machine()}"
+    pairs = (line.partition(":") for line in text.splitlines())
+    about = {name.strip(): value.strip() for name, _, value in pairs}
+    names = ("model name", "cpu family", "model", "stepping")
+    flags = crc32(about.get("flags", "").encode())
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{', '.join(about.get(name, '') for name in names)}, {capability}, flags {flags:08x}"
 
 
 def main() -> None:

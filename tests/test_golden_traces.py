@@ -9,8 +9,10 @@ from tests.golden_traces import FILE, make_traces, processor
 
 # numpy's BLAS has threads that torch's setting does not reach: sums in another order.
 HERE = {"evaluation": 1e-6}
-# On another processor sums round differently; 20 steps of Adam amplify that. Ranks may swap.
-ELSEWHERE = {"contrastive": 1e-3, "generative": 1e-3, "candidates": 5e-2}
+# On another processor sums round differently, and 20 steps of Adam amplify that: with AVX2 in place
+# of AVX-512 losses change by 3e-4 and norms of gradients by 7e-3. The heads' early stopping then
+# picks other steps, so that candidates and their evaluation cannot be compared at all.
+ELSEWHERE = {"contrastive": 3e-2, "generative": 3e-2}
 
 
 @pytest.fixture(scope="module")
