@@ -1,1 +1,1 @@
-"""What the scripts share, and commands: ``python -m utils.NAME --help``."""
+"""One command per file, `python -m utils.NAME --help`; the packages hold what they call."""

@@ -234,7 +234,7 @@ def _uniquely_named(sources: Sequence[_Source]) -> list[_Source]:
 
 
 def _free_name(name: str, taken: set[str]) -> str:
-    """``name``, or ``name~2``, ``name~3`` … where it is taken."""
+    """`name`, or `name~2`, `name~3` … where it is taken."""
     found, number = name, 1
     while _as_file(found) in taken:
         number += 1
