@@ -27,7 +27,7 @@ from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from utils.core.checkpoints import TrainedContrastive
 from utils.core.retrieval import embed_images, embed_spectra
-from utils.evaluation.cache_identity import code_digest, differences, label
+from utils.evaluation.cache_identity import NETWORK_CODE, code_digest, differences, label
 from utils.evaluation.method import (
     CLIMATOLOGY,
     CONSTANT,
@@ -43,11 +43,7 @@ SIMILARITY_VALUES = 20_000_000  # values of the similarity matrix held at a time
 READ_ROWS = 512  # galaxies held at a time
 FEATURES = ("photometry", "images", "spectra", "mean")  # data sets of the cache
 CODE = (
-    "models",
-    "datasets/image_transform.py",
-    "datasets/spectrum_transform.py",
-    "datasets/photometry.py",
-    "datasets/constants.py",
+    *NETWORK_CODE,
     "utils/core/retrieval.py",
     "utils/evaluation/baselines.py",
 )  # that decides what the cache holds

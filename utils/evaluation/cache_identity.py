@@ -17,6 +17,13 @@ import numpy as np
 
 ATTRIBUTE = "identity"
 ROOT = Path(__file__).parents[2]  # of the project
+NETWORK_CODE = (
+    "models",
+    "datasets/image_transform.py",
+    "datasets/spectrum_transform.py",
+    "datasets/photometry.py",
+    "datasets/constants.py",
+)  # that decides what a trained network gives for an image or a spectrum
 
 
 @cache

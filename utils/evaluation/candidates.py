@@ -20,18 +20,14 @@ from tqdm import tqdm
 from datasets.errors import UserError
 from datasets.survey import Survey
 from utils.core.config import SamplingConfig
-from utils.evaluation.cache_identity import array_digest, differences, label
+from utils.evaluation.cache_identity import NETWORK_CODE, array_digest, differences, label
 from utils.generation.conditions import CONDITIONS, catalogue_conditions, given_conditions
 from utils.generation.pipeline import Pipeline, make_sampler
 
 SCALARS = ("scores", *CONDITIONS)  # one number per candidate
 BATCH = 16  # galaxies between two states from which an interrupted run can continue
 CODE = (
-    "models",
-    "datasets/image_transform.py",
-    "datasets/spectrum_transform.py",
-    "datasets/photometry.py",
-    "datasets/constants.py",
+    *NETWORK_CODE,
     "utils/generation/conditions.py",
     "utils/generation/pipeline.py",
 )  # that decides what is generated
