@@ -110,7 +110,7 @@ def _kind(log_mass, u) -> np.ndarray:
 def _history(log_mass, kind, g) -> dict[str, np.ndarray]:
     """Star formation, chemical enrichment and the share of young light in the disc."""
     main_sequence = -9.95 - 0.2 * (log_mass - 10)
-    centre = np.choose(kind, [main_sequence, -10.85, -12.1, -11.6])
+    centre = np.choose(kind, [main_sequence, -10.75, -12.1, -11.6])
     offset = np.choose(kind, [0.30, 0.40, 0.30, 0.30]) * next(g)
     # Enrichment flattens above 10^10 M☉ and is lower for a given mass where gas falls in
     # (Mannucci et al. 2010).
@@ -150,7 +150,7 @@ def _shape(log_mass, z, kind, u, g) -> dict[str, np.ndarray]:
 
 
 def _nucleus(log_mass, kind, u_active, u_seyfert) -> np.ndarray:
-    chance = np.clip(0.03 + 0.22 * (log_mass - 10), 0, 0.3) * np.choose(kind, [0.8, 1.6, 0.7, 1.0])
-    seyfert = np.where(kind == QUIESCENT, 0.15, 0.65)
+    chance = np.clip(0.06 + 0.35 * (log_mass - 10), 0, 0.5) * np.choose(kind, [1.2, 1.4, 0.35, 1.0])
+    seyfert = np.where(kind == QUIESCENT, 0.10, 0.16)
     active = np.where(u_seyfert < seyfert, SEYFERT, LINER)
     return np.where(u_active < chance, active, NO_AGN)

@@ -31,8 +31,8 @@ def halpha_width(catalogue: dict, stream_normal: np.ndarray) -> tuple[np.ndarray
     """EW of Hα on the disc's light and, from nucleus or old stars, on the fibre's, each (n,)."""
     disc = 10 ** (1.45 + 0.8 * (catalogue["log_ssfr"] + 10) + 0.15 * catalogue["line_scatter"])
     nucleus = catalogue["nucleus"]
-    active = 10 ** (0.75 + 0.35 * (nucleus == SEYFERT) + 0.35 * stream_normal)
-    retired = 10 ** (-0.2 + 0.2 * stream_normal) * (1 - catalogue["young_share"])
+    active = 10 ** (0.45 + 0.50 * (nucleus == SEYFERT) + 0.30 * stream_normal)
+    retired = 10 ** (-0.35 + 0.2 * stream_normal) * (1 - catalogue["young_share"])
     return disc, np.where(nucleus == NO_AGN, retired, active)
 
 

@@ -10,7 +10,10 @@ lines of tabulated equivalent width W_k (`tables`), at the resolution of SDSS,
 with phi_k unit Gaussians and the index 600 a convolution with 600 km/s. A component is
 
     F(lambda) = Σ_j w_j T_j · (lambda/5500 Å)^(0.45 [Z/H]) · exp(-tau_metal (10^(0.35 [Z/H]) - 1))
-                · 10^(-0.4 A_V (lambda/5500 Å)^-0.9) .
+                · exp(-b max([Z/H], 0) H(lambda)) · 10^(-0.4 A_V (lambda/5500 Å)^-0.9) ,
+
+with H a step that is 1 below the 4000 Å break (old light only: line blanketing rises with [Z/H]).
+T also carries `tables.FEATURES`, what kcorrect's templates lack in absorption, from SDSS spectra.
 
 On a logarithmic grid a redshift is a shift and a velocity dispersion sigma* a convolution: both are
 one multiplication by exp(-2 pi² s² k² - 2 pi i k log(1+z)) in Fourier space.
@@ -34,6 +37,9 @@ from datasets.mock.tables import (
     ABSORPTION_WIDTHS_KMS,
     BALMER_LINES,
     EMISSION_LINES,
+    FEATURE_START_ANGSTROM,
+    FEATURE_STEP_KMS,
+    FEATURES,
     METAL_LINES,
     TEMPLATE_LINES,
 )
@@ -62,6 +68,10 @@ MIXTURES = (
 )
 # Below 3700 Å the old template is steepened: its u - g was 0.15 mag bluer than SDSS ellipticals'.
 NEAR_UV_ANGSTROM, NEAR_UV_SLOPE = 3700.0, 1.0
+# The 4000 Å break: a smooth step, below which old light falls by exp(-BLANKETING) per dex of [Z/H]
+# above solar, and young light rises, to keep Dn4000 at 1.3 with the deeper Ca K of `FEATURES`.
+BREAK_ANGSTROM, BREAK_WIDTH_ANGSTROM = 3985.0, 12.0
+BLANKETING, YOUNG_BREAK = 0.30, 0.08
 TEMPLATE_LOG_AGE = np.array([7.0, 8.9, 9.95, 8.7])  # log years, a proxy for the light's age
 
 
@@ -102,6 +112,10 @@ def library() -> StellarLibrary:
         row = _coarse(nodes, flux, emits) * np.exp(-depth)
         rows.append(row / np.interp(PIVOT_ANGSTROM, WAVELENGTH_ANGSTROM, row))
     rows[OLD] *= np.minimum(WAVELENGTH_ANGSTROM / NEAR_UV_ANGSTROM, 1) ** NEAR_UV_SLOPE
+    features = _features()
+    for row, feature in ((STRONG_LINED, 2), (FORMING, 1), (OLD, 0), (STARBURST, 2)):
+        rise = 0.0 if row == OLD else YOUNG_BREAK * _below_break()
+        rows[row] *= np.exp(rise - features[feature])
     return StellarLibrary(np.array(rows, np.float32), metals.astype(np.float32))
 
 
@@ -123,6 +137,19 @@ def _optical_depth(lines: tuple, column: int) -> np.ndarray:
         offset = (WAVELENGTH_ANGSTROM - line[0]) / sigma
         tau += line[column] * np.exp(-0.5 * offset**2) / (sigma * np.sqrt(2 * np.pi))
     return tau
+
+
+def _features() -> np.ndarray:
+    """Optical depths (3, P) of `tables.FEATURES`, linear between the tabulated wavelengths."""
+    depths = np.array(FEATURES).T * 1e-3
+    step = FEATURE_STEP_KMS / SPEED_OF_LIGHT_KM_S / np.log(10)
+    nodes = np.log10(FEATURE_START_ANGSTROM) + step * np.arange(depths.shape[1])
+    return np.stack([np.interp(LOG_WAVELENGTH, nodes, row, 0.0, 0.0) for row in depths])
+
+
+def _below_break() -> np.ndarray:
+    """1 below the 4000 Å break, 0 above it."""
+    return 1 / (1 + np.exp((WAVELENGTH_ANGSTROM - BREAK_ANGSTROM) / BREAK_WIDTH_ANGSTROM))
 
 
 def template_weights(catalogue: dict) -> np.ndarray:
@@ -164,17 +191,19 @@ def component_spectra(catalogue: dict, weights: np.ndarray) -> np.ndarray:
     # (n, 3, 4): exponents of the metallicity tilt, of dust and of the metal lines.
     dust = a_v[:, None] * np.array([0.6, 1.0, 1.0]) * (-0.4 * np.log(10))
     lines = 1 - 10 ** (0.35 * metallicity)
-    zero = np.zeros_like(lines)
+    old = np.array([1.0, 1.0, 0.0])  # of bulge, old disc and young disc
     factors = np.stack(
         [
             np.repeat(0.45 * metallicity[:, None], 3, axis=1),
             dust,
-            np.stack([lines, lines, zero], axis=1),
-            np.stack([zero, zero, lines], axis=1),
+            lines[:, None] * old,
+            lines[:, None] * (1 - old),
+            -BLANKETING * np.clip(metallicity, 0, None)[:, None] * old,
         ],
         axis=-1,
     ).astype(np.float32)
-    basis = np.stack([np.log(ratio), ratio**-0.9, *stars.metals]).astype(np.float32)
+    basis = np.stack([np.log(ratio), ratio**-0.9, *stars.metals, _below_break()])
+    basis = basis.astype(np.float32)
     # einsum rather than a matrix product: its sums do not depend on threads or batch.
     spectra = np.einsum("nck,kp->ncp", weights.astype(np.float32), stars.templates)
     spectra *= np.exp(np.einsum("nck,kp->ncp", factors, basis))
