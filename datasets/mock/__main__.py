@@ -22,6 +22,19 @@ def main(argv: list[str] | None = None) -> int:
     add("--seed", type=int, default=1, help="same seed, same galaxies")
     add("--pictures", action="store_true", help="colour pictures (R, G, B), not ugriz images")
     add("--workers", type=int, default=usable_cores(), help="processes")
+    shift = parser.add_argument_group("domain shift, to test a generator on another survey")
+    shift.add_argument("--seeing", type=float, default=1.0, help="factor of the images' seeing")
+    shift.add_argument("--depth", type=float, default=1.0, help="factor of the images' exposure")
+    shift.add_argument(
+        "--pixel-scale-error",
+        type=float,
+        default=1.0,
+        help="factor by which the pixels are larger than the file says",
+    )
+    shift.add_argument(
+        "--redshifts", type=float, nargs=2, default=(0.05, 0.15), metavar=("LOW", "HIGH"),
+        help="range, within 0.01 and 0.2",
+    )  # fmt: skip
     add("--overwrite", action="store_true", help="replace an existing file")
     add("--quiet", action="store_true", help="no progress bar")
     return run_command(_make, parser.parse_args(argv))
@@ -30,7 +43,11 @@ def main(argv: list[str] | None = None) -> int:
 def _make(options: argparse.Namespace) -> int:
     # after the arguments are parsed: these take seconds to import
     from datasets.mock.build import make_mock
+    from datasets.mock.conditions import Shift
 
+    shift = Shift(
+        options.seeing, options.depth, options.pixel_scale_error, tuple(options.redshifts)
+    )
     make_mock(
         options.path,
         options.count,
@@ -39,6 +56,7 @@ def _make(options: argparse.Namespace) -> int:
         progress=not options.quiet,
         overwrite=options.overwrite,
         colour=options.pictures,
+        shift=shift,
     )
     return 0
 

@@ -13,6 +13,7 @@ from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
 from datasets.errors import UserError
 from datasets.mock.catalogue import TYPES
+from datasets.mock.conditions import DEFAULT, Shift
 from datasets.mock.simulate import BLOCK, simulate
 from datasets.processors import usable_cores
 from datasets.spectra import METHOD_GRID, Preparation
@@ -24,7 +25,7 @@ PROVENANCE = {
     "kind": "mock survey",
     "description": "simulated galaxies with known truth, see datasets/mock",
     "data": "templates of kcorrect (Blanton & Roweis 2007), SDSS filters of speclite",
-    "schema": 1,
+    "schema": 2,
     "types": TYPES,
 }
 
@@ -37,6 +38,7 @@ def make_mock(
     progress: bool = True,
     overwrite: bool = False,
     colour: bool = False,
+    shift: Shift = DEFAULT,
 ) -> Path:
     """Write a mock survey of `count` galaxies.
 
@@ -51,6 +53,7 @@ def make_mock(
         progress: Show a bar.
         overwrite: Replace an existing file.
         colour: Store pictures in R, G, B instead of ugriz images.
+        shift: How the survey differs from the default one.
 
     Returns:
         The path.
@@ -62,7 +65,7 @@ def make_mock(
         raise UserError(f"count {count} must be at least 1, seed {seed} within 0 … {MAX_SEED}")
     firsts = range(0, count, BLOCK)
     workers = min(workers or usable_cores(), len(firsts))
-    provenance = {**PROVENANCE, "seed": seed, "count": count}
+    provenance = {**PROVENANCE, "seed": seed, "count": count, "shift": shift.to_dict()}
     writer = SurveyWriter(
         path,
         PICTURE_BANDS if colour else SDSS_BANDS,
@@ -74,7 +77,7 @@ def make_mock(
         overwrite=overwrite,
     )
     with writer, tqdm(total=count, unit="galaxy", disable=not progress) as bar:
-        for first, block in zip(firsts, _blocks(seed, firsts, workers, colour), strict=True):
+        for first, block in zip(firsts, _blocks(seed, firsts, workers, colour, shift), strict=True):
             rows = min(BLOCK, count - first)
             block = _cut(block, rows)
             writer.append(**block)
@@ -82,16 +85,16 @@ def make_mock(
     return Path(path)
 
 
-def _blocks(seed: int, firsts: range, workers: int, colour: bool) -> Iterator[dict]:
+def _blocks(seed: int, firsts: range, workers: int, colour: bool, shift: Shift) -> Iterator[dict]:
     """Blocks of galaxies in order, of which memory holds a few at a time."""
     if workers == 1:
-        yield from (simulate(seed, first, colour) for first in firsts)
+        yield from (simulate(seed, first, colour, shift) for first in firsts)
         return
     # Spawned, not forked: safe beside threads and the same on every platform.
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         waiting = deque()
         for first in firsts:
-            waiting.append(pool.apply_async(simulate, (seed, first, colour)))
+            waiting.append(pool.apply_async(simulate, (seed, first, colour, shift)))
             if len(waiting) > BLOCKS_AHEAD * workers:
                 yield waiting.popleft().get()
         while waiting:

@@ -38,24 +38,28 @@ def arcsec_per_kpc(z: np.ndarray) -> np.ndarray:
     return COSMOLOGY.arcsec_per_kpc_proper(z).value
 
 
-def sample(seed: int, first: int, count: int) -> tuple[list[np.random.Generator], dict]:
-    """Galaxies `first` … `first + count - 1` of the survey `seed`.
+def sample(
+    seed: int, first: int, count: int, redshifts: tuple[float, float] = REDSHIFT_LIMITS
+) -> tuple[list[np.random.Generator], dict]:
+    """Galaxies `first` … `first + count - 1` of the survey `seed`, within `redshifts`.
 
     Returns:
         Their random streams, and the catalogue: a dict of (count,) arrays.
     """
     streams = [np.random.default_rng([seed, first + i]) for i in range(count)]
-    chosen = [_first_observable(stream) for stream in streams]
+    chosen = [_first_observable(stream, redshifts) for stream in streams]
     catalogue = {name: np.array([one[name] for one in chosen]) for name in chosen[0]}
     catalogue["identifier"] = (np.int64(seed) << 32) + first + np.arange(count, dtype=np.int64)
     return streams, catalogue
 
 
-def _first_observable(stream: np.random.Generator) -> dict[str, float]:
+def _first_observable(
+    stream: np.random.Generator, redshifts: tuple[float, float]
+) -> dict[str, float]:
     while True:
-        candidates = _candidates(
-            stream.random((UNIFORMS, CANDIDATES)), stream.standard_normal((NORMALS, CANDIDATES))
-        )
+        uniform = stream.random((UNIFORMS, CANDIDATES))
+        normal = stream.standard_normal((NORMALS, CANDIDATES))
+        candidates = _candidates(uniform, normal, redshifts)
         bright, faint = MAGNITUDE_LIMITS
         exists = candidates.pop("exists")  # with the probability of the mass function
         visible = exists & (candidates["r"] > bright) & (candidates["r"] < faint)
@@ -63,12 +67,14 @@ def _first_observable(stream: np.random.Generator) -> dict[str, float]:
             return {name: values[visible.argmax()] for name, values in candidates.items()}
 
 
-def _candidates(uniform: np.ndarray, normal: np.ndarray) -> dict[str, np.ndarray]:
+def _candidates(
+    uniform: np.ndarray, normal: np.ndarray, redshifts: tuple[float, float]
+) -> dict[str, np.ndarray]:
     """Galaxies of a volume, observable or not, from unit deviates (k, n)."""
     u, g = iter(uniform), iter(normal)
     log_mass = 9.0 + 2.8 * next(u)
     exists = next(u) < np.exp(-(10 ** (log_mass - 10.75)))
-    low, high = REDSHIFT_LIMITS
+    low, high = redshifts
     z = np.cbrt(low**3 + (high**3 - low**3) * next(u))
     kind = _kind(log_mass, next(u))
     history = _history(log_mass, kind, g)
@@ -110,7 +116,7 @@ def _kind(log_mass, u) -> np.ndarray:
 def _history(log_mass, kind, g) -> dict[str, np.ndarray]:
     """Star formation, chemical enrichment and the share of young light in the disc."""
     main_sequence = -9.95 - 0.2 * (log_mass - 10)
-    centre = np.choose(kind, [main_sequence, -10.75, -12.1, -11.6])
+    centre = np.choose(kind, [main_sequence, -10.60, -12.1, -11.6])
     offset = np.choose(kind, [0.30, 0.40, 0.30, 0.30]) * next(g)
     # Enrichment flattens above 10^10 M☉ and is lower for a given mass where gas falls in
     # (Mannucci et al. 2010).

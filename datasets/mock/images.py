@@ -25,7 +25,6 @@ from datasets.constants import SDSS_FIBRE_ARCSEC, SDSS_PIXEL_ARCSEC
 SIZE, MARGIN = 64, 8  # pixels
 FRAME = SIZE + 2 * MARGIN
 PRESMOOTH = 0.8  # pixels
-FIBRE_RADIUS = SDSS_FIBRE_ARCSEC / 2 / SDSS_PIXEL_ARCSEC  # pixels
 FWHM = 2.354820045  # in σ of a Gaussian
 
 # u g r i z: seeing, sky noise and nanomaggies per photo-electron, as in SDSS frames.
@@ -97,7 +96,9 @@ def ellipse(profile, radius, ratio, angle, x0, y0) -> tuple[np.ndarray, np.ndarr
     return total, u, v
 
 
-def scene(shape: dict, streams: list[np.random.Generator]) -> np.ndarray:
+def scene(
+    shape: dict, streams: list[np.random.Generator], pixel_arcsec: float = SDSS_PIXEL_ARCSEC
+) -> np.ndarray:
     """Fourier maps (n, 4, F, F//2+1) of bulge, old disc, young disc and nucleus, unit flux each.
 
     Args:
@@ -105,8 +106,9 @@ def scene(shape: dict, streams: list[np.random.Generator]) -> np.ndarray:
             `position_angle` (radians), `arm_strength` 0…1, `arm_count`, `arm_pitch`, `lumpiness`
             and the centre `x0`, `y0` (pixels).
         streams: n random streams.
+        pixel_arcsec: Side of a pixel.
     """
-    radius = shape["radius_arcsec"] / SDSS_PIXEL_ARCSEC
+    radius = shape["radius_arcsec"] / pixel_arcsec
     centre = shape["x0"], shape["y0"]
     bulge_radius = radius * (0.35 + 0.6 * shape["bulge_total"])
     angle = shape["position_angle"]
@@ -151,7 +153,9 @@ def _lumps(lumpiness: np.ndarray, streams: list[np.random.Generator]) -> np.ndar
     return np.exp(np.asarray(lumpiness, np.float32)[:, None, None] * field)
 
 
-def neighbours(streams: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def neighbours(
+    streams: list[np.random.Generator], pixel_arcsec: float = SDSS_PIXEL_ARCSEC
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Other stars and galaxies in the field, 0.5 per image on average.
 
     Returns:
@@ -168,7 +172,7 @@ def neighbours(streams: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarr
     # Counts rise as 10^(0.35 m) between 18 and 22.
     r = 18 + np.log10(1 + u[2] * (10**1.4 - 1)) / 0.35
     star = u[3] < 0.35
-    radius = np.where(star, 0.02, 0.9 * np.exp(0.4 * normal[0])) / SDSS_PIXEL_ARCSEC
+    radius = np.where(star, 0.02, 0.9 * np.exp(0.4 * normal[0])) / pixel_arcsec
     g_r = np.clip(0.75 + 0.35 * normal[1], 0.1, 1.6)
     r_i, i_z = 0.08 + 0.40 * g_r + 0.05 * normal[2], 0.05 + 0.25 * g_r + 0.05 * normal[3]
     u_g = 0.55 + 1.0 * g_r + 0.2 * normal[4]
@@ -177,29 +181,36 @@ def neighbours(streams: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarr
     return owner, rfft2(maps), 10 ** (0.4 * (22.5 - magnitude))
 
 
-def seeing(factor: np.ndarray) -> np.ndarray:
-    """Fourier PSFs (n, 5, F, F//2+1) beyond the presmoothing; `factor` (n,) scales the seeing."""
+def seeing(fwhm_arcsec: np.ndarray, pixel_arcsec: float = SDSS_PIXEL_ARCSEC) -> np.ndarray:
+    """Fourier PSFs (n, bands, F, F//2+1) of a seeing (n, bands), beyond the presmoothing."""
     kx, ky = _frame()[2:]
     k2 = (-2 * np.pi**2 * (kx**2 + ky**2)).astype(np.float32)
-    sigma = factor[:, None] * SEEING_ARCSEC / FWHM / SDSS_PIXEL_ARCSEC
+    sigma = fwhm_arcsec / FWHM / pixel_arcsec
     core, wing = (
-        ((sigma * scale) ** 2 - PRESMOOTH**2).astype(np.float32)[..., None, None]
+        np.maximum((sigma * scale) ** 2 - PRESMOOTH**2, 0).astype(np.float32)[..., None, None]
         for scale in (1.0, WING_FACTOR)
     )
     return (1 - WING_SHARE) * np.exp(core * k2) + WING_SHARE * np.exp(wing * k2)
 
 
-def fibre_shares(maps: np.ndarray, psf: np.ndarray, x0: np.ndarray, y0: np.ndarray) -> np.ndarray:
-    """Share of each component's light inside the fibre, through each band's PSF: (n, 4, 5).
+def fibre_shares(
+    maps: np.ndarray,
+    psf: np.ndarray,
+    x0: np.ndarray,
+    y0: np.ndarray,
+    pixel_arcsec: float = SDSS_PIXEL_ARCSEC,
+) -> np.ndarray:
+    """Share of each component's light inside the fibre, through each band's PSF: (n, 4, bands).
 
-    The aperture sum is the map convolved with a disc, at the galaxy's centre: a sum over half of
-    the frequencies, in which the complex conjugates count double.
+    The aperture sum is the map convolved with a disc, at the fibre's centre (x0, y0): a sum over
+    half of the frequencies, in which the complex conjugates count double.
     """
+    radius = SDSS_FIBRE_ARCSEC / 2 / pixel_arcsec
     kx, ky = _frame()[2:]
-    k = 2 * np.pi * FIBRE_RADIUS * np.hypot(kx, ky)
+    k = 2 * np.pi * radius * np.hypot(kx, ky)
     k[0, 0] = 1.0
-    disc = 2 * np.pi * FIBRE_RADIUS**2 * j1(k) / k
-    disc[0, 0] = np.pi * FIBRE_RADIUS**2
+    disc = 2 * np.pi * radius**2 * j1(k) / k
+    disc[0, 0] = np.pi * radius**2
     twice = np.full(kx.shape, 2.0)
     twice[0, 0] = twice[0, -1] = 1.0
     x, y = (FRAME / 2 + np.asarray(c)[:, None, None] for c in (x0, y0))
@@ -225,9 +236,22 @@ def render(maps: np.ndarray, fluxes: np.ndarray, psf: np.ndarray, extra: tuple) 
     return full[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
-def add_noise(images: np.ndarray, streams: list[np.random.Generator]) -> np.ndarray:
-    """The cutouts with sky and photon noise, float32."""
-    sky, photon = (v[:, None, None] for v in (SKY_NANOMAGGY, NANOMAGGY_PER_ELECTRON))
-    sigma = np.sqrt(sky**2 + photon * np.clip(images, 0, None)).astype(np.float32)
+def add_noise(
+    images: np.ndarray,
+    streams: list[np.random.Generator],
+    sky: np.ndarray | float = 1.0,
+    depth: float = 1.0,
+) -> np.ndarray:
+    """The cutouts with sky and photon noise, float32.
+
+    Args:
+        images: (n, 5, H, W) in nanomaggies per pixel.
+        streams: n random streams.
+        sky: (n, 5) factors of the median sky noise.
+        depth: factor of the exposure.
+    """
+    background = (np.ones((1, 1)) * sky * SKY_NANOMAGGY)[..., None, None]
+    photon = NANOMAGGY_PER_ELECTRON[:, None, None]
+    variance = (background**2 + photon * np.clip(images, 0, None)) / depth
     noise = np.stack([s.standard_normal(images.shape[1:], dtype=np.float32) for s in streams])
-    return images + sigma * noise
+    return images + np.sqrt(variance).astype(np.float32) * noise

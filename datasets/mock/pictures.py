@@ -36,8 +36,11 @@ def picture(flux: np.ndarray) -> np.ndarray:
     return (np.round(LEVELS * np.clip(colours * stretch, 0, 1)) / LEVELS).astype(np.float32)
 
 
-def photograph(cutouts: np.ndarray, streams: list[np.random.Generator]) -> np.ndarray:
-    """Pictures (n, 3, H, W) of noiseless ugriz `cutouts` (n, 5, H, W), with sky noise."""
+def photograph(
+    cutouts: np.ndarray, streams: list[np.random.Generator], depth: float = 1.0
+) -> np.ndarray:
+    """Pictures (n, 3, H, W) of noiseless ugriz `cutouts` (n, 5, H, W), with the sky noise of a
+    `depth` times as long exposure."""
     flux = cutouts[:, [SDSS_BANDS.index(band) for band in SHOWN_BANDS]]
     noise = np.stack([s.standard_normal(flux.shape[1:], dtype=np.float32) for s in streams])
-    return picture(flux + SKY_NANOMAGGY[:, None, None] * noise)
+    return picture(flux + (SKY_NANOMAGGY / np.sqrt(depth))[:, None, None] * noise)

@@ -2,8 +2,9 @@
 
 Image and spectrum of a galaxy come from the same components: bulge, old disc, young disc, nucleus.
 Each has a spectrum, and through the filters fluxes for its map in the image; the fibre spectrum is
-the sum of the spectra, weighted with the share of each map inside the 3″ fibre (r band). So the
-colours of an image inside the fibre are those of the spectrum.
+the sum of the spectra, weighted with the share of each map inside the 3″ fibre (r band, with the
+fibre's own seeing and position). So the colours of an image inside the fibre are those of the
+spectrum, up to the errors of both.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from datasets.constants import SDSS_BANDS
 from datasets.mock import catalogue as sky
 from datasets.mock import images, lines, observe, pictures, stars
+from datasets.mock.conditions import DEFAULT, Conditions, Shift, conditions
 from datasets.mock.stars import PIVOT_ANGSTROM, WAVELENGTH_ANGSTROM
 from datasets.spectra import PreparedSpectrum, prepare_spectrum, signal_to_noise
 from datasets.synthetic_photometry import filter_weights
@@ -37,36 +39,44 @@ def _weights() -> np.ndarray:
     return filter_weights(WAVELENGTH_ANGSTROM) * np.gradient(WAVELENGTH_ANGSTROM)
 
 
-def simulate(seed: int, first: int, colour: bool = False) -> dict:
+def simulate(seed: int, first: int, colour: bool = False, shift: Shift = DEFAULT) -> dict:
     """Galaxies `first` … `first + BLOCK - 1` of the survey `seed`.
 
+    Args:
+        seed: Of the survey.
+        first: A multiple of `BLOCK`.
+        colour: Make pictures (n, 3, 64, 64) of the same galaxies with the same spectra.
+        shift: How the survey differs from the default one.
+
     Returns:
-        `images` (n, 5, 64, 64) in nanomaggies per pixel or, if `colour`, pictures (n, 3, 64, 64) of
-        the same galaxies with the same spectra; `spectra` (n, 4500), `normalisation` (n,) and
-        `interpolated` (n, 4500) of `prepare_spectrum`; `catalogue` and `truth`, dicts of (n, …)
-        arrays.
+        `images` (n, 5, 64, 64) in nanomaggies per pixel, or pictures; `spectra` (n, 4500),
+        `normalisation` (n,) and `interpolated` (n, 4500) of `prepare_spectrum`; `catalogue` and
+        `truth`, dicts of (n, …) arrays.
     """
-    streams, galaxies = sky.sample(seed, first, BLOCK)
+    streams, galaxies = sky.sample(seed, first, BLOCK, shift.redshifts)
     galaxies.update(_appearance(galaxies, streams))
-    centre = galaxies["x0"], galaxies["y0"]
-    maps = images.scene(galaxies, streams)
-    psf = images.seeing(galaxies["seeing"])
-    extra = images.neighbours(streams)
-    shares = images.fibre_shares(maps, psf, *centre)[..., R_BAND]
+    field = conditions(seed, first, BLOCK, shift)
+    pixel = shift.pixel_arcsec
+    maps = images.scene(galaxies, streams, pixel)
+    psf = images.seeing(field.seeing * images.SEEING_ARCSEC, pixel)
+    extra = images.neighbours(streams, pixel)
+    aperture, shares = _shares(galaxies, maps, psf, streams, pixel)
 
     light = _components(galaxies, shares)
-    noiseless_images = images.render(maps, light["fluxes"], psf, extra)
+    noiseless_images = images.render(maps, light["fluxes"] * _dimmed(field), psf, extra)
     fibre = _fibre_spectra(galaxies, light, shares)
-    measured, ivar = observe.expose(fibre, streams)
+    reddened = fibre * field.spectrum_factor(observe.FIBRE_ANGSTROM)
+    measured, ivar = observe.expose(reddened, streams)
     prepared = [_prepare(flux, weight) for flux, weight in zip(measured, ivar, strict=True)]
     truth = _truth(galaxies, light, shares, fibre)
+    truth["fibre_nanomaggies"] = np.einsum("ncb,nc->nb", light["fluxes"], aperture)
+    truth["residual_ebv"] = field.residual_ebv
     truth["noiseless"] = np.stack([_prepare(flux).flux for flux in fibre])
     exposures = zip(measured, ivar, strict=True)
     snr = np.array([signal_to_noise(observe.FIBRE_ANGSTROM, *one) for one in exposures])
     total = light["fluxes"].sum(axis=1)
-    expose = pictures.photograph if colour else images.add_noise
     return {
-        "images": expose(noiseless_images, streams),
+        "images": _exposed(noiseless_images, streams, field, shift, colour),
         "spectra": np.stack([p.flux for p in prepared]),
         "normalisation": np.array([p.normalisation for p in prepared]),
         "interpolated": np.stack([p.interpolated for p in prepared]),
@@ -75,25 +85,48 @@ def simulate(seed: int, first: int, colour: bool = False) -> dict:
     }
 
 
+def _shares(
+    galaxies: dict, maps: np.ndarray, psf: np.ndarray, streams: list, pixel: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shares (n, 4) of the components' r light: in the aperture on the image, and in the fibre."""
+    x0, y0 = galaxies["x0"], galaxies["y0"]
+    aperture = images.fibre_shares(maps, psf[:, [R_BAND]], x0, y0, pixel)[..., 0]
+    seeing, (dx, dy) = observe.placement(streams)
+    night = images.seeing(seeing, pixel)
+    fibre = images.fibre_shares(maps, night, x0 + dx / pixel, y0 + dy / pixel, pixel)[..., 0]
+    return aperture, fibre
+
+
+def _dimmed(field: Conditions) -> np.ndarray:
+    return field.image_factor()[:, None]
+
+
+def _exposed(
+    noiseless: np.ndarray, streams: list, field: Conditions, shift: Shift, colour: bool
+) -> np.ndarray:
+    if colour:
+        return pictures.photograph(noiseless, streams, shift.depth)
+    return images.add_noise(noiseless, streams, field.sky, shift.depth)
+
+
 def _prepare(flux: np.ndarray, ivar: np.ndarray | None = None) -> PreparedSpectrum:
     return prepare_spectrum(observe.FIBRE_ANGSTROM, flux, ivar)
 
 
 def _appearance(galaxies: dict, streams: list[np.random.Generator]) -> dict[str, np.ndarray]:
-    """Spiral arms, lumps, seeing and the position on the pixel grid."""
+    """Spiral arms, lumps and the position on the pixel grid."""
     u = np.array([stream.random(6) for stream in streams]).T
-    normal = np.array([stream.standard_normal(4) for stream in streams]).T
+    normal = np.array([stream.standard_normal(3) for stream in streams]).T
     young = galaxies["young_share"]
     return {
         "arm_strength": np.clip(young * (0.25 + 0.85 * u[0]), 0, 0.95),
         "arm_count": np.choose((4 * u[1]).astype(int), [2, 2, 3, 4]),
         "arm_pitch": np.radians(12 + 18 * u[2]) * np.where(u[3] < 0.5, -1, 1),
         "lumpiness": young * 0.55 * np.exp(0.3 * normal[0]),
-        "seeing": np.exp(0.07 * normal[1]),
         "x0": u[4] - 1.0,  # the middle of a cutout lies half a pixel below its pixel 32
         "y0": u[5] - 1.0,
-        "line_draw": normal[2],
-        "gas_draw": np.clip(0.5 + 0.25 * normal[3], 0, 1),
+        "line_draw": normal[1],
+        "gas_draw": np.clip(0.5 + 0.25 * normal[2], 0, 1),
     }
 
 
@@ -186,7 +219,6 @@ def _truth(galaxies: dict, light: dict, shares: np.ndarray, fibre: np.ndarray) -
         continuum = _at(stellar, lines.LINE_ANGSTROM[i], z)
         truth[f"flux_{name}"] = emission[:, i]
         truth[f"ew_{name}"] = emission[:, i] / continuum / (1 + z)
-    fibre_fluxes = np.einsum("ncb,nc->nb", light["fluxes"], shares)
     truth["bpt_class"] = lines.bpt_class(emission)
     truth["dn4000"] = observe.dn4000(fibre, z)
     truth["log_age_yr"] = stars.mean_log_age(
@@ -194,7 +226,6 @@ def _truth(galaxies: dict, light: dict, shares: np.ndarray, fibre: np.ndarray) -
     )
     truth["gas_sigma_kms"] = lines.gas_width_kms(galaxies, galaxies["gas_draw"])
     truth["total_nanomaggies"] = light["fluxes"].sum(axis=1)
-    truth["fibre_nanomaggies"] = fibre_fluxes
     return truth
 
 

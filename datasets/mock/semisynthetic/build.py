@@ -206,7 +206,7 @@ def render(
     `shape` is that of `_appearance`; noise and neighbours are added.
     """
     maps = images.scene(shape, streams)
-    psf = images.seeing(shape["seeing"])
+    psf = images.seeing(shape["seeing"][:, None] * images.SEEING_ARCSEC)
     shares = images.fibre_shares(maps, psf, shape["x0"], shape["y0"])
     bulge, young = shape["bulge_total"], 0.7 * shape["young"]
     red = np.stack([bulge, (1 - bulge) * (1 - young)], axis=1)[..., None]

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from datasets.constants import SDSS_FIBRE_ARCSEC, SDSS_PIXEL_ARCSEC
 from datasets.errors import UserError
 from datasets.mock import images
 from datasets.mock.semisynthetic import build as semisynthetic
@@ -68,7 +69,7 @@ def test_fibre_aperture_holds_the_measured_fluxes(monkeypatch):
     cutouts = semisynthetic.render(shape, fibre, streams)
     fine = (np.arange(64 * 10) + 0.5) / 10 - 0.5 - 32
     for cutout, x0, y0, flux in zip(cutouts, shape["x0"], shape["y0"], fibre, strict=True):
-        inside = np.hypot(fine - x0, fine[:, None] - y0) < images.FIBRE_RADIUS
+        inside = np.hypot(fine - x0, fine[:, None] - y0) < SDSS_FIBRE_ARCSEC / 2 / SDSS_PIXEL_ARCSEC
         weight = inside.reshape(64, 10, 64, 10).mean((1, 3))
         np.testing.assert_allclose((cutout * weight).sum((1, 2)), flux, rtol=0.015)
 
@@ -146,7 +147,7 @@ def test_real_colours_are_those_of_real_galaxies(tmp_path):
     semisynthetic.make_semisynthetic(path, tmp_path / "part.h5")
     survey = Survey(path)
     pixel = np.arange(64) - 31.5
-    aperture = np.hypot(pixel, pixel[:, None]) < images.FIBRE_RADIUS
+    aperture = np.hypot(pixel, pixel[:, None]) < SDSS_FIBRE_ARCSEC / 2 / SDSS_PIXEL_ARCSEC
     flux = (survey.read("images", np.arange(len(survey))) * aperture).sum((2, 3))
     measured = 2.5 * np.log10(flux[:, 2] / flux[:, 1])
     expected = survey.catalogue["fibermag_g"] - survey.catalogue["fibermag_r"]
