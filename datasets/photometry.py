@@ -6,12 +6,14 @@ Magnitudes are m = 22.5 − 2.5 log10(F / nanomaggy); colours are differences of
 from __future__ import annotations
 
 import numpy as np
+from astropy.stats import mad_std
 
 from datasets.constants import SDSS_FIBRE_ARCSEC
 from datasets.survey import Survey
 from datasets.survey_description import SurveyDescription
 
 NANOMAGGY = "nanomaggy"  # unit of calibrated images: magnitude 22.5 in AB
+BORDER_PIXELS = 6  # of a cutout, whose scatter is the sky noise
 SUBPIXELS = 10  # per side of a pixel, in which areas of an aperture are counted
 COLOUR_BANDS = ("g", "r", "i")  # whose filters SDSS spectra cover
 COLOUR_NAMES = ("delta_gr", "delta_ri")  # synthetic minus measured colour
@@ -45,6 +47,27 @@ def aperture_nanomaggies(
     inside = np.hypot(x[None], y[:, None]) <= diameter_arcsec / 2
     weights = inside.reshape(height, SUBPIXELS, width, SUBPIXELS).mean((1, 3))
     return np.einsum("...yx,yx->...", images.astype(np.float64), weights)
+
+
+def aperture_errors(
+    images: np.ndarray, survey: Survey | SurveyDescription
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes in the fibre's aperture, and their errors from the scatter of the border's pixels.
+
+    Args:
+        images: (N, bands, H, W).
+        survey: That they belong to, or its description.
+
+    Returns:
+        (N, bands) each, in the unit of the images. Photon noise of the galaxy, which is smaller
+        than that of the sky for all but the brightest, is left out.
+    """
+    scale = survey.pixel_scale_arcsec
+    border = np.ones(images.shape[-2:], bool)
+    border[BORDER_PIXELS:-BORDER_PIXELS, BORDER_PIXELS:-BORDER_PIXELS] = False
+    noise = mad_std(images[..., border], axis=-1)
+    pixels = np.pi * (SDSS_FIBRE_ARCSEC / 2 / scale) ** 2
+    return aperture_nanomaggies(images, scale), noise * np.sqrt(pixels)
 
 
 def photometric_features(images: np.ndarray, pixel_scale_arcsec: float) -> np.ndarray:

@@ -22,6 +22,7 @@ AB_ZERO_1E17 = 3631e-23 * SPEED_OF_LIGHT_KM_S * 1e13 * 1e17
 MIN_COVERAGE = 0.999  # of a band's response inside the spectrum, for an absolute flux
 MIN_COLOUR_COVERAGE = 0.95  # and for a colour, whose missing part is extrapolated
 BLUE_LIMIT_ANGSTROM = 3700.0  # of the g filter's response
+SCALE_BAND = "r"  # whose photometry sets the absolute flux of a spectrum
 EDGE_ANGSTROM = 50.0  # at the blue end of a spectrum, whose mean extrapolates it through g
 
 
@@ -86,6 +87,9 @@ def scale_to_photometry(
 ) -> float | None:
     """The factor from a normalised spectrum to 1e-17 erg/s/cm²/Å.
 
+    The r flux of the scaled spectrum is the measured one. Without r it is that of all covered bands
+    together.
+
     Args:
         wavelength_angstrom: (pixels,), vacuum, observed frame.
         flux: (pixels,), normalised.
@@ -95,6 +99,7 @@ def scale_to_photometry(
         The factor, or None if the spectrum covers none of the bands or has no flux in them.
     """
     bands = [band for band in covered_bands(wavelength_angstrom) if band in nanomaggies]
+    bands = [SCALE_BAND] if SCALE_BAND in bands else bands
     measured = sum(nanomaggies[band] for band in bands)
     synthetic = float(synthetic_nanomaggies(wavelength_angstrom, flux, bands).sum()) if bands else 0
     return measured / synthetic if min(measured, synthetic) > 0 else None
@@ -105,8 +110,15 @@ def synthetic_colours(wavelength_angstrom: np.ndarray, flux: np.ndarray) -> np.n
 
     NaN where a filter is not covered or its flux is not positive.
     """
+    return colours(synthetic_fluxes(wavelength_angstrom, flux))
+
+
+def synthetic_fluxes(wavelength_angstrom: np.ndarray, flux: np.ndarray) -> np.ndarray:
+    """AB flux in g, r and i (..., 3) of spectra (..., n), in nanomaggies if these are in 1e-17
+    erg/s/cm²/Å. The blue end of g is extrapolated with the mean of the first 50 Å of a spectrum;
+    NaN where a filter is not covered otherwise."""
     matrix = _band_matrix(np.asarray(wavelength_angstrom, np.float64))
-    return colours(np.asarray(flux) @ matrix.T.astype(np.float32))
+    return np.asarray(flux) @ matrix.T.astype(np.float32)
 
 
 def _band_matrix(wavelength: np.ndarray) -> np.ndarray:

@@ -20,6 +20,12 @@ ITERATIONS = 100
 
 def nearest_mixture(sampled: Tensor, galaxies: Tensor, count: int) -> Tensor:
     """Mixtures (..., E) nearest to `sampled` (..., E) of the `count` nearest `galaxies` (M, E)."""
+    weights, corners = mixture_weights(sampled, galaxies, count)
+    return (weights[..., None, :] @ corners)[..., 0, :]
+
+
+def mixture_weights(sampled: Tensor, galaxies: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The weights (..., J) of that mixture, and the galaxies (..., J, E) that it is made of."""
     nearest = torch.cdist(sampled, galaxies).topk(min(count, len(galaxies)), largest=False).indices
     corners = galaxies[nearest]  # (..., J, E)
     offsets = corners - corners.mean(dim=-2, keepdim=True)  # the same problem, better conditioned
@@ -34,7 +40,7 @@ def nearest_mixture(sampled: Tensor, galaxies: Tensor, count: int) -> Tensor:
         faster = (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5) / 2.0
         ahead = weights + (momentum - 1.0) / faster * (weights - before)
         momentum = faster
-    return (weights[..., None, :] @ corners)[..., 0, :]
+    return weights, corners
 
 
 def onto_simplex(values: Tensor) -> Tensor:

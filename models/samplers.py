@@ -12,6 +12,8 @@ estimates ε̂ and x̂ of noise and clean spectrum at t:
   x_s = (σ_s/σ_t) x_t + α_s (1 - e^{-h}) [ x̂ + (x̂ - x̂_previous)/(2r) ],   r = h_previous/h,
   of first order, x̂ alone in the bracket, in its first and last step.
 
+`StationaryNoise` ignores the network: Gaussian noise with a given power spectrum, to compare with.
+
 With few steps and data whose variance is far below 1, DDIM and DPM-Solver++ come out too narrow
 even with a perfect network: standardise the data.
 
@@ -191,3 +193,38 @@ class DPMSolverPP2M(Sampler):
             clean = clean + ahead / (2 * behind) * (clean - previous)
         shrink = then.spread / now.spread
         return shrink * state.x + (then.signal - shrink * now.signal) * clean
+
+
+@dataclass(frozen=True)
+class StationaryNoise(Sampler):
+    """Gaussian noise of a given power spectrum along wavelength, whatever the network estimates.
+
+    Args:
+        power: (C·L // 2 + 1,) power spectrum over the C·L pixels in order of wavelength, 1 for
+            white noise of unit variance. The noise is periodic.
+    """
+
+    power: Tensor
+
+    def times(self, total: int) -> list[int]:
+        """None: the network is not evaluated."""
+        return []
+
+    def step(self, state: SamplerState) -> Tensor:
+        """Never called, as there are no times."""
+        return state.x
+
+    @torch.no_grad()
+    def sample(
+        self,
+        estimate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        schedule: NoiseSchedule,
+        start: Tensor,
+        fresh_noise: Callable[[], Tensor],
+    ) -> Tensor:
+        """`start` (B, C, L), white, with the power spectrum."""
+        channels, pixels = start.shape[1:]
+        ordered = start.transpose(1, 2).flatten(1)  # (B, C·L): pixel l·C + c
+        shaped = torch.fft.rfft(ordered) * self.power.to(start).sqrt()
+        noise = torch.fft.irfft(shaped, n=channels * pixels)
+        return noise.unflatten(1, (pixels, channels)).transpose(1, 2)

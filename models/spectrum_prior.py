@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.convex_hull import nearest_mixture
+from models.convex_hull import mixture_weights, nearest_mixture
 from models.property_heads import CoefficientHead, fit_coefficients
 from models.spectral_basis import SpectralBasis, interpolate
 
@@ -137,6 +137,19 @@ class SpectrumPrior(nn.Module):
         """
         if self.heads is None:
             return features.new_zeros(*redshift.shape, 0)
+        proposed, galaxies = self._proposed(features, redshift, u)
+        coefficients = nearest_mixture(proposed, galaxies, NEIGHBOURS)
+        return torch.where(redshift.isnan()[..., None], 0.0, coefficients)
+
+    @torch.no_grad()
+    def effective_galaxies(self, features: Tensor, redshift: Tensor, u: Tensor) -> Tensor:
+        """Number 1/Σ w² of training galaxies that each candidate's coefficients are a mixture of,
+        (B, P); arguments as in `sample_coefficients`."""
+        weights, _ = mixture_weights(*self._proposed(features, redshift, u), NEIGHBOURS)
+        return 1 / weights.square().sum(dim=-1)
+
+    def _proposed(self, features: Tensor, redshift: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions plus residuals (B, P, E), and the coefficients of the galaxies (N, E)."""
         spread = features[:, None].expand(-1, redshift.shape[1], -1)
         inputs = torch.cat([spread, redshift.nan_to_num(0.0)[..., None]], dim=2)  # (B, P, F + 1)
         count = min(NEIGHBOURS, len(self.predictions))
@@ -147,9 +160,7 @@ class SpectrumPrior(nn.Module):
         distance = torch.cdist(predicted, self.predictions)  # (B, P, N), templates of equal weight
         nearest = distance.topk(count, largest=False).indices
         residuals = self.residuals[nearest.gather(-1, chosen[..., None])[..., 0]]  # (B, P, E)
-        galaxies = self.predictions + self.residuals  # (N, E)
-        coefficients = nearest_mixture(predicted + residuals, galaxies, NEIGHBOURS)
-        return torch.where(redshift.isnan()[..., None], 0.0, coefficients)
+        return predicted + residuals, self.predictions + self.residuals
 
     def forward(self, parameters: Tensor) -> PriorMoments:
         """The prior of rows with `parameters` (B, 2 + E); in full precision."""

@@ -1,12 +1,14 @@
-"""Evaluations side by side, one row each; runs that differ in the seed alone share a row.
+"""Evaluations side by side, one table per question; runs that differ in the seed share a row.
 
     python -m utils.compare_evaluations runs/*/evaluation
     python -m utils.compare_evaluations runs/sampled-seed*/evaluation runs/given/evaluation
+    python -m utils.compare_evaluations runs/*/evaluation --baseline "neighbours in photometry"
     python -m utils.compare_evaluations runs/*/evaluation --output table.md
 
 The folders are those of `python -m utils.evaluate`. Runs whose names differ only in the suffix
-`seed1`, `seed2`, … ("sampled-seed1", "sampled-seed2") share a row: mean ± standard deviation. The
-neighbours in photometry, the strongest baseline, follow once for each set of galaxies.
+`seed1`, `seed2`, … ("sampled-seed1", "sampled-seed2") share a row: the mean over seeds ± its
+standard error, of galaxies and seeds together. `--baseline METHOD` adds differences to a method on
+the same galaxies, with 95 % intervals.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def _compare(options: argparse.Namespace) -> int:
     from datasets.atomic_files import write_text
     from utils.evaluation.comparison import compare
 
-    table = compare(options.folders)
+    table = compare(options.folders, options.baseline)
     if options.output:
         write_text(options.output, table)
     print(table)
@@ -41,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folders", nargs="+", type=Path, help="folders with an evaluation.json")
+    parser.add_argument("--baseline", help="method that every row is compared with")
     parser.add_argument("--output", type=Path, help="Markdown file to write the table to as well")
     return parser
 

@@ -6,12 +6,17 @@
     python -m figures.evaluation evaluation
 
 Every galaxy gets candidates from the generator and from each baseline of
-`utils.evaluation.baselines`. The output folder keeps everything slow: an interrupted evaluation
-continues, and a repeated one is quick. A cache that belongs to other files, options or code is not
-used.
+`utils.evaluation.baselines`. Two questions are kept apart: the redshift alone, and the spectrum at
+the given (catalogue) redshift, in the rest frame; a third table has both together, the spectrum as
+observed. `--template-fit` adds templates fitted to the photometry, `--ablations` the generator with
+one of its parts exchanged (`utils.evaluation.ablations`).
+
+The output folder keeps everything slow: an interrupted evaluation continues, and a repeated one is
+quick. A cache that belongs to other files, options or code is not used.
 
     evaluation.json   all metrics;  table.md  the main ones as a table;  details.md  all as tables
-    candidates.h5     the generated spectra;  measured.h5  quantities measured on spectra
+    candidates.h5     the generated spectra, and candidates_….h5 those at the given redshift and
+                      of ablations;  measured.h5  quantities measured on spectra
     training.h5       features of the training galaxies
     galaxies.h5       errors, quantities and colours of each galaxy, for the figures
 """
@@ -26,6 +31,15 @@ from datasets.errors import run_command
 from datasets.processors import usable_cores
 from utils.generation.options import parse_condition
 from utils.generation.ranking import RANKINGS
+
+ABLATION_OPTIONS = (  # the keys of `utils.evaluation.ablations.ABLATIONS`, which is slow to import
+    "other-image",
+    "other-image-parameters",
+    "other-image-spectrum",
+    "other-photometry",
+    "other-tower",
+    "no-unet",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,10 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--survey", required=True, help="survey file with the true spectra")
     parser.add_argument("--output", required=True, help="folder for the results, made if needed")
-    parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument(
-        "--galaxies", type=int, default=500, help="first galaxies of the split (%(default)s)"
+        "--training-survey",
+        help="survey file whose training split the baselines are made of, to evaluate a generator "
+        "on a survey that it was not trained on (default: SURVEY)",
     )
+    parser.add_argument("--split", default="test", choices=["validation", "test", "all"])
+    parser.add_argument("--galaxies", type=int, help="the first galaxies of the split (all)")
     _add_sampling(parser.add_argument_group("sampling (default: as the checkpoint was trained)"))
     _add_scoring(parser.add_argument_group("scoring"))
     computing = parser.add_argument_group("computing")
@@ -110,6 +127,20 @@ def _add_scoring(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     group.add_argument(
         "--regression", help="checkpoint of `python -m utils.train_regression`, another baseline"
+    )
+    group.add_argument(
+        "--template-fit",
+        action="store_true",
+        help="another baseline: kcorrect's templates fitted to the cutouts' photometry",
+    )
+    group.add_argument(
+        "--ablations",
+        nargs="+",
+        default=[],
+        choices=ABLATION_OPTIONS,
+        metavar="PART",
+        help=f"exchange parts of the generator: {', '.join(ABLATION_OPTIONS)} (each takes as long "
+        "as generating)",
     )
     group.add_argument(
         "--ssp",

@@ -23,15 +23,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from scipy.fft import irfft, rfft
 from scipy.ndimage import gaussian_filter1d
 
 from datasets.constants import SPEED_OF_LIGHT_KM_S
+from datasets.kcorrect_templates import read_templates
 from datasets.mock.catalogue import GREEN, POST_STARBURST, QUIESCENT
 from datasets.mock.tables import (
     ABSORPTION_WIDTHS_KMS,
@@ -91,15 +89,8 @@ def pixel_of(wavelength_angstrom: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=1)
 def library() -> StellarLibrary:
     """The templates at SDSS resolution, made once per process."""
-    package = find_spec("kcorrect")  # not imported: only its data are needed
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError(
-            "the mock survey needs kcorrect's templates: pip install kcorrect"
-        )
-    path = Path(package.origin).parent / "data" / "templates" / "kcorrect-default-v4.fits"
-    with fits.open(path) as file:
-        nodes = file["FLUX"].data["wave"][0].astype(np.float64)  # vacuum
-        fluxes = file["FLUX"].data["flux"][0].astype(np.float64)[list(TEMPLATE_ROWS)]
+    nodes, fluxes = read_templates()
+    fluxes = fluxes[list(TEMPLATE_ROWS)]
 
     metals = np.stack([_optical_depth(METAL_LINES, column) for column in (1, 2)])
     balmer = [(*line, 2) for line in BALMER_LINES]

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from utils.evaluation import population_statistics as populations
-from utils.evaluation.bootstrap import mean_difference, with_interval
+from utils.evaluation.bootstrap import (
+    mean_difference,
+    mean_with_error,
+    ratio_with_error,
+    with_error,
+    with_interval,
+)
 from utils.evaluation.calibration import expected_coverage, tarp_distance
 from utils.evaluation.derived_quantities import Columns, compare_all, joint_tarp
 from utils.evaluation.method import CLIMATOLOGY, CONSTANT, GENERATED, TRUE_SPECTRA
@@ -17,48 +23,50 @@ from utils.evaluation.metrics import BEST_FEW, mean_squared_error
 from utils.evaluation.pixel_metrics import BLOCK, REFERENCES
 from utils.evaluation.self_consistency import coherence_metrics
 
-COMPARED = ("mse_mean", "mse_best", "crps")  # with the baselines, galaxy by galaxy
+UNITS = {"mse": CONSTANT, "crps": CLIMATOLOGY, "energy": CLIMATOLOGY}  # of ratios, by kind of score
+COMPARED = ("mse_mean", "mse_best", "crps", "energy", "energy_100")  # galaxy by galaxy
+
+Metric = dict[str, float]  # `value` and its standard `error`, or `low` and `high`
 
 
-def flux_metrics(errors: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
-    """Means over galaxies; squared errors also relative to the constant's, CRPS to climatology's.
+def flux_metrics(errors: dict[str, Columns]) -> dict[str, dict[str, Metric]]:
+    """Means over galaxies with standard errors; squared errors also relative to the constant's,
+    CRPS and energy scores to the climatology's (`…_ratio`).
 
     Args:
         errors: (N,) columns by method.
     """
-    metrics = {
-        method: {name: float(values.mean()) for name, values in columns.items()}
-        for method, columns in errors.items()
-    }
-    constant, climatology = metrics[CONSTANT]["mse_mean"], metrics[CLIMATOLOGY]["crps"]
-    for method, values in metrics.items():
-        for name in [name for name in values if name.startswith("mse_")]:
-            values[f"{name}_ratio"] = values[name] / constant
-        values["crps_ratio"] = values["crps"] / climatology
-        values["mse_mean_galaxy_median"] = float(np.median(errors[method]["mse_mean"]))
-        if "noise_ratio" in values:  # the cleanest spectra would dominate a mean
-            values["noise_ratio"] = float(np.median(errors[method]["noise_ratio"]))
+    metrics = {}
+    for method, columns in errors.items():
+        found = {name: mean_with_error(values) for name, values in columns.items()}
+        for name, values in columns.items():
+            unit = UNITS.get(name.split("_")[0])
+            if unit is not None:
+                reference = errors[unit]["mse_mean" if unit == CONSTANT else name]
+                found[f"{name}_ratio"] = ratio_with_error(values, reference)
+        found["mse_mean_galaxy_median"] = with_error(np.median, columns["mse_mean"])
+        if "noise_ratio" in found:  # the cleanest spectra would dominate a mean
+            found["noise_ratio"] = with_error(np.median, columns["noise_ratio"])
+        metrics[method] = found
     return metrics
 
 
-def paired_differences(errors: dict[str, dict[str, np.ndarray]]) -> dict:
-    """Generated minus baseline on the same galaxies, with 95 % bootstrap intervals: squared errors
-    relative to the constant's, and CRPS."""
-    unit = errors[CONSTANT]["mse_mean"].mean()
-    own = errors[GENERATED]
-    return {
-        method: {
-            name: with_interval(
-                mean_difference,
-                own[name] / (unit if name.startswith("mse") else 1),
-                # without a ranking there is no best candidate: the mean takes its place
-                columns.get(name, columns["mse_mean"]) / (unit if name.startswith("mse") else 1),
-            )
-            for name in COMPARED
-        }
-        for method, columns in errors.items()
-        if method != GENERATED
-    }
+def paired_differences(errors: dict[str, Columns]) -> dict[str, dict[str, Metric]]:
+    """Generated minus each other method on the same galaxies, with 95 % bootstrap intervals, in the
+    units of `flux_metrics`' ratios."""
+    own, differences = errors[GENERATED], {}
+    for method, columns in errors.items():
+        if method == GENERATED:
+            continue
+        differences[method] = {}
+        for name in COMPARED:
+            unit = UNITS[name.split("_")[0]]
+            scale = errors[unit]["mse_mean" if unit == CONSTANT else name].mean()
+            # without a ranking there is no best candidate: the mean takes its place
+            other = columns.get(name, columns["mse_mean"])
+            found = with_interval(mean_difference, own[name] / scale, other / scale)
+            differences[method][name] = found
+    return differences
 
 
 def ranking_errors(
@@ -88,8 +96,8 @@ def ranking_errors(
 def measured_metrics(
     truth: Columns, measured: dict[str, Columns], log_mass: np.ndarray, seed: int
 ) -> dict:
-    """The metrics of measured quantities: `quantities`, `coherence`, `active`,
-    `populations`, `tarp`.
+    """The metrics of measured quantities: `quantities`, `coherence`, `active`, `populations`,
+    `tarp`.
 
     Args:
         truth: (N,) columns.

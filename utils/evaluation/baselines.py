@@ -35,9 +35,11 @@ from utils.evaluation.method import (
     PHOTOMETRY,
     REGRESSION,
     RETRIEVAL,
+    SHIFTED,
     Method,
     Spectra,
 )
+from utils.evaluation.rest_frame import RestFrame
 
 SIMILARITY_VALUES = 20_000_000  # values of the similarity matrix held at a time
 READ_ROWS = 512  # galaxies held at a time
@@ -212,50 +214,96 @@ def _blocks(rows: np.ndarray, title: str) -> Iterator[np.ndarray]:
         yield rows[start : start + READ_ROWS]
 
 
-def baseline_methods(
-    survey: Survey,
-    rows: np.ndarray,
-    count: int,
-    towers: TrainedContrastive,
-    training: TrainingFeatures,
-    spectra: Spectra,
-    seed: int,
-) -> list[Method]:
-    """All baselines but the regression.
+@dataclass(frozen=True)
+class Baselines:
+    """What the baselines are made of: the training galaxies, and the evaluated ones.
 
     Args:
-        survey: the survey file.
-        rows: (N,) galaxies of the survey.
+        library: survey file with the training galaxies.
+        training: their features.
+        spectra: reads their spectra (b, n) by row of `library`.
+        photometry, vectors: features (N, d) and (N, D) of the images of the N evaluated galaxies.
         count: candidates P per galaxy.
-        towers: the contrastive networks.
-        training: features of the training galaxies.
-        spectra: reads spectra (b, n) of the survey.
         seed: of the climatology.
     """
+
+    library: Survey
+    training: TrainingFeatures
+    spectra: Spectra
+    photometry: np.ndarray
+    vectors: np.ndarray
+    count: int
+    seed: int
+
+    @property
+    def training_redshift(self) -> np.ndarray:
+        """(M,), NaN where the catalogue has none."""
+        unknown = np.full(len(self.library), np.nan)
+        return self.library.catalogue.get("z", unknown)[self.training.rows].astype(float)
+
+    def observed(self) -> list[Method]:
+        """Those that know the image alone."""
+        training = self.training
+        chosen = {
+            CLIMATOLOGY: self._random(),
+            PHOTOMETRY: nearest(training.photometry, self.photometry, self.count),
+            EMBEDDING: nearest(training.images, self.vectors, self.count),
+            RETRIEVAL: most_similar(training.spectra, self.vectors, self.count),
+        }
+        constant = np.full((len(self.photometry), self.count), np.mean(self.training_redshift))
+        return [
+            self._constant(training.mean, constant),
+            *(self._of_training(name, places) for name, places in chosen.items()),
+        ]
+
+    def at_redshift(self, redshift: np.ndarray, frame: RestFrame, mean: np.ndarray) -> list[Method]:
+        """Those that also have the redshift, to which the evaluation shifts their spectra.
+
+        Args:
+            redshift: (N,) of the evaluated galaxies.
+            frame: the rest frame.
+            mean: mean spectrum (m,) in it, the constant.
+        """
+        training = np.column_stack([self.training.photometry, self.training_redshift])
+        own = np.column_stack([self.photometry, redshift])
+        chosen = {CLIMATOLOGY: self._random(), SHIFTED: nearest(training, own, self.count)}
+        given = np.repeat(redshift[:, None], self.count, axis=1)
+        shifted = np.array([frame.unshift(mean, z) for z in redshift])
+        return [
+            self._constant(shifted, given),
+            *(self._of_training(name, places) for name, places in chosen.items()),
+        ]
+
+    def _random(self) -> np.ndarray:
+        galaxies, training = len(self.photometry), len(self.training.rows)
+        return climatology(training, galaxies, self.count, self.seed)
+
+    def _constant(self, spectrum: np.ndarray, redshift: np.ndarray) -> Method:
+        """The same spectrum (n,) or (N, n) in the place of all candidates."""
+        rows = np.broadcast_to(spectrum, (len(redshift), spectrum.shape[-1]))
+
+        def read(part: slice) -> np.ndarray:
+            return np.repeat(rows[part, None], self.count, axis=1)
+
+        return Method(CONSTANT, read, spread=False, redshift=redshift)
+
+    def _of_training(self, name: str, places: np.ndarray) -> Method:
+        rows = self.training.rows[places]
+
+        def candidates(part: slice) -> np.ndarray:
+            wanted = rows[part]
+            return self.spectra(wanted.ravel()).reshape(*wanted.shape, -1)
+
+        redshift = self.training_redshift[places]
+        return Method(name, candidates, name != CLIMATOLOGY, rows=rows, redshift=redshift)
+
+
+def features_of_images(
+    survey: Survey, rows: np.ndarray, towers: TrainedContrastive
+) -> tuple[np.ndarray, np.ndarray]:
+    """Photometric features (N, d) and unit vectors (N, D) of the images of `rows` (N,)."""
     features = [image_features(survey, part, towers) for part in _blocks(rows, "reading images")]
-    magnitudes, vectors = (np.concatenate(column) for column in zip(*features, strict=True))
-    chosen = {
-        CLIMATOLOGY: climatology(len(training.rows), len(rows), count, seed),
-        PHOTOMETRY: nearest(training.photometry, magnitudes, count),
-        EMBEDDING: nearest(training.images, vectors, count),
-        RETRIEVAL: most_similar(training.spectra, vectors, count),
-    }
-
-    def constant(part: slice) -> np.ndarray:
-        return np.broadcast_to(training.mean, (len(rows[part]), count, len(training.mean)))
-
-    return [
-        Method(CONSTANT, constant, spread=False),
-        *(_of_training(name, training.rows[places], spectra) for name, places in chosen.items()),
-    ]
-
-
-def _of_training(name: str, rows: np.ndarray, spectra: Spectra) -> Method:
-    def candidates(part: slice) -> np.ndarray:
-        wanted = rows[part]
-        return spectra(wanted.ravel()).reshape(*wanted.shape, -1)
-
-    return Method(name, candidates, ranked=name != CLIMATOLOGY, rows=rows)
+    return tuple(np.concatenate(column) for column in zip(*features, strict=True))
 
 
 def regression_method(
@@ -271,7 +319,10 @@ def regression_method(
 
     Args:
         predict: spectra (b, n) for images (b, bands, H, W).
-        survey, rows, count, spectra: as for `baseline_methods`.
+        survey: the survey file.
+        rows: (N,) galaxies of the survey.
+        count: candidates P per galaxy.
+        spectra: reads spectra (b, n) of the survey.
         seed: of the choice of residuals.
         version: identifies the network.
     """

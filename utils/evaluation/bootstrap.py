@@ -32,6 +32,23 @@ def with_error(statistic: Statistic, *columns: np.ndarray) -> dict[str, float]:
     return {"value": value, "error": float(found.standard_error) if found else np.nan}
 
 
+def mean_with_error(values: np.ndarray) -> dict[str, float]:
+    """The mean over galaxies (N,) as `value`, with its standard error σ/√N as `error`."""
+    count = len(values)
+    error = float(np.std(values, ddof=1) / np.sqrt(count)) if count > 1 else np.nan
+    return {"value": float(np.mean(values)) if count else np.nan, "error": error}
+
+
+def ratio_with_error(values: np.ndarray, unit: np.ndarray) -> dict[str, float]:
+    """The mean of `values` (N,) over that of `unit` (N,), for the same galaxies.
+
+    The error is that of a ratio r of paired means to first order, σ(values − r unit)/(√N ⟨unit⟩).
+    """
+    ratio = float(np.mean(values) / np.mean(unit))
+    residual = mean_with_error((values - ratio * unit) / np.mean(unit))
+    return {"value": ratio, "error": residual["error"]}
+
+
 def with_interval(statistic: Statistic, *columns: np.ndarray) -> dict[str, float]:
     """A statistic as `value`, with the ends `low` and `high` of its 95 % bootstrap interval.
 

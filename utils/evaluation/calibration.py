@@ -87,6 +87,14 @@ def coverage(shares: np.ndarray, level: float) -> np.ndarray:
     return shares @ inside
 
 
+def coverage_of(intervals: np.ndarray, level: float) -> np.ndarray:
+    """Share (N,) of the PIT mass of each galaxy, of intervals (N, 2), inside the central interval
+    of nominal coverage `level`: the mean is the coverage."""
+    low, high = (1 - level) / 2, (1 + level) / 2
+    inside = np.minimum(intervals[:, 1], high) - np.maximum(intervals[:, 0], low)
+    return np.clip(inside, 0, None) / (intervals[:, 1] - intervals[:, 0])
+
+
 def tarp_intervals(candidates: np.ndarray, truth: np.ndarray, references: np.ndarray) -> np.ndarray:
     """PIT intervals of the distance to reference points.
 

@@ -5,6 +5,7 @@
 /numbers (N, P)              of the candidates, by which they were sampled
 /redshift, /snr (N, P)       condition of each candidate, NaN where it was unconditional
 /rows (N,)                   of the survey file
+/redshift_pdf (N, bins), /redshift_edges (bins + 1,)   p(z | image), where the generator gives one
 attribute `identity` (JSON)  everything that the candidates depend on
 """
 
@@ -20,9 +21,10 @@ from tqdm import tqdm
 from datasets.errors import UserError
 from datasets.survey import Survey
 from utils.core.config import SamplingConfig
+from utils.evaluation.ablations import Ablation
 from utils.evaluation.cache_identity import NETWORK_CODE, array_digest, differences, label
 from utils.generation.conditions import CONDITIONS, catalogue_conditions, given_conditions
-from utils.generation.pipeline import Pipeline, make_sampler
+from utils.generation.pipeline import Candidates, Pipeline, Substitute, make_sampler
 
 SCALARS = ("scores", *CONDITIONS)  # one number per candidate
 BATCH = 16  # galaxies between two states from which an interrupted run can continue
@@ -40,6 +42,7 @@ def generate_all(
     rows: np.ndarray,
     sampling: SamplingConfig,
     identity: dict,
+    ablation: Ablation | None = None,
 ) -> h5py.File:
     """The file of candidates, complete and open for reading.
 
@@ -50,6 +53,7 @@ def generate_all(
         rows: (N,) of the survey, the galaxies to evaluate.
         sampling: how to sample.
         identity: what the candidates depend on; `identity["seed"]` seeds the noise.
+        ablation: what is taken from the generator, if anything.
 
     Raises:
         UserError: the file belongs to another evaluation.
@@ -65,6 +69,8 @@ def generate_all(
                 "another --output, or delete the file to generate the candidates again"
             )
         sampler, catalogue = make_sampler(sampling), catalogue_conditions(survey)
+        if ablation is not None and ablation.sampler is not None:
+            sampler = ablation.sampler
         starts = range(int(file.attrs["done"]), len(rows), BATCH)
         for start in tqdm(starts, desc="generating candidates", unit="batch", disable=None):
             part = rows[start : start + BATCH]
@@ -76,9 +82,11 @@ def generate_all(
                 seed=identity["seed"],
                 sampler=sampler,
                 given=given_conditions(identity["given"], values),
+                substitute=_substitute(ablation, survey, rows, start, len(part)),
             )
             for name in ("flux", "numbers", *SCALARS):
                 file[name][start : start + len(part)] = getattr(candidates, name)
+            _write_pdf(file, candidates, slice(start, start + len(part)))
             file.attrs["done"] = start + len(part)
             file.flush()
     return h5py.File(path, "r")
@@ -91,6 +99,26 @@ def _create(file: h5py.File, shape: tuple[int, int, int]) -> None:
     for name in SCALARS:
         file.create_dataset(name, shape[:2], "f4")
     file.attrs["done"] = 0
+
+
+def _substitute(
+    ablation: Ablation | None, survey: Survey, rows: np.ndarray, start: int, count: int
+) -> Substitute | None:
+    """The features of the next galaxies of the list (cyclic), where an ablation takes them."""
+    if ablation is None or not ablation.features:
+        return None
+    others = np.roll(rows, -1)[start : start + count]
+    return Substitute(torch.from_numpy(survey.read("images", others)), ablation.features)
+
+
+def _write_pdf(file: h5py.File, candidates: Candidates, part: slice) -> None:
+    if candidates.redshift_pdf is None:
+        return
+    if "redshift_pdf" not in file:
+        shape = (len(file["flux"]), candidates.redshift_pdf.shape[1])
+        file.create_dataset("redshift_pdf", shape, "f4")
+        file["redshift_edges"] = candidates.redshift_edges
+    file["redshift_pdf"][part] = candidates.redshift_pdf
 
 
 def version_of(file: h5py.File) -> str:

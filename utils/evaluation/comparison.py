@@ -1,4 +1,9 @@
-"""Evaluations side by side as a Markdown table: see `utils.compare_evaluations`."""
+"""Evaluations side by side as Markdown tables: see `utils.compare_evaluations`.
+
+Runs that differ in the seed alone share a row. Its value is the mean over the seeds; its error
+combines that of the galaxies, of scores averaged over the seeds first, with the scatter s of S
+seeds, √(e² + s²/S). A difference to a baseline is taken galaxy by galaxy, in the same units.
+"""
 
 from __future__ import annotations
 
@@ -9,56 +14,79 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from datasets.errors import UserError
-from utils.evaluation.markdown import NONE, rows_of
-from utils.evaluation.method import GENERATED, PHOTOMETRY, TRUE_SPECTRA
-
-# column → path in `evaluation.json` ({} is the method), decimals
-COLUMNS = {
-    "MSE / constant": ("methods/{}/mse_mean_ratio", 3),
-    "CRPS / climatology": ("methods/{}/crps_ratio", 3),
-    "σ(z)": ("quantities/z/{}/scatter/value", 4),
-    "r(EW Hα)": ("quantities/Halpha_ew/{}/correlation/value", 2),
-    "r(Mg b)": ("quantities/Mgb/{}/correlation/value", 2),
-    "σ(Dn4000)": ("quantities/Dn4000/{}/scatter/value", 3),
-    "coverage: pixels": ("methods/{}/coverage_68", 2),
-    "z": ("quantities/z/{}/coverage_68", 2),
-    "EW Hα": ("quantities/Halpha_ew/{}/coverage_68", 2),
-    "noise / true": ("methods/{}/noise_ratio", 2),
-    "coherent": ("coherence/{}/coherent/value", 3),
-    "groups": ("coherence/{}/usable_groups", 2),
-}
+from utils.evaluation.bootstrap import mean_with_error, ratio_with_error
+from utils.evaluation.columns import COLUMNS, HEADINGS, Column, find
+from utils.evaluation.markdown import interval, plus_minus, rows_of
+from utils.evaluation.method import GENERATED
+from utils.evaluation.question import QUESTIONS
 
 
-def compare(folders: Iterable[Path]) -> str:
-    """The Markdown table of evaluations: runs that differ in the seed alone share a row.
+class Run:
+    """One evaluation: its metrics, and the scores of its galaxies.
+
+    Args:
+        folder: of the evaluation, or its `evaluation.json`.
 
     Raises:
-        UserError: a folder holds no readable `evaluation.json`.
+        UserError: there is none, or it cannot be read.
     """
-    groups: dict[str, list[dict]] = defaultdict(list)
+
+    def __init__(self, folder: Path):
+        self.folder = folder.parent if folder.name == "evaluation.json" else folder
+        path = self.folder / "evaluation.json"
+        try:
+            self.metrics = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: not found; make it with python -m utils.evaluate") from error
+        except ValueError as error:
+            raise UserError(
+                f"{path}: not a JSON file ({error}); run utils.evaluate again"
+            ) from error
+
+    def score(self, question: str, method: str, name: str) -> np.ndarray | None:
+        """The score `name` (N,) of each galaxy, or None."""
+        path = self.folder / "galaxies.h5"
+        if not path.exists():
+            return None
+        with h5py.File(path) as file:
+            columns = file.get(f"errors/{question}/{method}", {})
+            return columns[name][:] if name in columns else None
+
+    @property
+    def galaxies(self) -> tuple[str, int]:
+        """What identifies the galaxies: runs of the same ones are paired."""
+        identity = self.metrics["identity"]
+        return json.dumps(identity["survey"]) + identity["split"], identity["galaxies"]
+
+
+def compare(folders: Iterable[Path], baseline: str | None = None) -> str:
+    """The Markdown tables of evaluations, one per question.
+
+    Args:
+        folders: of the evaluations.
+        baseline: method that the generator of each row is compared with; None makes no
+            differences.
+
+    Raises:
+        UserError: a folder holds no readable evaluation; the galaxies of a row differ.
+    """
+    groups: dict[str, list[Run]] = defaultdict(list)
     for folder in folders:
-        groups[run_name(folder)].append(read(folder))
-    rows = [(name, *cells(group, GENERATED)) for name, group in groups.items()]
-    baselines = {}  # equal cells belong to the same galaxies
-    for metrics in (metrics for group in groups.values() for metrics in group):
-        baselines[cells([metrics], PHOTOMETRY)] = cells([metrics], TRUE_SPECTRA)
-    for baseline, truth in baselines.items():
-        rows += [(PHOTOMETRY, *baseline), (TRUE_SPECTRA, *truth)]
-    return "\n".join(rows_of(["", *COLUMNS], dict.fromkeys(rows))) + "\n"
-
-
-def read(folder: Path) -> dict:
-    """The metrics of one evaluation, from its folder or its `evaluation.json`."""
-    path = folder / "evaluation.json" if folder.is_dir() else folder
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: not found; make it with python -m utils.evaluate") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not a JSON file ({error}); run utils.evaluate again") from error
+        groups[run_name(folder)].append(Run(folder))
+    for name, runs in groups.items():
+        if len({run.galaxies for run in runs}) > 1:
+            raise UserError(f"{name}: the seeds were evaluated on different galaxies")
+    lines = [f"{name}: {len(runs)} seeds" for name, runs in groups.items() if len(runs) > 1]
+    lines += [""] if lines else []
+    for question in QUESTIONS:
+        table = _table(groups, question, baseline)
+        if table:
+            lines += [f"## {HEADINGS[question]}", "", *table]
+    return "\n".join(lines)
 
 
 def run_name(folder: Path) -> str:
@@ -73,24 +101,82 @@ def run_name(folder: Path) -> str:
     return re.sub(r"[-_ ]?seed[-_]?\d+$", "", name) or name
 
 
-def cells(group: list[dict], method: str) -> tuple[str, ...]:
-    """The cells of a method's row: means and standard deviations over the evaluations `group`."""
-    return tuple(
-        _cell([_find(metrics, path.format(method)) for metrics in group], digits)
-        for path, digits in COLUMNS.values()
-    )
+def _table(groups: dict[str, list[Run]], question: str, baseline: str | None) -> list[str]:
+    """The table of a question: the generator of every group, then the other methods, once each."""
+    rows: dict[tuple[str, ...], None] = {}
+    columns = COLUMNS[question]
+    header = ["", *(column.label for column in columns)]
+    compared = [c for c in columns if c.score and baseline]
+    header += [f"{column.label} minus {baseline}" for column in compared[:3]]
+    several = len(groups) > 1
+    for name, runs in groups.items():
+        methods = list((runs[0].metrics.get(question) or {}).get("methods", {}))
+        for method in methods:
+            label = name if method == GENERATED else f"{name}: {method}" if several else method
+            cells = [plus_minus(pooled(runs, question, method, c), c.scale) for c in columns]
+            cells += [
+                interval(pooled_difference(runs, question, method, baseline, c), c.scale)
+                for c in compared[:3]
+            ]
+            rows[(label, *cells)] = None
+    return rows_of(header, rows) if rows else []
 
 
-def _find(metrics: dict, path: str) -> float:
-    value = metrics
-    for key in path.split("/"):
-        value = (value or {}).get(key)
-    return math.nan if value is None else value
+def pooled(runs: list[Run], question: str, method: str, column: Column) -> dict | None:
+    """A metric of a method over the seeds, with `value` and `error`; None where there is none."""
+    entries = [find(run.metrics.get(question) or {}, column.path, method) for run in runs]
+    values = [e["value"] for e in entries if e and e["value"] is not None]
+    if not values:
+        return None
+    errors = [e.get("error") or math.nan for e in entries if e]
+    own = _of_galaxies(runs, question, method, column)
+    error = own["error"] if own else float(np.mean(errors))
+    return {"value": float(np.mean(values)), "error": _with_scatter(error, values)}
 
 
-def _cell(values: list[float], digits: int) -> str:
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
-        return NONE
-    text = f"{np.mean(finite):.{digits}f}"
-    return text if len(finite) < 2 else f"{text} ± {np.std(finite, ddof=1):.{digits}f}"
+def pooled_difference(
+    runs: list[Run], question: str, method: str, baseline: str, column: Column
+) -> dict | None:
+    """A method minus the baseline on the same galaxies, with its 95 % interval."""
+    if method == baseline:
+        return None
+    differences = []
+    for run in runs:
+        own, other = (_in_units(run, question, m, column) for m in (method, baseline))
+        if own is None or other is None:
+            return None
+        differences.append(own - other)
+    mean = mean_with_error(np.mean(differences, axis=0))
+    half = 1.96 * _with_scatter(mean["error"], [d.mean() for d in differences])
+    return {"value": mean["value"], "low": mean["value"] - half, "high": mean["value"] + half}
+
+
+def _with_scatter(error: float, values: list[float]) -> float:
+    scatter = np.var(values, ddof=1) / len(values) if len(values) > 1 else 0.0
+    return float(np.sqrt(error**2 + scatter))
+
+
+def _of_galaxies(runs: list[Run], question: str, method: str, column: Column) -> dict | None:
+    """The metric of scores that are averaged over the seeds first; None if it is not a mean."""
+    if column.score is None:
+        return None
+    name, unit = column.score
+    own = [run.score(question, method, name) for run in runs]
+    if any(score is None for score in own):
+        return None
+    if unit is None:
+        return mean_with_error(np.mean(own, axis=0))
+    units = [run.score(question, unit, _unit_score(name)) for run in runs]
+    return ratio_with_error(np.mean(own, axis=0), np.mean(units, axis=0))
+
+
+def _in_units(run: Run, question: str, method: str, column: Column) -> np.ndarray | None:
+    name, unit = column.score
+    own = run.score(question, method, name)
+    if own is None or unit is None:
+        return own
+    return own / run.score(question, unit, _unit_score(name)).mean()
+
+
+def _unit_score(name: str) -> str:
+    return "mse_mean" if name.startswith("mse") else name

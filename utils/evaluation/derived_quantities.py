@@ -19,8 +19,13 @@ import numpy as np
 from astropy.stats import mad_std
 from scipy.stats import rankdata
 
-from utils.evaluation.bootstrap import correlation, with_error
-from utils.evaluation.calibration import coverage, pit_histogram, pit_intervals, tarp_intervals
+from utils.evaluation.bootstrap import correlation, mean_with_error, with_error
+from utils.evaluation.calibration import (
+    coverage_of,
+    pit_histogram,
+    pit_intervals,
+    tarp_intervals,
+)
 from utils.evaluation.method import CLIMATOLOGY, CONSTANT
 
 OUTLIER_DZ = 0.02
@@ -105,7 +110,7 @@ def compare(name: str, truth: Columns, measured: Columns) -> dict:
     if len(true) < 2:
         return {"galaxies": len(true)}
     error = (guess - true) / (1 + true) if name == "z" else guess - true
-    histogram = pit_histogram(pit_intervals(values, true), values.shape[1] + 1)
+    intervals = pit_intervals(values, true)
     result = {
         "galaxies": len(true),
         "bias": with_error(np.median, error),
@@ -114,7 +119,9 @@ def compare(name: str, truth: Columns, measured: Columns) -> dict:
     }
     extent = np.nanmax(values, axis=1) - np.nanmin(values, axis=1)
     if extent.max() > 0:  # equal candidates claim no uncertainty
-        result |= {"coverage_68": float(coverage(histogram, 0.68)), "pit": histogram.tolist()}
+        histogram = pit_histogram(intervals, values.shape[1] + 1)
+        covered = mean_with_error(coverage_of(intervals, 0.68))
+        result |= {"coverage_68": covered, "pit": histogram.tolist()}
     if name == "z":
         result["mean_bias"] = with_error(np.mean, error)
         result["outliers"] = with_error(np.mean, (np.abs(error) > OUTLIER_DZ).astype(float))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
 
 from datasets.atomic_files import atomic_path, write_text
 from datasets.errors import UserError
@@ -17,26 +18,22 @@ from datasets.survey import Survey
 from utils.core.checkpoints import load_generator
 from utils.core.device import pick_device
 from utils.core.provenance import file_digest
-from utils.core.retrieval import (
-    POOL,
-    embed_images,
-    embed_spectra,
-    retrieval_metrics,
-    validation_pool,
-)
 from utils.core.survey_identity import survey_identity
-from utils.evaluation import photometric_consistency as colours
-from utils.evaluation import subgroups
-from utils.evaluation.aggregate import (
-    flux_metrics,
-    measured_metrics,
-    paired_differences,
-    ranking_errors,
-    without_nan,
+from utils.core.survey_rows import random_subset
+from utils.evaluation import conditional, memorising, subgroups
+from utils.evaluation import photometric_consistency as photometry
+from utils.evaluation.ablations import Ablation, ablation_of
+from utils.evaluation.aggregate import ranking_errors, without_nan
+from utils.evaluation.answers import Answer, answer, answer_redshift
+from utils.evaluation.baselines import (
+    Baselines,
+    TrainingFeatures,
+    features_of_images,
+    regression_method,
 )
-from utils.evaluation.baselines import TrainingFeatures, baseline_methods, regression_method
 from utils.evaluation.cache_identity import code_digest
 from utils.evaluation.candidates import CODE, generate_all, version_of
+from utils.evaluation.climatology import SPECTRA as REFERENCE_SPECTRA
 from utils.evaluation.derived_quantities import Columns, with_constant
 from utils.evaluation.measurement_cache import (
     Spectroscope,
@@ -44,17 +41,41 @@ from utils.evaluation.measurement_cache import (
     measure_training,
     measure_truth,
 )
-from utils.evaluation.method import CONSTANT, GENERATED, TRUE_SPECTRA, Method
-from utils.evaluation.pixel_metrics import PixelScores, score_method
-from utils.generation.conditions import CONDITIONS, validate_conditions
+from utils.evaluation.method import (
+    CLIMATOLOGY,
+    CONSTANT,
+    GENERATED,
+    PHOTOMETRY,
+    SHIFTED,
+    TRUE_SPECTRA,
+    Method,
+)
+from utils.evaluation.question import (
+    OBSERVED,
+    REDSHIFT,
+    REST,
+    Question,
+    observed_question,
+    rest_question,
+)
+from utils.evaluation.rest_frame import RestFrame
+from utils.evaluation.retrieval import retrieval_of_split
+from utils.evaluation.template_fit import template_methods
+from utils.generation.conditions import (
+    CONDITIONS,
+    effective_galaxies,
+    image_features,
+    validate_conditions,
+)
 from utils.generation.pipeline import Pipeline, check_ranking, sampling_of
 from utils.spectroscopy.measurements import DEFAULT_REDSHIFT_RANGE
 from utils.spectroscopy.ssp_library import read_library
 from utils.training.regression import load_regression
 
-LARGE_POOL = 2000  # galaxies of the second retrieval, or the split where it is smaller
-REDSHIFT_MARGIN = 0.03  # added on both sides of the training split's range for redshift fits
+REDSHIFT_MARGIN = 0.03  # added on both sides of the range of redshifts in which they are fitted
 MASSES = ("log_mass", "logMass_Maraston09", "logMass_ConroyDust")  # columns with log M★/M☉
+COMPARED_WITH = {OBSERVED: PHOTOMETRY, REST: SHIFTED}  # by question, in subgroups
+MIXED_GALAXIES = 64  # for which the number of training galaxies in a candidate is computed
 
 
 class Evaluation:
@@ -70,6 +91,7 @@ class Evaluation:
     def __init__(self, options: argparse.Namespace):
         self.options = options
         self.survey = Survey(options.survey)
+        self.library = Survey(options.training_survey or options.survey)
         stages = [load_generator(path) for path in options.checkpoint]
         self.sampling = sampling_of(stages[-1].config.sampling, options)
         self.pipeline = Pipeline(
@@ -79,28 +101,41 @@ class Evaluation:
             guidance=self.sampling.guidance,
         )
         self.pipeline.check(self.sampling)
-        if options.against == "noiseless" and "noiseless" not in self.survey.truth_names:
-            raise UserError(
-                f"--against noiseless: {options.survey} has no noiseless spectra, which only a "
-                "mock survey has"
-            )
+        for survey in (self.survey, self.library):
+            self._check(survey)
         self.requested = {name: getattr(options, name) for name in CONDITIONS}
         validate_conditions(stages[0], self.requested)
         self.towers, self.transform = self.pipeline.last.contrastive, self.pipeline.last.spectra
         check_ranking(options.rank, self.towers.survey)
-        trained, survey = self.towers.survey, self.survey
+        self.rows = self._rows()
+        self.redshift = _catalogue_redshift(self.survey)[self.rows]
+        self.populations = None if options.ssp is None else read_library(options.ssp)
+        self.folder = Path(options.output)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.wavelength = self.pipeline.wavelength_angstrom
+
+    def _check(self, survey: Survey) -> None:
+        """Refuse a survey that the checkpoint or the options do not fit."""
+        trained = self.pipeline.last.contrastive.survey
         for name, ours, theirs in (
             ("bands", survey.bands, trained.bands),
             ("wavelengths", survey.grid, trained.grid),
             ("image unit", survey.image_unit, trained.image_unit),
         ):
             if ours != theirs:
-                raise UserError(f"{options.survey}: other {name} than the checkpoint's survey")
-        self.rows = self.survey.indices(options.split)[: options.galaxies]
-        self.library = None if options.ssp is None else read_library(options.ssp)
-        self.folder = Path(options.output)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.wavelength = self.pipeline.wavelength_angstrom
+                raise UserError(f"{survey.path}: other {name} than the checkpoint's survey")
+        if self.options.against == "noiseless" and "noiseless" not in survey.truth_names:
+            raise UserError(
+                f"--against noiseless: {survey.path} has no noiseless spectra, which only a mock "
+                "survey has"
+            )
+
+    def _rows(self) -> np.ndarray:
+        split = self.options.split
+        rows = np.arange(len(self.survey)) if split == "all" else self.survey.indices(split)
+        if len(rows) == 0:
+            raise UserError(f"{self.survey.path}: no galaxies in the split {split}")
+        return rows[: self.options.galaxies]
 
     @cached_property
     def identity(self) -> dict:
@@ -121,185 +156,357 @@ class Evaluation:
             "code": code_digest(*CODE),
         }
 
-    @property
-    def spectra_identity(self) -> dict:
-        """The part of the identity that the survey's spectra, as evaluated, depend on."""
-        return {name: self.identity[name] for name in ("survey", "against")}
+    def _spectra_identity(self, survey: Survey) -> dict:
+        """What the spectra of a survey, as evaluated, depend on."""
+        return {"survey": survey_identity(survey), "against": self.options.against}
 
-    def spectra(self, rows: np.ndarray) -> np.ndarray:
-        """Spectra (b, n) of rows of the survey, on the generator's pixels."""
+    def _spectra(self, survey: Survey, rows: np.ndarray) -> np.ndarray:
+        """Spectra (b, n) of rows of a survey, on the generator's pixels."""
         if self.options.against == "noiseless":
-            return self.transform.subsample(self.survey.truth("noiseless", rows))
-        return self.transform.subsample(self.survey.read("spectra", rows))
+            return self.transform.subsample(survey.truth("noiseless", rows))
+        return self.transform.subsample(survey.read("spectra", rows))
+
+    def _own_spectra(self, rows: np.ndarray) -> np.ndarray:
+        return self._spectra(self.survey, rows)
+
+    def _library_spectra(self, rows: np.ndarray) -> np.ndarray:
+        return self._spectra(self.library, rows)
 
     def true_spectra(self, part: slice) -> np.ndarray:
         """Spectra (b, n) of a slice of the galaxies, on the generator's pixels."""
-        return self.spectra(self.rows[part])
+        return self._own_spectra(self.rows[part])
 
     def run(self) -> dict:
         """Generate, evaluate, write `galaxies.h5` and `evaluation.json`; returns the latter."""
-        path = self.folder / "candidates.h5"
-        with generate_all(
-            path, self.pipeline, self.survey, self.rows, self.sampling, self.identity
-        ) as file:
-            metrics = self._evaluate(file)
+        file = self._candidates("candidates.h5", self.requested)
+        colours = photometry.colours_of_images(self.survey, self.rows)
+        orders = self._orders(file, colours)
+        methods = self._methods(file, orders[self.options.rank])
+        truth = None if self.options.no_measure else self._truth()
+        of_redshift, redshift_scores = answer_redshift(methods[OBSERVED], self.redshift, file)
+        answers = {
+            question.name: self._answer(question, methods[question.name], truth)
+            for question in self._questions(methods)
+        }
+        offsets = self._colour_offsets(methods[OBSERVED], colours)
+        metrics = {
+            "identity": self.identity | {"training survey": survey_identity(self.library)},
+            "sources": {
+                "survey": str(Path(self.survey.path).resolve()),
+                "checkpoints": [str(Path(p).resolve()) for p in self.options.checkpoint],
+                "rank": self.options.rank,
+            },
+            REDSHIFT: of_redshift,
+            **{name: found.metrics for name, found in answers.items()},
+            "photometry": {
+                "colours": {n: photometry.distribution(v[:, 0]) for n, v in offsets.items()},
+                "bands": self._predictive_check(methods[OBSERVED]),
+                "rankings": self._rankings(file, orders, truth, answers[OBSERVED]),
+            },
+            **retrieval_of_split(self.survey, self.options.split, self.towers),
+            "memorising": self._memorising(methods[OBSERVED][0]),
+            "conditional": self._conditional(answers, redshift_scores, truth),
+            "subgroups": self._subgroups(answers, truth),
+        }
+        order = orders[self.options.rank]
+        self._write_galaxies(order, answers, redshift_scores, offsets, truth)
         text = json.dumps(without_nan(metrics), indent=1, ensure_ascii=False, allow_nan=False)
         write_text(self.folder / "evaluation.json", text + "\n")
         return metrics
 
-    def _evaluate(self, file: h5py.File) -> dict:
-        image_colours = colours.colours_of_images(self.survey, self.rows)
-        orders = self._orders(file, image_colours)
-        order = orders[self.options.rank]
-        own = Method(
-            GENERATED, lambda part: file["flux"][part], True, order=order, version=version_of(file)
+    # The candidates of all methods.
+
+    def _candidates(self, name: str, given: dict, ablation: Ablation | None = None) -> h5py.File:
+        """The file `name` of candidates, generated if it is missing."""
+        identity = self.identity | {"given": given}
+        if ablation is not None:
+            identity["ablation"] = ablation.option
+        return generate_all(
+            self.folder / name,
+            self.pipeline,
+            self.survey,
+            self.rows,
+            self.sampling,
+            identity,
+            ablation,
         )
-        methods = [own, *self._baselines()]
-        scores = {method.name: self._score(method) for method in methods}
-        errors = {name: score.errors for name, score in scores.items()}
-        offsets = self._colours(methods, image_colours)
-        rankings = ranking_errors(file["flux"], orders, self.true_spectra)
-        metrics = {
-            "identity": self.identity,
-            "sources": {
-                "survey": str(Path(self.options.survey).resolve()),
-                "checkpoints": [str(Path(p).resolve()) for p in self.options.checkpoint],
-                "rank": self.options.rank,
-            },
-            "methods": flux_metrics(errors),
-            "differences": paired_differences(errors),
-            "calibration": {name: score.calibration() for name, score in scores.items()},
-            **self._retrieval(),
-            "colours": {
-                "methods": {n: colours.distribution(v[:, 0]) for n, v in offsets.items()},
-                "rankings": colours.compare_rankings(rankings),
-            },
-        }
-        truth, measured = None, {}
-        if not self.options.no_measure:
-            truth, measured = self._measure(methods)
-            self._add_measured(metrics, truth, measured, orders)
-        positive = self.spectra(self.rows).min(axis=1) > 0
-        masks = subgroups.groups(self.survey, self.rows, truth, positive)
-        metrics["subgroups"] = subgroups.by_subgroup(masks, errors, CONSTANT)
-        self._write_galaxies(order, errors, offsets, truth, measured)
-        return metrics
 
     def _orders(self, file: h5py.File, image_colours: np.ndarray) -> dict[str, np.ndarray]:
         """Positions in the file of candidates (N, P), best first, by ranking."""
-        offsets = colours.differences(
+        offsets = photometry.differences(
             self.wavelength, lambda part: file["flux"][part], len(self.rows), image_colours
         )
-        return colours.orders(file["scores"][:], offsets, self.towers.config.towers.temperature)
+        temperature = self.towers.config.towers.temperature
+        return photometry.orders(file["scores"][:], offsets, temperature)
 
-    def _baselines(self) -> list[Method]:
-        count, seed = self.sampling.candidates, self.options.seed
+    def _methods(self, file: h5py.File, order: np.ndarray) -> dict[str, list[Method]]:
+        """All methods, by question; none at given redshifts that the generator does not take."""
+        baselines = self._baselines()
+        fits = self._template_fits(baselines)
+        observed = [_generated(GENERATED, file, order)]
+        for option in self.options.ablations:
+            ablation = ablation_of(option, self.pipeline.last, self.library, self.options.seed)
+            ablated = self._candidates(f"candidates_{option}.h5", self.requested, ablation)
+            observed.append(_generated(ablation.name, ablated))
+        observed += [*self._regression(), *baselines.observed(), *fits[:1]]
+        if not self._takes_redshifts():
+            return {OBSERVED: observed, REST: []}
+        given, given_order = file, order
+        if self.requested["redshift"] != "given":
+            requested = self.requested | {"redshift": "given"}
+            given, given_order = self._candidates("candidates_given_redshift.h5", requested), None
+        own = _generated(GENERATED, given, given_order)
+        mean = self.frame.shift(*(x[None] for x in self.reference), [np.median(self.redshift)])
+        others = baselines.at_redshift(self.redshift, self.frame, mean[0].mean(axis=0))
+        return {OBSERVED: observed, REST: [own, *others, *fits[1:]]}
+
+    def _takes_redshifts(self) -> bool:
+        """Whether the generator can be given the catalogue's redshifts of these galaxies."""
+        ranges = self.pipeline.stages[0].about.get("conditions") or {}
+        if "redshift" not in ranges or not np.isfinite(self.redshift).all():
+            return False
+        low, high = ranges["redshift"]
+        inside = low <= self.redshift.min() and self.redshift.max() <= high
+        if not inside:
+            print(
+                f"spectra at a given redshift are not evaluated: the network is trained for "
+                f"{low:.4f} to {high:.4f}, and galaxies lie outside"
+            )
+        return inside
+
+    def _baselines(self) -> Baselines:
         towers = {"towers": self.identity["checkpoints"][-1]}
         training = TrainingFeatures.read(
             self.folder / "training.h5",
-            self.survey,
+            self.library,
             self.towers,
-            self.spectra,
-            self.spectra_identity | towers,
+            self._library_spectra,
+            self._spectra_identity(self.library) | towers,
         )
-        found = baseline_methods(
-            self.survey, self.rows, count, self.towers, training, self.spectra, seed
+        features = features_of_images(self.survey, self.rows, self.towers)
+        count = self.sampling.candidates
+        return Baselines(
+            self.library, training, self._library_spectra, *features, count, self.options.seed
         )
+
+    def _template_fits(self, baselines: Baselines) -> list[Method]:
+        """The template fit with fitted and with given redshifts, if it is asked for."""
+        if not self.options.template_fit:
+            return []
+        fits = template_methods(
+            self.survey,
+            self.rows,
+            self.sampling.candidates,
+            self.wavelength,
+            baselines.training_redshift,
+            self.redshift,
+            self.options.seed,
+        )
+        if fits is None:
+            raise UserError(
+                f"--template-fit: {self.survey.path} has no calibrated images in three or more of "
+                "the bands u, g, r, i, z; leave the option out"
+            )
+        return list(fits)
+
+    def _regression(self) -> list[Method]:
         if self.options.regression is None:
-            return found
+            return []
         network = load_regression(self.options.regression, self.survey, self.pipeline.device)
         regression = regression_method(
             lambda images: self.transform.subsample(network.predict(images)),
             self.survey,
             self.rows,
-            count,
-            self.spectra,
-            seed,
+            self.sampling.candidates,
+            self._own_spectra,
+            self.options.seed,
             file_digest(self.options.regression),
         )
-        return [regression, *found]
+        return [regression]
 
-    def _score(self, method: Method) -> PixelScores:
-        return score_method(
-            method,
-            self.rows,
-            self.spectra,
-            self.wavelength,
-            self.survey.indices("train"),
+    # The questions and their answers.
+
+    @cached_property
+    def frame(self) -> RestFrame:
+        """The rest frame that all spectra cover."""
+        training = _catalogue_redshift(self.library)[self.library.indices("train")]
+        return RestFrame.covering(self.wavelength, np.concatenate([training, self.redshift]))
+
+    @cached_property
+    def reference(self) -> tuple[np.ndarray, np.ndarray]:
+        """Spectra (R, n) and redshifts (R,) of the climatology."""
+        rows = self.library.indices("train")
+        rows = random_subset(self.library, rows, REFERENCE_SPECTRA, self.options.seed)
+        return self._library_spectra(rows), _catalogue_redshift(self.library)[rows]
+
+    def _questions(self, methods: dict[str, list[Method]]) -> list[Question]:
+        flux, redshift = self.reference
+        count = len(self.rows)
+        questions = [observed_question(self.wavelength, count, self.true_spectra, flux)]
+        if methods[REST]:
+            reference = flux, redshift
+            questions.append(rest_question(self.frame, self.redshift, self.true_spectra, reference))
+        return questions
+
+    def _answer(self, question: Question, methods: list[Method], truth: Columns | None) -> Answer:
+        return answer(
+            question,
+            methods,
+            truth,
+            lambda: self._measure(methods, question.name == REST),
+            self._log_mass(),
             self.options.seed,
         )
 
-    def _colours(self, methods: list[Method], image_colours: np.ndarray) -> dict[str, np.ndarray]:
-        """Colours of candidates minus those of the images, (N, P, 2) by method, and of the truth
-        (N, 1, 2); nothing without photometry."""
-        if not np.isfinite(image_colours).any():
-            return {}
-        truth = Method("truth", lambda part: self.true_spectra(part)[:, None])
-        return {
-            m.name: colours.differences(
-                self.wavelength, m.candidates, len(self.rows), image_colours
-            )
-            for m in (truth, *methods)
-        }
-
-    def _retrieval(self) -> dict[str, dict[str, float]]:
-        """R@1, 5 and 10, plain and with swapped noise, in the pools of the split."""
-        network, images, spectra = self.towers.network, self.towers.images, self.towers.spectra
-        pool = validation_pool(self.survey, self.options.split, LARGE_POOL, self.towers.config.data)
-        flux, swapped = (embed_spectra(network, spectra, pool[n]) for n in ("flux", "swapped"))
-        vectors = (embed_images(network, images, pool["images"]), flux, swapped)
-        small = [rows[:POOL] for rows in vectors]
-        return {
-            "retrieval": retrieval_metrics(*small),
-            "retrieval_large": retrieval_metrics(*vectors),
-        }
-
-    def _measure(self, methods: list[Method]) -> tuple[Columns, dict[str, Columns]]:
-        """Quantities of the true spectra (N,), and of each method's candidates (N, P)."""
-        spectroscope = Spectroscope(
+    @cached_property
+    def spectroscope(self) -> Spectroscope:
+        """Measures spectra, and keeps what it has measured."""
+        training = _catalogue_redshift(self.library)[self.library.indices("train")]
+        values = np.concatenate([training, self.redshift])
+        values, interval = values[np.isfinite(values)], DEFAULT_REDSHIFT_RANGE
+        if len(values):
+            interval = values.min() - REDSHIFT_MARGIN, values.max() + REDSHIFT_MARGIN
+        return Spectroscope(
             self.folder / "measured.h5",
             self.wavelength,
-            self._redshift_range(),
+            (float(interval[0]), float(interval[1])),
             self.survey.preparation.smoothing_sigma_angstrom,
-            self.library,
+            self.populations,
             self.options.workers,
         )
-        redshift = self.survey.catalogue.get("z", np.full(len(self.survey), np.nan))
-        of, count = self.spectra_identity, self.sampling.candidates
-        truth, fitted = measure_truth(spectroscope, self.rows, self.spectra, redshift, of)
+
+    @cached_property
+    def _measured_truth(self) -> tuple[Columns, Columns]:
+        redshift, of = _catalogue_redshift(self.survey), self._spectra_identity(self.survey)
+        return measure_truth(self.spectroscope, self.rows, self._own_spectra, redshift, of)
+
+    def _truth(self) -> Columns:
+        """Quantities of the true spectra (N,), at their catalogue redshifts."""
+        return self._measured_truth[0]
+
+    def _measure(self, methods: list[Method], given: bool) -> dict[str, Columns]:
+        """Quantities of each method's candidates (N, P), at fitted or at given redshifts."""
         of_training = [m for m in methods if m.rows is not None]
-        found = measure_training(spectroscope, of_training, self.spectra, redshift, of)
+        found = dict(
+            zip((m.name for m in of_training), self._measure_rows(of_training), strict=True)
+        )
+        of, count = self._spectra_identity(self.survey), self.sampling.candidates
         for method in methods:
             if method.rows is None and method.name != CONSTANT:
-                found[method.name] = measure_method(spectroscope, method, self.rows, count, of)
+                found[method.name] = measure_method(
+                    self.spectroscope, method, self.rows, count, of, given
+                )
         found = with_constant(found)
         measured = {m.name: found[m.name] for m in methods}
-        return truth, measured | {TRUE_SPECTRA: {k: v[:, None] for k, v in fitted.items()}}
+        if given:
+            return measured
+        fitted = self._measured_truth[1]
+        return measured | {TRUE_SPECTRA: {k: v[:, None] for k, v in fitted.items()}}
 
-    def _add_measured(
-        self,
-        metrics: dict,
-        truth: Columns,
-        measured: dict[str, Columns],
-        orders: dict[str, np.ndarray],
-    ) -> None:
-        """Add to `metrics` all that depends on measured quantities."""
-        new = measured_metrics(truth, measured, self._log_mass(), self.options.seed)
-        for name, tarp in new.pop("tarp").items():
-            metrics["calibration"][name] |= tarp
-        metrics |= new
-        scatters = colours.measured_by_ranking(
-            truth, measured[GENERATED], orders[self.options.rank], orders
+    def _measure_rows(self, methods: list[Method]) -> list[Columns]:
+        redshift, of = _catalogue_redshift(self.library), self._spectra_identity(self.library)
+        return measure_training(self.spectroscope, methods, self._library_spectra, redshift, of)
+
+    # What else a referee asks.
+
+    def _true_method(self) -> Method:
+        return Method(TRUE_SPECTRA, lambda part: self.true_spectra(part)[:, None])
+
+    def _colour_offsets(
+        self, methods: list[Method], image_colours: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Colours of candidates minus those of the images (N, P, 2), by method and of the truth;
+        nothing without photometry."""
+        if not np.isfinite(image_colours).any():
+            return {}
+        return {
+            m.name: photometry.differences(
+                self.wavelength, m.candidates, len(self.rows), image_colours
+            )
+            for m in (self._true_method(), *methods)
+        }
+
+    def _predictive_check(self, methods: list[Method]) -> dict:
+        shown = [m for m in methods if m.spread and m.name != CLIMATOLOGY]
+        return photometry.predictive_check(
+            self.wavelength, [self._true_method(), *shown], self.survey, self.rows
         )
-        for name, scatter in scatters.items():
-            metrics["colours"]["rankings"][name]["measured"] = scatter
 
-    def _redshift_range(self) -> tuple[float, float]:
-        redshift = self.survey.catalogue.get("z")
-        if redshift is None:
-            return DEFAULT_REDSHIFT_RANGE
-        training = redshift[self.survey.indices("train")]
-        return float(training.min()) - REDSHIFT_MARGIN, float(training.max()) + REDSHIFT_MARGIN
+    def _rankings(
+        self,
+        file: h5py.File,
+        orders: dict[str, np.ndarray],
+        truth: Columns | None,
+        observed: Answer,
+    ) -> dict:
+        """What each ranking of the candidates makes of the best one."""
+        rankings = photometry.compare_rankings(
+            ranking_errors(file["flux"], orders, self.true_spectra)
+        )
+        if truth is not None:
+            order = orders[self.options.rank]
+            measured = observed.measured[GENERATED]
+            scatters = photometry.measured_by_ranking(truth, measured, order, orders)
+            for name, scatter in scatters.items():
+                rankings[name]["measured"] = scatter
+        return rankings
+
+    def _memorising(self, own: Method) -> dict:
+        """Distances to the nearest training spectra, and the galaxies in a candidate."""
+        rows = self.library.indices("train")
+        rows = random_subset(self.library, rows, memorising.LIBRARY, self.options.seed)
+        count = max(1, memorising.SPECTRA // self.sampling.candidates)
+        part = slice(0, count)
+        candidates = own.candidates(part)
+        samples = {
+            GENERATED: candidates.reshape(-1, candidates.shape[-1]),
+            TRUE_SPECTRA: self.true_spectra(slice(0, memorising.SPECTRA)),
+        }
+        distances = memorising.memorising_metrics(
+            self.wavelength, samples, len(rows), lambda part: self._library_spectra(rows[part])
+        )
+        return {"distances": distances, "effective_galaxies": self._effective_galaxies(own)}
+
+    def _effective_galaxies(self, own: Method) -> list[float] | None:
+        """16th, 50th and 84th percentile of the number of training galaxies in a candidate."""
+        if own.redshift is None:
+            return None
+        rows = self.rows[:MIXED_GALAXIES]
+        images = torch.from_numpy(self.survey.read("images", rows)).to(self.pipeline.device)
+        stage = self.pipeline.stages[0]
+        keys = [str(identifier) for identifier in self.survey.catalogue["identifier"][rows]]
+        features = image_features(stage.contrastive, images)
+        redshift = torch.from_numpy(own.redshift[:MIXED_GALAXIES]).float()
+        found = effective_galaxies(stage, features, keys, redshift, self.options.seed)
+        return None if found is None else np.percentile(found.cpu(), (16, 50, 84)).tolist()
+
+    def _conditional(
+        self, answers: dict[str, Answer], scores: dict[str, Columns], truth: Columns | None
+    ) -> dict:
+        """Calibration of the generator in bins of magnitude and redshift."""
+        covered = {"pixels": answers[OBSERVED].errors[GENERATED]["coverage_68"]}
+        if "coverage_68" in scores.get(GENERATED, {}):
+            covered["z"] = scores[GENERATED]["coverage_68"]
+        if REST in answers:
+            covered["pixels, z given"] = answers[REST].errors[GENERATED]["coverage_68"]
+            if truth is not None:
+                measured = answers[REST].measured[GENERATED]
+                covered |= conditional.covered_quantities(truth, measured)
+        magnitude = conditional.total_magnitude(self.survey, self.rows)
+        bins = {} if magnitude is None else conditional.quantile_bins("r", magnitude)
+        if np.isfinite(self.redshift).all():
+            bins |= conditional.quantile_bins("z", self.redshift)
+        bins["all"] = np.ones(len(self.rows), bool)
+        return conditional.conditional_coverage(bins, covered)
+
+    def _subgroups(self, answers: dict[str, Answer], truth: Columns | None) -> dict:
+        """Scores of classes of galaxies, by question."""
+        positive = self._own_spectra(self.rows).min(axis=1) > 0
+        masks = subgroups.groups(self.survey, self.rows, truth, positive)
+        return {
+            name: subgroups.by_subgroup(masks, found.errors, CLIMATOLOGY, COMPARED_WITH[name])
+            for name, found in answers.items()
+        }
 
     def _log_mass(self) -> np.ndarray:
         """log M★/M☉ (N,) from the catalogue or a mock's truth; NaN if neither has it."""
@@ -313,20 +520,40 @@ class Evaluation:
     def _write_galaxies(
         self,
         order: np.ndarray,
-        errors: dict[str, Columns],
+        answers: dict[str, Answer],
+        redshift_scores: dict[str, Columns],
         offsets: dict[str, np.ndarray],
         truth: Columns | None,
-        measured: dict[str, Columns],
     ) -> None:
-        groups = {f"errors/{name}": columns for name, columns in errors.items()}
-        groups |= {"colours": offsets, "truth": truth or {}}
-        groups |= {f"measured/{name}": columns for name, columns in measured.items()}
+        groups: dict[str, Columns] = {"colours": offsets, "truth": truth or {}}
+        groups |= {f"errors/{REDSHIFT}/{name}": v for name, v in redshift_scores.items()}
+        for question, found in answers.items():
+            groups |= {f"errors/{question}/{name}": v for name, v in found.errors.items()}
+            groups |= {f"measured/{question}/{name}": v for name, v in found.measured.items()}
         path = self.folder / "galaxies.h5"
         with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             file["row"] = self.rows
             file["identifier"] = self.survey.catalogue["identifier"][self.rows]
+            file["redshift"] = self.redshift
             file["log_mass"] = self._log_mass()
             file["order"] = order
             for group, columns in groups.items():
                 for name, values in columns.items():
                     file[f"{group}/{name}"] = values
+
+
+def _catalogue_redshift(survey: Survey) -> np.ndarray:
+    return survey.catalogue.get("z", np.full(len(survey), np.nan)).astype(float)
+
+
+def _generated(name: str, file: h5py.File, order: np.ndarray | None = None) -> Method:
+    """Candidates of a file as a method, best first by `order` or as they are."""
+    redshift = file["redshift"][:].astype(float)
+    return Method(
+        name,
+        lambda part: file["flux"][part],
+        ranked=True,
+        order=order,
+        version=version_of(file),
+        redshift=redshift if np.isfinite(redshift).all() else None,
+    )

@@ -13,11 +13,40 @@ def number(value: float | None, digits: int = 3) -> str:
     return NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
-def with_error(entry: dict | None, digits: int = 3) -> str:
-    """A value ± its error, or a dash where there is none."""
-    if not entry or not math.isfinite(entry["value"]):
+def plus_minus(entry: dict | None, scale: float = 1.0) -> str:
+    """A value ± its error, to the digits that the error carries: one, or two after a leading 1.
+
+    Args:
+        entry: with `value` and `error`; None, or a value that is not finite, gives a dash.
+        scale: factor of both.
+    """
+    if not entry or entry.get("value") is None or not math.isfinite(entry["value"]):
         return NONE
-    return f"{number(entry['value'], digits)} ± {number(entry['error'], digits)}"
+    value, error = entry["value"] * scale, (entry.get("error") or 0.0) * scale
+    if not math.isfinite(error) or error <= 0:
+        return f"{value:.3g}"
+    digits = decimals(error)
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def interval(entry: dict | None, scale: float = 1.0) -> str:
+    """A value with its 95 % interval, to the digits that the interval carries."""
+    if not entry or entry.get("value") is None or not math.isfinite(entry["value"]):
+        return NONE
+    low, value, high = (entry[name] * scale for name in ("low", "value", "high"))
+    if not math.isfinite(high - low):
+        return f"{value:.3g}"
+    digits = decimals((high - low) / 4)
+    return f"{value:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def decimals(error: float) -> int:
+    """Decimals that a value of this standard error deserves."""
+    if error <= 0:
+        return 3
+    exponent = math.floor(math.log10(error))
+    leading = error / 10**exponent
+    return max(0, -exponent + (1 if leading < 1.95 else 0))
 
 
 def rows_of(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:

@@ -161,7 +161,12 @@ def measure_truth(
 
 
 def measure_method(
-    spectroscope: Spectroscope, method: Method, rows: np.ndarray, candidates: int, of: dict
+    spectroscope: Spectroscope,
+    method: Method,
+    rows: np.ndarray,
+    candidates: int,
+    of: dict,
+    given: bool = False,
 ) -> Columns:
     """The quantities (N, P) of the candidates of a method that makes its own spectra.
 
@@ -173,6 +178,7 @@ def measure_method(
         rows: (N,) of the survey.
         candidates: P.
         of: identity of the survey's spectra.
+        given: measure at the redshifts of the method instead of fitted ones.
     """
 
     def spectra(part: slice) -> np.ndarray:
@@ -182,7 +188,9 @@ def measure_method(
         return flux[part.start - first * candidates : part.stop - first * candidates]
 
     identity = {**of, "rows": array_digest(rows), "candidates": method.version}
-    columns = spectroscope.cached(method.name, identity, len(rows) * candidates, spectra)
+    name = f"{method.name}, redshift given" if given else method.name
+    redshift = method.redshift.ravel() if given else None
+    columns = spectroscope.cached(name, identity, len(rows) * candidates, spectra, redshift)
     columns = {name: values.reshape(len(rows), candidates) for name, values in columns.items()}
     if method.order is None:
         return columns
@@ -195,8 +203,8 @@ def measure_training(
     spectra: Spectra,
     redshift: np.ndarray,
     of: dict,
-) -> dict[str, Columns]:
-    """The quantities (N, P) of the methods whose candidates are training spectra.
+) -> list[Columns]:
+    """The quantities (N, P) of methods whose candidates are training spectra.
 
     Each training galaxy is measured once, at its catalogue redshift.
 
@@ -211,7 +219,4 @@ def measure_training(
     columns = spectroscope.cached(
         "training", identity, len(rows), lambda part: spectra(rows[part]), redshift[rows]
     )
-    return {
-        method.name: {name: values[own] for name, values in columns.items()}
-        for method, own in zip(methods, place, strict=True)
-    }
+    return [{name: values[own] for name, values in columns.items()} for own in place]

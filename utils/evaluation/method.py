@@ -15,6 +15,8 @@ REGRESSION = "regression + residuals"
 CONSTANT = "constant"
 CLIMATOLOGY = "climatology"
 PHOTOMETRY = "neighbours in photometry"
+SHIFTED = "neighbours in photometry and redshift"
+TEMPLATES = "template fit"
 EMBEDDING = "neighbours in embedding"
 RETRIEVAL = "cross-modal retrieval"
 TRUE_SPECTRA = "true spectra"  # not a method: the truth, measured with fitted redshifts
@@ -36,6 +38,8 @@ class Method:
         order: (N, P) positions of the candidates as read, best first; None if they are read in
             their order, or have none.
         version: identifies spectra that the method makes itself, for the cache of measurements.
+        redshift: (N, P) of the candidates as read, where they have one: samples of the redshift,
+            and the frame from which a candidate is shifted to the rest frame.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Method:
     rows: np.ndarray | None = None
     order: np.ndarray | None = None
     version: str = ""
+    redshift: np.ndarray | None = None
 
     def candidates(self, part: slice) -> np.ndarray:
         """The candidates (b, P, n) of a slice of the galaxies, best first if ranked."""
@@ -52,3 +57,9 @@ class Method:
         if self.order is None:
             return flux
         return np.take_along_axis(flux, self.order[part, :, None], axis=1)
+
+    def redshift_of(self, part: slice) -> np.ndarray:
+        """The redshifts (b, P) of a slice of the galaxies, in the order of `candidates`."""
+        if self.order is None:
+            return self.redshift[part]
+        return np.take_along_axis(self.redshift[part], self.order[part], axis=1)

@@ -9,6 +9,10 @@ the normalisation, on the same n pixels. Everything here is a mean over pixels, 
   takes the truth).
 * CRPS of the candidates as an empirical distribution (Gneiting & Raftery 2007, eq. 21, in the fair
   form of Ferro 2014): :math:`\frac1P\sum|x_p-y| - \frac1{2P(P-1)}\sum_{p,q}|x_p-x_q|`.
+* Energy score (ibid., eq. 22, fair): the same with the Euclidean distance of whole spectra, which
+  also sees whether pixels vary together,
+  :math:`\frac1P\sum\|x_p-y\| - \frac1{2P(P-1)}\sum_{p,q}\|x_p-x_q\|`. The distance is the root mean
+  square over pixels, or over bins of 100 Å, in which noise averages out; so the unit is the flux's.
 * Noise of a spectrum: 1.4826 times the median of |x_i - (x_{i-l} + x_{i+l})/2|, over
   :math:`\sqrt{3/2}` (after DER_SNR, Stoehr et al. 2008), with a lag l beyond which the noise of
   neighbouring pixels is independent.
@@ -19,6 +23,7 @@ from __future__ import annotations
 import numpy as np
 
 BEST_FEW = 5  # "mean of the best five" (Doorenbos et al. 2022)
+COARSE_ANGSTROM = 100.0  # bins in which the noise of pixels averages out
 
 
 def mean_squared_error(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -47,12 +52,52 @@ def crps(candidates: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _crps_of_sorted(ordered: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    count = ordered.shape[1]
     skill = np.mean(np.abs(ordered - truth[:, None]), axis=1)
+    return np.mean((skill - _spread_of_sorted(ordered)).astype(np.float64), axis=-1)
+
+
+def _spread_of_sorted(ordered: np.ndarray) -> np.ndarray:
     # sum over pairs |x_p - x_q| = 2 sum_p (2p - P - 1) x_(p), p = 1 … P
+    count = ordered.shape[1]
     weights = (2 * np.arange(1, count + 1) - count - 1) / (count * max(count - 1, 1))
-    spread = np.einsum("p,gpn->gn", weights.astype(ordered.dtype), ordered)
-    return np.mean((skill - spread).astype(np.float64), axis=-1)
+    return np.einsum("p,gpn->gn", weights.astype(ordered.dtype), ordered)
+
+
+def pairwise_difference(candidates: np.ndarray) -> np.ndarray:
+    """Half the mean absolute difference of two candidates, per pixel: (N, n) for (N, P, n)."""
+    return _spread_of_sorted(np.sort(candidates, axis=1))
+
+
+def pairwise_distance(candidates: np.ndarray) -> np.ndarray:
+    """Half the mean distance of two candidates: (N,) float64 for (N, P, n)."""
+    count, pixels = candidates.shape[1:]
+    centred = (candidates - candidates.mean(axis=1, keepdims=True)).astype(np.float64)
+    product = np.einsum("gpn,gqn->gpq", centred, centred, optimize=True)
+    norm = np.diagonal(product, axis1=1, axis2=2)
+    squared = norm[:, :, None] + norm[:, None] - 2 * product
+    total = np.sqrt(np.maximum(squared, 0) / pixels).sum(axis=(1, 2))
+    return total / (2 * count * max(count - 1, 1))
+
+
+def energy_score(candidates: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Fair energy score per galaxy, in the unit of the flux.
+
+    Args:
+        candidates: (N, P, n) flux, P >= 2.
+        truth: (N, n) flux.
+
+    Returns:
+        (N,) float64.
+    """
+    squared = np.mean((candidates - truth[:, None]).astype(np.float64) ** 2, axis=-1)
+    return np.sqrt(squared).mean(axis=1) - pairwise_distance(candidates)
+
+
+def coarse(wavelength_angstrom: np.ndarray, flux: np.ndarray) -> np.ndarray:
+    """Means of flux (..., n) over bins of `COARSE_ANGSTROM`: (..., bins) float64."""
+    place = ((wavelength_angstrom - wavelength_angstrom[0]) // COARSE_ANGSTROM).astype(int)
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    return np.add.reduceat(flux, starts, axis=-1, dtype=np.float64) / np.bincount(place)
 
 
 def pixel_noise(flux: np.ndarray, lag: int) -> np.ndarray:
@@ -78,17 +123,21 @@ def medoid(candidates: np.ndarray) -> np.ndarray:
     return np.einsum("gpn,gpn->gp", offset, offset).argmin(axis=1)
 
 
-def score(candidates: np.ndarray, truth: np.ndarray, ranked: bool = True) -> dict[str, np.ndarray]:
+def score(
+    wavelength_angstrom: np.ndarray, candidates: np.ndarray, truth: np.ndarray, ranked: bool = True
+) -> dict[str, np.ndarray]:
     """All errors of candidates, per galaxy.
 
     Args:
+        wavelength_angstrom: (n,).
         candidates: (N, P, n) flux, best first where they are ranked.
         truth: (N, n) flux.
         ranked: whether the candidates have an order; without one there is no best candidate.
 
     Returns:
-        (N,) float64 each: `mse_mean`, `mse_median`, `mse_medoid`, `mse_oracle`, `crps` and, where
-        ranked, `mse_best` and `mse_best_five` (of all, if there are fewer).
+        (N,) float64 each: `mse_mean`, `mse_median`, `mse_medoid`, `mse_oracle`, `crps`, `energy`,
+        `energy_100` (bins of 100 Å) and, where ranked, `mse_best` and `mse_best_five` (of all, if
+        there are fewer).
     """
     each = np.stack([mean_squared_error(x, truth) for x in candidates.swapaxes(0, 1)], axis=1)
     ordered = np.sort(candidates, axis=1)
@@ -100,6 +149,8 @@ def score(candidates: np.ndarray, truth: np.ndarray, ranked: bool = True) -> dic
         "mse_medoid": each[rows, medoid(candidates)],
         "mse_oracle": each.min(axis=1),
         "crps": _crps_of_sorted(ordered, truth),
+        "energy": energy_score(candidates, truth),
+        "energy_100": energy_score(*(coarse(wavelength_angstrom, x) for x in (candidates, truth))),
     }
     if ranked:
         few = candidates[:, :BEST_FEW].mean(axis=1)

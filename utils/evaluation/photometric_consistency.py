@@ -1,4 +1,15 @@
-"""Colours of candidates against colours of the images, and the rankings that use them."""
+"""Posterior predictive check: the photometry of candidates against that of the images.
+
+A normalised spectrum has colours, but not a brightness. So two things are compared: colours, and in
+each covered band b the magnitude of a candidate that is scaled to the image's flux in the *other*
+bands,
+
+    Δ_b = −2.5 log10 [ f_b / Σ_{c ≠ b} f_c ] + 2.5 log10 [ F_b / Σ_{c ≠ b} F_c ] ,
+
+with fluxes f of the candidate and F of the image in the fibre's aperture. The blue end of g, which
+spectra from 4000 Å on lack, is extrapolated (`datasets.synthetic_photometry`). An image is covered
+if 0 lies in the central 68 % of the candidates' Δ, to which the noise of the image is added.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +18,29 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from astropy.stats import mad_std
+from scipy.stats import rankdata
 
-from datasets.photometry import COLOUR_NAMES, image_colours
+from datasets.photometry import (
+    COLOUR_BANDS,
+    COLOUR_NAMES,
+    aperture_errors,
+    has_colours,
+    image_colours,
+)
 from datasets.survey import Survey
-from datasets.synthetic_photometry import synthetic_colours
+from datasets.synthetic_photometry import synthetic_colours, synthetic_fluxes
 from models.contrastive import best_first
-from utils.evaluation.bootstrap import mean_difference, with_error, with_interval
+from utils.evaluation.bootstrap import (
+    correlation,
+    mean_difference,
+    mean_with_error,
+    with_error,
+    with_interval,
+)
+from utils.evaluation.calibration import coverage_of, pit_intervals
 from utils.evaluation.derived_quantities import Columns, compare
+from utils.evaluation.markdown import plus_minus, rows_of
+from utils.evaluation.method import Method
 from utils.generation.ranking import RANKINGS, ranking_scores
 
 BLOCK = 64  # galaxies
@@ -88,8 +115,8 @@ def compare_rankings(errors: dict[str, dict[str, np.ndarray]]) -> dict:
     result = {}
     for ranking, columns in errors.items():
         result[ranking] = {
-            name: {
-                "value": float(values.mean()),
+            name: mean_with_error(values)
+            | {
                 "difference": with_interval(mean_difference, values, errors["contrastive"][name]),
             }
             for name, values in columns.items()
@@ -117,3 +144,96 @@ def measured_by_ranking(
             for name, values in best.items()
         }
     return result
+
+
+def predictive_check(
+    wavelength_angstrom: np.ndarray, methods: list[Method], survey: Survey, rows: np.ndarray
+) -> dict:
+    """Δ_b of every band, by method: median and scatter of the best candidates, coverage, and the
+    rank correlation of the median Δ_b with the r magnitude in the fibre and with g − r.
+
+    Args:
+        wavelength_angstrom: (n,).
+        methods: with candidates (b, P, n), best first.
+        survey, rows: the galaxies (N,).
+
+    Returns:
+        By method and band; nothing without calibrated g, r and i.
+    """
+    if not has_colours(survey):
+        return {}
+    images, errors = _fibre_fluxes(survey, rows)
+    generator = np.random.default_rng(0)
+    noise = errors / images * generator.standard_normal((16, *images.shape)) * 2.5 / np.log(10)
+    brightness = -2.5 * np.log10(np.where(images > 0, images, np.nan))
+    colour = brightness[:, 0] - brightness[:, 1]
+    result = {}
+    for method in methods:
+        parts = (slice(i, min(i + BLOCK, len(rows))) for i in range(0, len(rows), BLOCK))
+        flux = np.concatenate(
+            [synthetic_fluxes(wavelength_angstrom, method.candidates(part)) for part in parts]
+        )  # (N, P, bands)
+        offsets = _magnitude_of_rest(flux) - _magnitude_of_rest(images)[:, None]
+        result[method.name] = {
+            band: _band_metrics(offsets[..., k], noise[..., k], brightness[:, 1], colour)
+            for k, band in enumerate(COLOUR_BANDS)
+        }
+    return result
+
+
+def _magnitude_of_rest(flux: np.ndarray) -> np.ndarray:
+    """−2.5 log10 of each band's flux over the sum of the others, (..., bands)."""
+    others = flux.sum(axis=-1, keepdims=True) - flux
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = flux / others
+    return -2.5 * np.log10(np.where(ratio > 0, ratio, np.nan))
+
+
+def _band_metrics(
+    offsets: np.ndarray, noise: np.ndarray, brightness: np.ndarray, colour: np.ndarray
+) -> dict:
+    used = np.isfinite(offsets).all(axis=1) & np.isfinite(noise[0]) & np.isfinite(colour)
+    best, middle = offsets[used, 0], np.median(offsets[used], axis=1)
+    metrics = {
+        "median": with_error(np.median, best),
+        "scatter": with_error(mad_std, best),
+        "with_brightness": with_error(correlation, rankdata(middle), rankdata(brightness[used])),
+        "with_colour": with_error(correlation, rankdata(middle), rankdata(colour[used])),
+    }
+    if offsets.shape[1] > 1:
+        count = offsets.shape[1]
+        noisy = offsets[used] + noise[np.arange(count) % len(noise)][:, used].T
+        intervals = pit_intervals(noisy, np.zeros(used.sum()))
+        metrics["coverage_68"] = mean_with_error(coverage_of(intervals, 0.68))
+    return metrics
+
+
+def _fibre_fluxes(survey: Survey, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes of g, r, i and their errors (N, 3) in the fibre's aperture, nanomaggies."""
+    columns = [survey.bands.index(band) for band in COLOUR_BANDS]
+    parts = [
+        aperture_errors(survey.read("images", rows[i : i + BLOCK])[:, columns], survey)
+        for i in range(0, len(rows), BLOCK)
+    ]
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def table(metrics: dict) -> list[str]:
+    """The Markdown table of `predictive_check`."""
+    header = ["spectra", "band", "median Δ / mag", "scatter", "coverage of 68 %"]
+    return rows_of(
+        [*header, "r(Δ, r)", "r(Δ, g − r)"],
+        (
+            [
+                method,
+                band,
+                plus_minus(v["median"]),
+                plus_minus(v["scatter"]),
+                plus_minus(v.get("coverage_68")),
+                plus_minus(v["with_brightness"]),
+                plus_minus(v["with_colour"]),
+            ]
+            for method, bands in metrics.items()
+            for band, v in bands.items()
+        ),
+    )

@@ -16,19 +16,13 @@ from utils.evaluation.calibration import (
     tarp_distance,
     tarp_intervals,
 )
-from utils.evaluation.method import Method, Spectra
-from utils.evaluation.metrics import pixel_noise, score
+from utils.evaluation.method import CLIMATOLOGY, Method
+from utils.evaluation.metrics import coarse, pixel_noise, score
+from utils.evaluation.question import Question
 
 BLOCK = 32  # galaxies
-COARSE_ANGSTROM = 100.0  # TARP's bins: in 4500 dimensions noise would dominate all distances
 REFERENCES = 8  # TARP's reference points per galaxy
 NOISE_LAG_ANGSTROM = 4.0  # beyond which the noise of two pixels is independent
-WINDOWS_ANGSTROM = {
-    "4000–5000 Å": (4000.0, 5000.0),
-    "5000–6000 Å": (5000.0, 6000.0),
-    "6000–7000 Å": (6000.0, 7000.0),
-    "7000–8500 Å": (7000.0, 8500.0),
-}
 
 
 @dataclass(frozen=True)
@@ -39,82 +33,73 @@ class PixelScores:
         errors: (N,) each, as `metrics.score` names them; where candidates differ also
             `coverage_50`, … of the pixels, and `noise_ratio`, the noise of the candidates over that
             of the truth.
-        ranks: (N, windows, P + 1) PIT histograms of each galaxy's pixels.
+        ranks: by window, (N, P + 1) PIT histograms of each galaxy's pixels.
         tarp: (N, R, 2) PIT intervals.
         spread: spread–error relation.
     """
 
     errors: dict[str, np.ndarray]
-    ranks: np.ndarray
+    ranks: dict[str, np.ndarray]
     tarp: np.ndarray
     spread: SpreadSkill
 
     def calibration(self) -> dict:
         """Histograms and curves over all galaxies, for JSON."""
-        curve = expected_coverage(self.tarp, self.ranks.shape[-1])
+        pit = {window: ranks.mean(axis=0).tolist() for window, ranks in self.ranks.items()}
+        curve = expected_coverage(self.tarp, len(next(iter(pit.values()))))
         return {
-            "pit": dict(zip(WINDOWS_ANGSTROM, self.ranks.mean(axis=0).tolist(), strict=True)),
+            "pit": pit,
             "tarp": curve.tolist(),
             "tarp_distance": tarp_distance(curve),
             "spread_error": self.spread.curve() | {"ratio": self.spread.ratio()},
         }
 
 
-def score_method(
-    method: Method,
-    rows: np.ndarray,
-    spectra: Spectra,
-    wavelength_angstrom: np.ndarray,
-    training_rows: np.ndarray,
-    seed: int,
-) -> PixelScores:
+def score_method(method: Method, question: Question, seed: int) -> PixelScores:
     """Score the candidates of one method.
 
     Args:
         method: the candidates of N galaxies.
-        rows: (N,) of the survey.
-        spectra: reads the spectra (b, n) of some rows.
-        wavelength_angstrom: (n,).
-        training_rows: (M,), from which TARP's reference points are sampled.
-        seed: of the reference points.
+        question: the truth, and how candidates compare with it. CRPS and energy scores of the
+            climatology are those of the question's reference spectra.
+        seed: of TARP's reference points, which are sampled from the climatology.
     """
-    windows = [
-        (wavelength_angstrom >= low) & (wavelength_angstrom < high)
-        for low, high in WINDOWS_ANGSTROM.values()
-    ]
-    step = float(np.median(np.diff(wavelength_angstrom)))
-    lag = max(1, round(NOISE_LAG_ANGSTROM / step))
+    wavelength, windows = question.wavelength_angstrom, question.windows()
+    lag = max(1, round(NOISE_LAG_ANGSTROM / float(np.median(np.diff(wavelength)))))
     generator = np.random.default_rng(seed)
     spread, blocks = SpreadSkill(), []
-    starts = range(0, len(rows), BLOCK)
+    starts = range(0, question.count, BLOCK)
     for start in tqdm(starts, desc=f"scoring {method.name}", disable=None, leave=False):
-        part = slice(start, start + BLOCK)
-        candidates, truth = method.candidates(part), spectra(rows[part])
+        part = slice(start, min(start + BLOCK, question.count))
+        candidates, truth = question.candidates(method, part), question.truth(part)
         spread.add(candidates, truth)
-        ranks = [rank_shares(candidates[..., used], truth[:, used]) for used in windows]
-        references = generator.choice(training_rows, (len(truth), REFERENCES))
-        points = spectra(references.ravel()).reshape(*references.shape, -1)
-        tarp = tarp_intervals(
-            *(coarse(wavelength_angstrom, x) for x in (candidates, truth, points))
-        )
-        errors = score(candidates, truth, method.ranked)
+        ranks = {
+            name: rank_shares(candidates[..., used], truth[:, used])
+            for name, used in windows.items()
+        }
+        pool = question.climatology.coarse
+        points = pool[generator.integers(len(pool), size=(len(truth), REFERENCES))]
+        tarp = tarp_intervals(*(coarse(wavelength, x) for x in (candidates, truth)), points)
+        errors = score(wavelength, candidates, truth, method.ranked)
+        if method.name == CLIMATOLOGY:
+            errors |= question.climatology.scores(truth)
         if method.spread:
-            noise = np.median(pixel_noise(candidates, lag), axis=1)
-            true_noise = pixel_noise(truth, lag)
-            infinite = np.full_like(noise, np.inf)  # where the truth is noiseless
-            errors["noise_ratio"] = np.divide(noise, true_noise, out=infinite, where=true_noise > 0)
-        blocks.append((errors, np.stack(ranks, axis=1), tarp))
-    errors = {name: np.concatenate([block[0][name] for block in blocks]) for name in blocks[0][0]}
-    ranks, tarp = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))
-    size = np.array([used.sum() for used in windows])
-    shares = np.einsum("gwr,w->gr", ranks, size / size.sum())
+            errors["noise_ratio"] = _noise_ratio(candidates, truth, lag)
+        blocks.append((errors, ranks, tarp))
+    errors, ranks = (_joined([block[k] for block in blocks]) for k in (0, 1))
     if method.spread:
+        widths = [mask.sum() for mask in windows.values()]
+        shares = np.average(list(ranks.values()), axis=0, weights=widths)
         errors |= {f"coverage_{100 * level:.0f}": coverage(shares, level) for level in LEVELS}
-    return PixelScores(errors, ranks, tarp, spread)
+    return PixelScores(errors, ranks, np.concatenate([block[2] for block in blocks]), spread)
 
 
-def coarse(wavelength_angstrom: np.ndarray, flux: np.ndarray) -> np.ndarray:
-    """Means of flux (..., n) over bins of `COARSE_ANGSTROM`: (..., bins) float64."""
-    place = ((wavelength_angstrom - wavelength_angstrom[0]) // COARSE_ANGSTROM).astype(int)
-    starts = np.flatnonzero(np.diff(place, prepend=-1))
-    return np.add.reduceat(flux, starts, axis=-1, dtype=np.float64) / np.bincount(place)
+def _noise_ratio(candidates: np.ndarray, truth: np.ndarray, lag: int) -> np.ndarray:
+    """Median noise of the candidates over that of the truth (b,), infinite for a clean truth."""
+    noise, true_noise = np.median(pixel_noise(candidates, lag), axis=1), pixel_noise(truth, lag)
+    infinite = np.full_like(noise, np.inf)
+    return np.divide(noise, true_noise, out=infinite, where=true_noise > 0)
+
+
+def _joined(blocks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}

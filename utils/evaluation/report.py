@@ -2,94 +2,85 @@
 
 from __future__ import annotations
 
+from utils.evaluation import conditional, memorising, photometric_consistency, subgroups
 from utils.evaluation import self_consistency as coherence
+from utils.evaluation.columns import COLUMNS, HEADINGS, NOTES, find
 from utils.evaluation.derived_quantities import OUTLIER_DZ, QUANTITIES
-from utils.evaluation.markdown import number, rows_of, with_error
-from utils.evaluation.method import GENERATED, TRUE_SPECTRA
+from utils.evaluation.markdown import interval, number, plus_minus, rows_of
+from utils.evaluation.method import PHOTOMETRY, SHIFTED
+from utils.evaluation.question import OBSERVED, QUESTIONS, REDSHIFT, REST
 
-ERRORS = {
-    "mean": "mse_mean_ratio",
-    "best": "mse_best_ratio",
-    "best five": "mse_best_five_ratio",
-    "medoid": "mse_medoid_ratio",
-    "oracle": "mse_oracle_ratio",
+DIFFERENCES = {  # score: heading
+    "crps": "CRPS",
+    "energy": "energy score",
+    "energy_100": "the same, 100 Å",
+    "mse_mean": "MSE of the mean",
+    "mse_best": "of the top-ranked",
 }
 
 
 def summary(metrics: dict) -> str:
-    """`table.md`: errors, measured quantities, retrieval and colours in a few lines."""
+    """`table.md`: one table per question, and the generator against each row."""
     identity = metrics["identity"]
     lines = [
         f"{identity['galaxies']} galaxies of the {identity['split']} split, "
-        f"{identity['sampling']['candidates']} candidates each. Squared errors relative to the "
-        "constant predictor; coverage of the central 68 %.",
+        f"{identity['sampling']['candidates']} candidates each; ± standard errors over galaxies.",
         "",
-        *errors(metrics),
     ]
-    if "quantities" in metrics:
-        lines += [
-            "Measurements on the candidates against those on the true spectra: scatter (σ_MAD) of "
-            "the redshift, of Dn4000 and of log [N II]/Hα; rank correlations; active nuclei; and "
-            "the share of spectra whose lines and absorption agree on a redshift within 300 km/s.",
-            "",
-            *measured(metrics),
-        ]
-    return "\n".join([*lines, *retrieval(metrics), *colours(metrics)]) + "\n"
+    for question in QUESTIONS:
+        if metrics.get(question):
+            lines += [f"## {HEADINGS[question]}", "", NOTES[question], ""]
+            lines += main_table(metrics[question], question)
+    lines += ["## Generated minus the others, on the same galaxies (95 % intervals)", ""]
+    lines += differences(metrics)
+    return "\n".join([*lines, *retrieval(metrics)]) + "\n"
 
 
-def errors(metrics: dict) -> list[str]:
-    """The table of errors in the flux."""
-    header = ["candidates", *ERRORS, "CRPS", "CRPS / climatology", "coverage"]
+def main_table(part: dict, question: str) -> list[str]:
+    """The main table of a question, one row per method; columns without any entry are left out."""
+    methods = list(part["methods"])
+    cells = {
+        column.label: [plus_minus(find(part, column.path, m), column.scale) for m in methods]
+        for column in COLUMNS[question]
+        if any(find(part, column.path, m) for m in methods)
+    }
     return rows_of(
-        header,
-        (
-            [
-                name,
-                *(number(v.get(key)) for key in ERRORS.values()),
-                number(v["crps"], 4),
-                number(v["crps_ratio"]),
-                number(v.get("coverage_68")),
-            ]
-            for name, v in metrics["methods"].items()
-        ),
+        ["candidates", *cells],
+        ([method, *(c[k] for c in cells.values())] for k, method in enumerate(methods)),
     )
 
 
-def measured(metrics: dict) -> list[str]:
-    """The short table of measured quantities."""
-    quantities, agn = metrics["quantities"], metrics["active"]["kewley"]
-
-    def cell(method: str, quantity: str, metric: str, digits: int = 3) -> str:
-        entry = quantities.get(quantity, {}).get(method, {}).get(metric)
-        return number(entry["value"] if entry else None, digits)
-
-    header = ["candidates", "σ(z)", f"|Δz| > {OUTLIER_DZ:g}", "σ(Dn4000)", "r(Dn4000)"]
-    header += ["r(EW Hα)", "σ([N II]/Hα)", "active: balanced accuracy", "coherent"]
-    return rows_of(
-        header,
-        (
-            [
-                name,
-                cell(name, "z", "scatter", 4),
-                cell(name, "z", "outliers"),
-                cell(name, "Dn4000", "scatter"),
-                cell(name, "Dn4000", "correlation"),
-                cell(name, "Halpha_ew", "correlation"),
-                cell(name, "log_nii_halpha", "scatter"),
-                number(agn.get(name, {}).get("balanced_accuracy", {}).get("value")),
-                number(metrics["coherence"].get(name, {}).get("coherent", {}).get("value")),
-            ]
-            for name in (*metrics["methods"], TRUE_SPECTRA)
-        ),
-    )
+def differences(metrics: dict) -> list[str]:
+    """Paired differences of the scores, in units of the climatology's or the constant's."""
+    lines = []
+    redshift = metrics.get(REDSHIFT)
+    if redshift:
+        lines += rows_of(
+            ["generated minus", "1000 CRPS(z)"],
+            ([name, interval(row["crps"], 1000)] for name, row in redshift["differences"].items()),
+        )
+    for question in (REST, OBSERVED):
+        if question in metrics:
+            lines += [f"{HEADINGS[question]}:", ""]
+            lines += rows_of(
+                ["generated minus", *DIFFERENCES.values()],
+                (
+                    [name, *(interval(row.get(score)) for score in DIFFERENCES)]
+                    for name, row in metrics[question]["differences"].items()
+                ),
+            )
+    return lines
 
 
 def retrieval(metrics: dict) -> list[str]:
     """The lines on retrieval, one per pool."""
     lines = []
-    for found in (metrics["retrieval"], metrics["retrieval_large"]):
+    for name in ("retrieval", "retrieval_large"):
+        if name not in metrics:
+            continue
+        found = metrics[name]
         plain, swapped = (
-            " / ".join(number(found[f"recall_{k}{kind}"]) for k in (1, 5, 10))
+            " / ".join(_share(found[f"recall_{k}{kind}"], found["pool"]) for k in (1, 5, 10))
             for kind in ("", "_swapped")
         )
         line = f"Retrieval R@1/5/10 in a pool of {found['pool']:.0f}: {plain}; with another "
@@ -98,85 +89,93 @@ def retrieval(metrics: dict) -> list[str]:
     return lines
 
 
-def colours(metrics: dict) -> list[str]:
-    """The line on synthetic photometry."""
-    found = metrics["colours"]["methods"]
-    if not found.get(GENERATED):
-        return []
-    parts = [
-        f"{label} {' / '.join(number(c['median']['value']) for c in entry.values())} ± "
-        f"{' / '.join(number(c['scatter']['value']) for c in entry.values())} mag"
-        for label, entry in (("best candidates", found[GENERATED]), (TRUE_SPECTRA, found["truth"]))
-    ]
-    return [f"Colours g−r / r−i of the spectrum minus the image's: {'; '.join(parts)}.", ""]
+def _share(value: float, count: float) -> str:
+    """A share of `count` galaxies with its binomial standard error."""
+    return plus_minus({"value": value, "error": (value * (1 - value) / count) ** 0.5})
 
 
 def details(metrics: dict) -> str:
     """`details.md`: everything but histograms and curves."""
-    lines = ["# Errors in the flux", "", *errors(metrics)]
-    lines += ["## Generated minus baseline, with paired 95 % bootstrap intervals", ""]
-    lines += ["A baseline without a ranking is represented by its mean instead of its best.", ""]
-    lines += _differences(metrics)
-    lines += ["# Calibration", "", *_calibration(metrics)]
-    if "quantities" in metrics:
-        lines += ["# Measured quantities", "", *_quantities(metrics)]
-        lines += ["# Coherence", "", *coherence.tables(metrics)]
-        lines += ["# Active nuclei", "", *_active(metrics)]
-        lines += ["# Populations", "", *_populations(metrics)]
-    lines += ["# Retrieval", "", *retrieval(metrics)]
-    lines += ["# Colours against the image", "", *_colours(metrics)]
-    lines += ["# Subgroups", "", *_subgroups(metrics)]
-    return "\n".join(lines) + "\n"
+    lines = ["# Tables", "", summary(metrics)]
+    for question in (REST, OBSERVED):
+        if question not in metrics:
+            continue
+        part = metrics[question]
+        lines += [f"# {HEADINGS[question]}", "", "## All errors", "", *_errors(part)]
+        lines += ["## Calibration", "", *_calibration(part)]
+        if "quantities" in part:
+            lines += ["## Measured quantities", "", *_quantities(part)]
+            lines += ["## Active nuclei", "", *_active(part)]
+    if "coherence" in metrics[OBSERVED]:
+        lines += ["# Coherence", "", *coherence.tables(metrics[OBSERVED])]
+        lines += ["# Populations", "", *_populations(metrics[OBSERVED])]
+    lines += ["# Calibration by magnitude and redshift", ""]
+    lines += conditional.table(metrics["conditional"])
+    lines += ["# Classes of galaxies", ""]
+    for question, baseline in ((REST, SHIFTED), (OBSERVED, PHOTOMETRY)):
+        if question in metrics["subgroups"]:
+            lines += [f"{HEADINGS[question]}; scores relative to the climatology's:", ""]
+            lines += subgroups.table(metrics["subgroups"][question], baseline)
+    lines += ["# Photometry against the image", "", *_photometry(metrics["photometry"])]
+    lines += ["# Distance to training spectra", "", *_memorising(metrics["memorising"])]
+    return "\n".join([*lines, "# Retrieval", "", *retrieval(metrics)]) + "\n"
 
 
-def _differences(metrics: dict) -> list[str]:
-    table = metrics["differences"]
-    names = list(next(iter(table.values())))
+def _errors(part: dict) -> list[str]:
+    names = ("mse_mean", "mse_median", "mse_best", "mse_best_five", "mse_medoid", "mse_oracle")
+    header = ["MSE / constant", "mean", "median", "top-ranked", "best five", "medoid", "oracle"]
     return rows_of(
-        ["baseline", *names], ([b, *(_interval(row[n]) for n in names)] for b, row in table.items())
+        [*header, "CRPS"],
+        (
+            [
+                method,
+                *(plus_minus(v.get(f"{name}_ratio")) for name in names),
+                plus_minus(v["crps"]),
+            ]
+            for method, v in part["methods"].items()
+        ),
     )
 
 
-def _calibration(metrics: dict) -> list[str]:
-    found = metrics["calibration"]
+def _calibration(part: dict) -> list[str]:
+    found = part["calibration"]
     header = ["candidates", "coverage 50 %", "68 %", "95 %", "noise / true", "spread / error"]
     table = rows_of(
         [*header, "TARP, spectrum", "TARP, measured"],
         (
             [
                 name,
-                *(number(v.get(f"coverage_{level}")) for level in (50, 68, 95)),
-                number(v.get("noise_ratio")),
-                number(found[name]["spread_error"]["ratio"]),
-                number(found[name]["tarp_distance"]),
-                number(found[name].get("tarp_measured_distance")),
+                *(plus_minus(v.get(f"coverage_{level}")) for level in (50, 68, 95)),
+                plus_minus(v.get("noise_ratio")),
+                number(found[name]["spread_error"]["ratio"], 2),
+                number(found[name]["tarp_distance"], 2),
+                number(found[name].get("tarp_measured_distance"), 2),
             ]
-            for name, v in metrics["methods"].items()
+            for name, v in part["methods"].items()
         ),
     )
     return ["TARP: largest distance of the expected coverage from the diagonal.", "", *table]
 
 
-def _quantities(metrics: dict) -> list[str]:
+def _quantities(part: dict) -> list[str]:
     lines = []
-    for name, methods in metrics["quantities"].items():
+    for name, methods in part["quantities"].items():
         quantity = QUANTITIES[name]
         unit = f" / {quantity.unit}" if quantity.unit else ""
-        extra = ["mean bias", f"|Δz| > {OUTLIER_DZ:g}"] if name == "z" else []
+        extra = {"mean_bias": "mean bias", "outliers": f"Δz beyond {OUTLIER_DZ:g}"}
+        extra = extra if name == "z" else {}
         header = [quantity.label + unit, "galaxies", "bias", "scatter", "rank correlation"]
-        digits = 5 if name == "z" else 3
         lines += rows_of(
-            [*header, "coverage 68 %", *extra],
+            [*header, "coverage 68 %", *extra.values()],
             (
                 [
                     method,
                     str(v["galaxies"]),
-                    with_error(v.get("bias"), digits),
-                    with_error(v.get("scatter"), digits),
-                    with_error(v.get("correlation")),
-                    number(v.get("coverage_68")),
-                    *([with_error(v.get("mean_bias"), 5)] if extra else []),
-                    *([with_error(v.get("outliers"))] if extra else []),
+                    plus_minus(v.get("bias")),
+                    plus_minus(v.get("scatter")),
+                    plus_minus(v.get("correlation")),
+                    plus_minus(v.get("coverage_68")),
+                    *(plus_minus(v.get(key)) for key in extra),
                 ]
                 for method, v in methods.items()
             ),
@@ -184,9 +183,9 @@ def _quantities(metrics: dict) -> list[str]:
     return lines
 
 
-def _active(metrics: dict) -> list[str]:
+def _active(part: dict) -> list[str]:
     lines = []
-    for boundary, methods in metrics["active"].items():
+    for boundary, methods in part["active"].items():
         header = [f"above {boundary.capitalize()}", "active of", "majority"]
         lines += rows_of(
             [*header, "accuracy", "balanced accuracy", "ROC-AUC"],
@@ -194,8 +193,8 @@ def _active(metrics: dict) -> list[str]:
                 [
                     method,
                     f"{v['active']} of {v['galaxies']}",
-                    number(v.get("majority")),
-                    *(with_error(v.get(k)) for k in ("accuracy", "balanced_accuracy", "roc_auc")),
+                    number(v.get("majority"), 2),
+                    *(plus_minus(v.get(k)) for k in ("accuracy", "balanced_accuracy", "roc_auc")),
                 ]
                 for method, v in methods.items()
             ),
@@ -203,11 +202,11 @@ def _active(metrics: dict) -> list[str]:
     return lines
 
 
-def _populations(metrics: dict) -> list[str]:
+def _populations(part: dict) -> list[str]:
     header = ["candidates", "KS(Dn4000)", "old share (true)", "retired share (true)"]
     header += ["retired: accuracy", "KS(colour)", "mass–metallicity: rms of medians, r"]
     rows = []
-    for method, v in metrics["populations"].items():
+    for method, v in part["populations"].items():
         peaks, retired, metals = (v[k] for k in ("bimodality", "retired", "mass_metallicity"))
         rows.append(
             [
@@ -215,23 +214,25 @@ def _populations(metrics: dict) -> list[str]:
                 number(peaks.get("ks_distance")),
                 f"{number(peaks.get('old_share'))} ({number(peaks.get('old_share_true'))})",
                 f"{number(retired.get('share'))} ({number(retired.get('share_true'))})",
-                with_error(retired.get("accuracy")),
+                plus_minus(retired.get("accuracy")),
                 number(retired.get("colour_ks_distance")),
-                f"{number(metals.get('rms_of_medians'))}, {with_error(metals.get('correlation'))}",
+                f"{number(metals.get('rms_of_medians'))}, {plus_minus(metals.get('correlation'))}",
             ]
         )
     return rows_of(header, rows)
 
 
-def _colours(metrics: dict) -> list[str]:
-    found = metrics["colours"]
-    if not found["methods"]:
+def _photometry(found: dict) -> list[str]:
+    if not found["colours"]:
         return ["The images have no calibrated g, r and i.", ""]
-    lines = rows_of(
+    lines = ["Δ of a band: magnitude of the best candidate, scaled to the other bands, minus the "]
+    lines[0] += "image's; coverage of all candidates; rank correlation with r and g − r."
+    lines += ["", *photometric_consistency.table(found["bands"])]
+    lines += rows_of(
         ["spectra", "Δ(g−r) median", "scatter", "Δ(r−i) median", "scatter"],
         (
-            [name, *(with_error(c[k]) for c in entry.values() for k in ("median", "scatter"))]
-            for name, entry in found["methods"].items()
+            [name, *(plus_minus(c[k]) for c in entry.values() for k in ("median", "scatter"))]
+            for name, entry in found["colours"].items()
             if entry
         ),
     )
@@ -246,37 +247,24 @@ def _rankings(rankings: dict) -> list[str]:
         (
             [
                 name,
-                number(columns["mse_best"]["value"], 4),
-                _interval(columns["mse_best"]["difference"]),
-                number(columns["mse_best_five"]["value"], 4),
-                _interval(columns["mse_best_five"]["difference"]),
-                *(with_error(scatter, 4) for scatter in columns.get("measured", {}).values()),
+                plus_minus(columns["mse_best"]),
+                interval(columns["mse_best"]["difference"]),
+                plus_minus(columns["mse_best_five"]),
+                interval(columns["mse_best_five"]["difference"]),
+                *(plus_minus(scatter) for scatter in columns.get("measured", {}).values()),
             ]
             for name, columns in rankings.items()
         ),
     )
 
 
-def _interval(entry: dict) -> str:
-    low, value, high = (number(entry[k], 4) for k in ("low", "value", "high"))
-    return f"{value} ({low} to {high})"
-
-
-def _subgroups(metrics: dict) -> list[str]:
-    groups = metrics["subgroups"]
-    methods = list(metrics["methods"])
-    lines = ["Squared error of the mean relative to the constant in the same subgroup / CRPS.", ""]
-    return lines + rows_of(
-        ["subgroup", "galaxies", *methods],
-        (
-            [
-                group,
-                str(entry["galaxies"]),
-                *(
-                    f"{number(v['mse_mean_ratio'])} / {number(v['crps'])}"
-                    for v in entry["methods"].values()
-                ),
-            ]
-            for group, entry in groups.items()
-        ),
-    )
+def _memorising(found: dict) -> list[str]:
+    lines = memorising.table(found["distances"])
+    if found["effective_galaxies"]:
+        low, middle, high = (number(v, 1) for v in found["effective_galaxies"])
+        lines += [
+            f"The coefficients of a candidate are a mixture of effectively {middle} training "
+            f"galaxies (16 to 84 %: {low} to {high}).",
+            "",
+        ]
+    return lines

@@ -14,7 +14,7 @@ import numpy as np
 
 from utils.evaluation.bootstrap import with_error as bootstrapped
 from utils.evaluation.derived_quantities import Columns
-from utils.evaluation.markdown import NONE, number, rows_of, with_error
+from utils.evaluation.markdown import NONE, number, plus_minus, rows_of
 from utils.evaluation.method import CONSTANT
 from utils.spectroscopy.line_velocities import FEATURES, GROUPS, RATIOS, velocity_column
 
@@ -110,7 +110,7 @@ def tables(metrics: dict) -> list[str]:
         (
             [
                 name,
-                with_error(v["coherent"]),
+                plus_minus(v["coherent"]),
                 f"{v['coherent']['count']} of {v['spectra']}",
                 number(v["usable_groups"], 2),
                 *(number(v["usable"][group], 2) for group in GROUPS),
@@ -148,4 +148,4 @@ def tables(metrics: dict) -> list[str]:
 def _cell(entry: dict, median: str, digits: int) -> str:
     if not entry["count"]:
         return NONE
-    return f"{number(entry[median], digits)}, {with_error(entry)}, {entry['count']}"
+    return f"{number(entry[median], digits)}, {plus_minus(entry)}, {entry['count']}"

@@ -1,15 +1,32 @@
-"""Metrics of parts of the galaxies: where a generator is good, and where it is not."""
+"""Scores of parts of the galaxies, rare classes among them: where a generator is good, and where
+it is not.
+
+Classes are those of the true spectra and of the images. Post-starbursts have HδA > 4 Å and an EW
+of Hα below 3 Å. Active nuclei lie above the line of Kewley et al. (2001) and are Seyferts or LINERs
+by Schawinski et al. (2007, MNRAS 382, 1415); composites lie between it and that of Kauffmann et al.
+(2003). Edge-on galaxies have an axis ratio below 0.4.
+Numbers of galaxies stand beside the scores: of few galaxies little can be said.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from datasets.photometry import has_colours
 from datasets.survey import Survey
+from utils.evaluation.bootstrap import mean_difference, ratio_with_error, with_interval
 from utils.evaluation.derived_quantities import Columns
+from utils.evaluation.markdown import interval, plus_minus, rows_of
+from utils.evaluation.method import GENERATED
 from utils.evaluation.population_statistics import RETIRED_EW_ANGSTROM
+from utils.spectroscopy.bpt import bpt_class
 
-PARTS = 3  # of equal size, by S/N and by redshift
-MIN_GALAXIES = 5  # of a subgroup
+MIN_GALAXIES = 3  # of a subgroup
+BALMER_STRONG_ANGSTROM = 4.0  # HδA of a post-starburst
+EDGE_ON = 0.4  # axis ratio
+SHAPE_DIAMETER_ARCSEC = 16.0  # inside which moments are taken
+BLOCK = 256  # images at once
+SCORES = ("crps", "energy_100")
 
 
 def groups(
@@ -18,7 +35,7 @@ def groups(
     """Masks (N,) of the subgroups by name; those with too few galaxies are left out.
 
     Args:
-        survey: its catalogue may hold S/N, redshift and classes; its provenance may name types.
+        survey: its catalogue may hold classes; its provenance may name types.
         rows: (N,) of the survey.
         truth: quantities measured on the true spectra, if any.
         positive: (N,) whether the true spectrum is positive everywhere, as it is for all galaxies
@@ -26,16 +43,11 @@ def groups(
     """
     catalogue, names = survey.catalogue, survey.provenance.get("types")
     masks = {"all": np.ones(len(rows), bool), "positive everywhere": positive}
-    masks["not positive everywhere"] = ~positive
-    for label, column in (("S/N", "sn"), ("redshift", "z")):
-        if column in catalogue:
-            masks |= _parts(label, catalogue[column][rows].astype(float))
     if truth is not None:
-        ew = truth["Halpha_ew"]
-        masks |= {
-            f"EW Hα < {RETIRED_EW_ANGSTROM:g} Å": ew < RETIRED_EW_ANGSTROM,
-            f"EW Hα ≥ {RETIRED_EW_ANGSTROM:g} Å": ew >= RETIRED_EW_ANGSTROM,
-        }
+        masks |= spectral_classes(truth)
+    ratio = axis_ratios(survey, rows)
+    if ratio is not None:
+        masks["edge-on"] = ratio < EDGE_ON
     for column in ("type", "morph", "class"):
         values = catalogue[column][rows] if column in catalogue else np.array([])
         kinds = np.unique(values)
@@ -45,37 +57,84 @@ def groups(
     return {name: mask for name, mask in masks.items() if mask.sum() >= MIN_GALAXIES}
 
 
-def _parts(label: str, values: np.ndarray) -> dict[str, np.ndarray]:
-    edges = np.quantile(values, np.linspace(0, 1, PARTS + 1))
-    place = np.digitize(values, edges[1:-1])
-    return {f"{label} {edges[k]:.3g} to {edges[k + 1]:.3g}": place == k for k in range(PARTS)}
+def spectral_classes(truth: Columns) -> dict[str, np.ndarray]:
+    """Masks (N,) of the classes that follow from the true spectra's measured quantities (N,)."""
+    ew = truth["Halpha_ew"]
+    retired = ew < RETIRED_EW_ANGSTROM
+    masks = {
+        f"EW Hα < {RETIRED_EW_ANGSTROM:g} Å": retired,
+        f"EW Hα ≥ {RETIRED_EW_ANGSTROM:g} Å": ew >= RETIRED_EW_ANGSTROM,
+        "post-starburst": retired & (truth["HdeltaA"] > BALMER_STRONG_ANGSTROM),
+    }
+    classes = bpt_class(truth["log_nii_halpha"], truth["log_oiii_hbeta"])
+    secure = truth["secure"] > 0
+    for name in ("star forming", "composite", "Seyfert", "LINER"):
+        masks[name] = secure & (classes == name)
+    return masks
+
+
+def axis_ratios(survey: Survey, rows: np.ndarray) -> np.ndarray | None:
+    """Axis ratio (N,) from the second moments of the r images, weighted with the light within
+    16″; the seeing makes small galaxies rounder. None without calibrated images."""
+    if not has_colours(survey):
+        return None
+    band = survey.bands.index("r")
+    parts = (rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK))
+    scale = survey.pixel_scale_arcsec
+    return np.concatenate([_axis_ratio(survey.read("images", p)[:, band], scale) for p in parts])
+
+
+def _axis_ratio(images: np.ndarray, pixel_scale_arcsec: float) -> np.ndarray:
+    axis = np.arange(images.shape[-1]) - (images.shape[-1] - 1) / 2
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+    inside = np.hypot(x, y) * pixel_scale_arcsec < SHAPE_DIAMETER_ARCSEC / 2
+    noise = np.median(np.abs(images[:, ~inside]), axis=1) / 0.6745
+    light = np.where(images > 2 * noise[:, None, None], images, 0.0) * inside
+    total = np.maximum(light.sum(axis=(1, 2)), 1e-9)
+    mx, my = ((light * c).sum(axis=(1, 2)) / total for c in (x, y))
+    xx, yy, xy = ((light * c).sum(axis=(1, 2)) / total for c in (x * x, y * y, x * y))
+    xx, yy, xy = xx - mx**2, yy - my**2, xy - mx * my
+    mean, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    return np.sqrt(np.maximum(mean - half, 0) / np.maximum(mean + half, 1e-9))
 
 
 def by_subgroup(
-    masks: dict[str, np.ndarray], errors: dict[str, dict[str, np.ndarray]], reference: str
+    masks: dict[str, np.ndarray], errors: dict[str, Columns], unit: str, baseline: str
 ) -> dict:
-    """Errors of every method in every subgroup.
+    """Scores of the generator in every subgroup, relative to a unit, and against a baseline.
 
     Args:
         masks: (N,) by subgroup.
         errors: (N,) columns by method.
-        reference: the method to whose `mse_mean` in the same subgroup the ratios refer.
+        unit: the method whose score over *all* galaxies is 1.
+        baseline: the method that the generator is compared with, galaxy by galaxy.
+
+    Returns:
+        By subgroup: `galaxies`, and by score its `value` and `error`, and under `difference` that
+        to the baseline with its 95 % interval.
     """
     result = {}
     for group, mask in masks.items():
-        unit = errors[reference]["mse_mean"][mask].mean()
-        result[group] = {
-            "galaxies": int(mask.sum()),
-            "methods": {
-                method: {
-                    "mse_mean_ratio": float(columns["mse_mean"][mask].mean() / unit),
-                    **{
-                        name: float(columns[name][mask].mean())
-                        for name in ("crps", "coverage_68")
-                        if name in columns
-                    },
-                }
-                for method, columns in errors.items()
-            },
-        }
+        result[group] = {"galaxies": int(mask.sum())}
+        for name in SCORES:
+            scale = errors[unit][name].mean()
+            own, other = (errors[method][name][mask] / scale for method in (GENERATED, baseline))
+            result[group][name] = ratio_with_error(own, np.ones_like(own)) | {
+                "difference": with_interval(mean_difference, own, other)
+            }
     return result
+
+
+def table(metrics: dict, baseline: str) -> list[str]:
+    """The Markdown table of `by_subgroup`."""
+    labels = {"crps": "CRPS", "energy_100": "energy score, 100 Å"}
+    header = ["galaxies", "number"]
+    for label in labels.values():
+        header += [label, f"minus {baseline}"]
+    rows = []
+    for group, entry in metrics.items():
+        cells = [group, str(entry["galaxies"])]
+        for name in labels:
+            cells += [plus_minus(entry[name]), interval(entry[name]["difference"])]
+        rows.append(cells)
+    return rows_of(header, rows)

@@ -121,6 +121,23 @@ def sample_parameters(
     return torch.cat([conditions, coefficients], dim=2)
 
 
+def effective_galaxies(
+    stage: TrainedGenerator,
+    features: ImageFeatures,
+    keys: Sequence[str],
+    redshift: Tensor,
+    seed: int,
+) -> Tensor | None:
+    """How many training galaxies each candidate's coefficients are a mixture of (B, P); None for a
+    network without a basis. Arguments as in `sample_parameters`, with the redshifts (B, P)."""
+    prior = stage.network.prior
+    if prior is None or prior.basis is None:
+        return None
+    redshift = redshift.to(features.embedding.device)
+    u = uniform_numbers(seed, "coefficients", keys, redshift.shape[1]).to(redshift)
+    return prior.effective_galaxies(features.vector(), redshift, u)
+
+
 @torch.no_grad()
 def guide_parameters(stage: TrainedGenerator, low: Tensor, conditions: Tensor) -> Tensor | None:
     """The parameters of the low-resolution spectra that guide super resolution.

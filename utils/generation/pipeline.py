@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -69,6 +70,44 @@ class Candidates:
         if self.redshift_pdf is None:
             return None
         return self.redshift_edges, self.redshift_pdf[number]
+
+
+@dataclass(frozen=True)
+class Substitute:
+    """Features of other images for some of the networks, to see what they contribute.
+
+    Args:
+        images: (B, bands, H, W) raw images of other galaxies.
+        features: whose features are theirs: of the `parameters` (redshift, S/N, coefficients), of
+            the U-Net (`spectrum`), or, for all networks, `photometry` or `tower`.
+    """
+
+    images: Tensor
+    features: Sequence[str]
+
+    def apply(self, stage: TrainedGenerator, own: NetworkInputs) -> NetworkInputs:
+        """The inputs with those of the other images in their places."""
+        images = self.images.to(own.images.device)
+        other = image_features(stage.contrastive, images)
+        parameters, spectrum = own.parameters, own.spectrum
+        if "photometry" in self.features:
+            parameters = parameters._replace(photometry=other.photometry)
+        if "tower" in self.features:
+            parameters = other._replace(photometry=own.parameters.photometry)
+        if "parameters" in self.features:
+            parameters = other
+        if {"spectrum", "tower"} & set(self.features):
+            return NetworkInputs(parameters, other, images)
+        return NetworkInputs(parameters, spectrum, own.images)
+
+
+class NetworkInputs(NamedTuple):
+    """What the networks get of B images: features for the parameters and for the U-Net, and the
+    raw images (B, bands, H, W) for a jointly trained encoder."""
+
+    parameters: ImageFeatures
+    spectrum: ImageFeatures
+    images: Tensor
 
 
 def make_sampler(config: SamplingConfig) -> Sampler:
@@ -179,6 +218,7 @@ class Pipeline:
         seed: int,
         sampler: Sampler,
         given: Mapping[str, Tensor] | None = None,
+        substitute: Substitute | None = None,
     ) -> Candidates:
         """Sample and rank candidates.
 
@@ -192,17 +232,21 @@ class Pipeline:
             given: Conditions (B,) by name ("redshift", "snr"); NaN, or no entry, samples them from
                 the image, if the network was trained for it; `conditions.UNCONDITIONAL` leaves
                 them out.
+            substitute: Other images for some of the networks; candidates are ranked by their own.
         """
         images, first, guides = images.to(self.device), self.stages[0], None
         for stage in self.stages:
             features = image_features(stage.contrastive, images)
+            inputs = NetworkInputs(features, features, images)
+            if substitute is not None:
+                inputs = substitute.apply(stage, inputs)
             if stage is first:
-                log_pdfs = log_probabilities(stage, features)
+                log_pdfs = log_probabilities(stage, inputs.parameters)
                 conditions = sample_conditions(stage, log_pdfs, keys, count, seed, given or {})
             flux, scores = sample_stage(
                 stage,
-                images,
-                features,
+                inputs,
+                features.embedding,
                 keys,
                 conditions,
                 guides,
@@ -261,8 +305,8 @@ def _redshift_pdf(
 @torch.no_grad()
 def sample_stage(
     stage: TrainedGenerator,
-    images: Tensor,
-    features: ImageFeatures,
+    inputs: NetworkInputs,
+    embedding: Tensor,
     keys: Sequence[str],
     conditions: Tensor,
     guides: Tensor | None = None,
@@ -276,9 +320,9 @@ def sample_stage(
     """Candidates of one stage in the order of their numbers, and their scores.
 
     Args:
-        stage: The trained networks, on the device of `images`.
-        images: (B, bands, H, W) raw images.
-        features: From `image_features` of the stage's towers.
+        stage: The trained networks, on the device of the images.
+        inputs: Of the networks, with features from `image_features` of the stage's towers.
+        embedding: (B, D) of the images, by which candidates are scored.
         keys: One string per galaxy.
         conditions: Redshift and S/N of every candidate (B, P, 2), from `sample_conditions`.
         guides: (B, P, 563) linear flux of low-resolution spectra, for super resolution.
@@ -289,14 +333,15 @@ def sample_stage(
         Linear normalised flux (B, P, n) and scores (B, P).
     """
     if guides is None:
-        low, parameters = None, sample_parameters(stage, features, keys, conditions, seed)
+        low = None
+        parameters = sample_parameters(stage, inputs.parameters, keys, conditions, seed)
     else:
         low = stage.spectra.encode_low(guides)  # (B, P, 1, 563)
         parameters = guide_parameters(stage, low, conditions)
     standardised = generate_candidates(
         stage.network,
         sampler,
-        _tokens(stage, images, features),
+        _tokens(stage, inputs),
         keys,
         (stage.spectra.channels, stage.spectra.length),
         count=conditions.shape[1],
@@ -310,13 +355,13 @@ def sample_stage(
     )
     flux = stage.spectra.decode(standardised).float()  # (B, P, n)
     towers = stage.contrastive
-    scores = score_candidates(towers.network, features.embedding, towers.spectra.encode(flux))
+    scores = score_candidates(towers.network, embedding, towers.spectra.encode(flux))
     return flux, scores
 
 
-def _tokens(stage: TrainedGenerator, images: Tensor, features: ImageFeatures) -> Tensor:
-    """Condition tokens (B, N, W): of `features`, or of a jointly trained encoder."""
+def _tokens(stage: TrainedGenerator, inputs: NetworkInputs) -> Tensor:
+    """Condition tokens (B, N, W): of the features, or of a jointly trained encoder."""
     condition = stage.network.condition
     if isinstance(condition, FrozenCondition):
-        return condition.tokens(features)
-    return stage.network.encode(stage.contrastive.images.evaluation(images))
+        return condition.tokens(inputs.spectrum)
+    return stage.network.encode(stage.contrastive.images.evaluation(inputs.images))

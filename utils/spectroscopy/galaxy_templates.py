@@ -12,14 +12,13 @@ Emission lines are Gaussians in log λ, grouped where atomic physics or nebulae 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 
 import numpy as np
-from astropy.io import fits
 from scipy.interpolate import CubicSpline
 
 from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.errors import UserError
+from datasets.kcorrect_templates import DEFAULT, read_templates
 from datasets.line_list import EMISSION_ANGSTROM
 from utils.spectroscopy.wavelength import (
     REST_GRID,
@@ -89,13 +88,10 @@ class RedshiftTemplates:
 def kcorrect_stars() -> np.ndarray:
     """(2, m) old and young stars, unit mean over 5000–6000 Å: the only templates without lines."""
     patterns = []
-    for name, row in (("kcorrect-lrg1-v4.fits", 0), ("kcorrect-default-v4.fits", 4)):
-        file = resources.files("kcorrect") / "data" / "templates" / name
-        with resources.as_file(file) as path, fits.open(path) as hdus:
-            table = hdus["FLUX"].data[0]
-            optical = slice(*np.searchsorted(table["wave"], (2000.0, 11000.0)))
-            log_wavelength = np.log10(table["wave"][optical].astype(float))
-            flux = table["flux"][row, optical].astype(float)
+    for name, row in (("kcorrect-lrg1-v4.fits", 0), (DEFAULT, 4)):
+        wavelength, flux = read_templates(name)
+        optical = slice(*np.searchsorted(wavelength, (2000.0, 11000.0)))
+        log_wavelength, flux = np.log10(wavelength[optical]), flux[row, optical]
         patterns.append(CubicSpline(log_wavelength, flux)(REST_GRID.log10))
     level = np.mean(np.array(patterns)[:, REST_GRID.part(5000.0, 6000.0)], axis=1, keepdims=True)
     return np.array(patterns) / level

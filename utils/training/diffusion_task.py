@@ -19,7 +19,7 @@ from utils.core.config import GenerativeConfig
 from utils.core.device import autocast
 from utils.core.survey_rows import random_subset, split_rows
 from utils.generation.conditions import image_features, log_probabilities, sample_conditions
-from utils.generation.pipeline import make_sampler, sample_stage
+from utils.generation.pipeline import NetworkInputs, make_sampler, sample_stage
 from utils.plotting.plots import plot_preview, save_figure
 from utils.training.feature_cache import FrozenFeatures
 from utils.training.fit_prior import FittedPrior
@@ -166,8 +166,8 @@ class GenerativeTask:
         log_pdfs = log_probabilities(stage, features)
         flux, _ = sample_stage(
             stage,
-            images,
-            features,
+            NetworkInputs(features, features, images),
+            features.embedding,
             keys,
             sample_conditions(stage, log_pdfs, keys, sampling.candidates, seed, {}),
             guides,

@@ -1,0 +1,93 @@
+r"""Scores of the redshift alone: p(z | image) against the catalogue's redshift.
+
+The samples are the candidates' redshifts. Their CRPS is that of `metrics`; the logarithmic score is
+−ln p(z) of a Gaussian kernel density of the samples with Silverman's bandwidth,
+
+.. math:: h = 0.9 \min(\sigma, \mathrm{IQR}/1.34)\, P^{-1/5},
+
+(Silverman 1986, eq. 3.31), at least `SMALLEST_BANDWIDTH`: the same for every method. Where a
+generator reports p(z | image) as a histogram, that has its own logarithmic score and PIT.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.stats import mad_std
+from scipy.special import logsumexp
+
+from utils.evaluation.bootstrap import mean_with_error, with_error
+from utils.evaluation.calibration import coverage_of, pit_histogram, pit_intervals
+from utils.evaluation.derived_quantities import OUTLIER_DZ
+from utils.evaluation.metrics import crps
+
+SMALLEST_BANDWIDTH = 1e-3  # samples that agree better are not believed
+SMALLEST_DENSITY = 1e-3  # of a reported histogram: a truth outside it is not infinitely wrong
+
+
+def log_score(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """−ln p(z) (N,) of the kernel density of samples (N, P) at the truth (N,)."""
+    count = samples.shape[1]
+    quartiles = np.percentile(samples, (25, 75), axis=1)
+    width = np.minimum(samples.std(axis=1, ddof=1), np.diff(quartiles, axis=0)[0] / 1.34)
+    width = np.maximum(0.9 * width * count**-0.2, SMALLEST_BANDWIDTH)[:, None]
+    exponents = -0.5 * ((samples - truth[:, None]) / width) ** 2
+    density = logsumexp(exponents, axis=1) - np.log(count * np.sqrt(2 * np.pi) * width[:, 0])
+    return -density
+
+
+def histogram_scores(
+    probability: np.ndarray, edges: np.ndarray, truth: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Scores of reported histograms.
+
+    Args:
+        probability: (N, bins), of unit sum.
+        edges: (bins + 1,), rising.
+        truth: (N,).
+
+    Returns:
+        (N,) each: `log_score_pdf`, −ln of the density in the truth's bin, and `pit_pdf`, the
+        probability below the truth.
+    """
+    place = np.clip(np.searchsorted(edges, truth, side="right") - 1, 0, len(edges) - 2)
+    rows, widths = np.arange(len(truth)), np.diff(edges)
+    inside = (truth >= edges[0]) & (truth <= edges[-1])
+    density = np.where(inside, probability[rows, place] / np.maximum(widths[place], 1e-9), 0.0)
+    cumulative = np.concatenate([np.zeros((len(truth), 1)), probability.cumsum(axis=1)], axis=1)
+    fraction = np.clip((truth - edges[place]) / np.maximum(widths[place], 1e-9), 0, 1)
+    pit = cumulative[rows, place] + fraction * probability[rows, place]
+    return {"log_score_pdf": -np.log(np.maximum(density, SMALLEST_DENSITY)), "pit_pdf": pit}
+
+
+def redshift_scores(samples: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores (N,) of redshift samples (N, P): `crps`, `log_score`, `error` (of the median, over
+    1 + z), and the coverage of central intervals where samples differ."""
+    scores = {
+        "crps": crps(samples[..., None], truth[:, None]),
+        "error": (np.median(samples, axis=1) - truth) / (1 + truth),
+    }
+    if np.ptp(samples, axis=1).max() > 0:
+        intervals = pit_intervals(samples, truth)
+        scores["log_score"] = log_score(samples, truth)
+        scores |= {f"coverage_{level}": coverage_of(intervals, level / 100) for level in (68, 95)}
+    return scores
+
+
+def redshift_metrics(scores: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Means, scatter and outliers of `redshift_scores` over galaxies, with standard errors."""
+    error = scores["error"]
+    metrics = {
+        name: mean_with_error(values)
+        for name, values in scores.items()
+        if name not in ("error", "pit_pdf")
+    }
+    return metrics | {
+        "scatter": with_error(mad_std, error),
+        "bias": with_error(np.median, error),
+        "outliers": mean_with_error((np.abs(error) > OUTLIER_DZ).astype(float)),
+    }
+
+
+def redshift_pit(samples: np.ndarray, truth: np.ndarray) -> list[float]:
+    """PIT histogram (P + 1,) of redshift samples (N, P)."""
+    return pit_histogram(pit_intervals(samples, truth), samples.shape[1] + 1).tolist()
