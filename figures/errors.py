@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.evaluation_files import METHOD_STYLE, Results, style_of
+from figures.evaluation_files import METHOD_STYLE, OTHER_STYLE, Results, style_of
 from utils.evaluation.calibration import coverage
 from utils.evaluation.derived_quantities import QUANTITIES
 from utils.evaluation.method import CLIMATOLOGY, GENERATED, PHOTOMETRY
@@ -30,10 +30,10 @@ def draw_errors(results: Results) -> Figure:
     for axes, (name, label) in zip(panels, SHOWN_ERRORS.items(), strict=True):
         axes.axvline(0, **style_of(GENERATED, lw=1.0))
         for place, method in enumerate(methods):
-            if name not in results.errors[method]:
+            if name not in results.errors["observed"][method]:
                 continue  # no best without a ranking
-            found = results.metrics["differences"][method][name]
-            colour = METHOD_STYLE[method][0]
+            found = results.metrics["observed"]["differences"][method][name]
+            colour = METHOD_STYLE.get(method, OTHER_STYLE)[0]
             axes.plot([-found["high"], -found["low"]], [place, place], color=colour, lw=1.4)
             axes.plot(-found["value"], place, "o", ms=4, color=colour)
         axes.set_xlabel(label)
@@ -50,10 +50,10 @@ def draw_calibration(results: Results) -> Figure:
     """PIT histograms, coverage, TARP and the spread–error relation."""
     figure = Figure(figsize=(PAGE_WIDTH_INCHES, 4.6), layout="constrained")
     grid = figure.subplots(2, 3)
-    found = results.metrics["calibration"]
+    found = results.metrics["observed"]["calibration"]
     methods = [m for m in results.methods if m in (GENERATED, PHOTOMETRY, CLIMATOLOGY)]
     _draw_pit(grid[0, 0], found[GENERATED]["pit"], "pixels of generated spectra")
-    quantities = results.metrics.get("quantities", {})
+    quantities = results.metrics["observed"].get("quantities", {})
     measured = {
         QUANTITIES[name].label: quantities[name][GENERATED]["pit"]
         for name in SHOWN_QUANTITIES
@@ -71,7 +71,7 @@ def draw_calibration(results: Results) -> Figure:
 
 def _all_pixels(results: Results, method: str) -> np.ndarray:
     """PIT histogram over all wavelengths: windows weighted by their widths."""
-    pit = results.metrics["calibration"][method]["pit"]
+    pit = results.metrics["observed"]["calibration"][method]["pit"]
     widths = [float(name.split("–")[1].split()[0]) - float(name.split("–")[0]) for name in pit]
     return np.average(list(pit.values()), axis=0, weights=widths)
 

@@ -77,7 +77,7 @@ def figures_of(results: Results) -> Iterator[tuple[str, Callable[[], Figure | No
         yield "colours", lambda: draw_colours(results)
     if results.truth:
         yield "measured", lambda: draw_planes(results, SPECTRAL)
-        populations = tuple(n for n in POPULATIONS if n in results.measured[GENERATED])
+        populations = tuple(n for n in POPULATIONS if n in results.measured["observed"][GENERATED])
         if populations:
             yield "populations", lambda: draw_planes(results, populations)
         yield "redshift", lambda: draw_redshift(results)

@@ -20,6 +20,8 @@ from utils.evaluation.method import (
     PHOTOMETRY,
     REGRESSION,
     RETRIEVAL,
+    SHIFTED,
+    TEMPLATES,
 )
 from utils.plotting.style import COLOURS
 
@@ -33,16 +35,20 @@ METHOD_STYLE = {
     GENERATED: (COLOURS["generated"], "-"),
     REGRESSION: (COLOURS["third"], "-."),
     PHOTOMETRY: (COLOURS["highlight"], "--"),
+    SHIFTED: (COLOURS["highlight"], "--"),
+    TEMPLATES: (COLOURS["third"], ":"),
     EMBEDDING: (COLOURS["second"], "--"),
     RETRIEVAL: (COLOURS["fourth"], "--"),
     CLIMATOLOGY: (COLOURS["quiet"], ":"),
     CONSTANT: (COLOURS["quiet"], "-"),
 }
 
+OTHER_STYLE = (COLOURS["quiet"], "-.")  # of ablations
+
 
 def style_of(method: str, **more) -> dict:
     """Keywords for the line of a method, and `more`."""
-    colour, line = METHOD_STYLE[method]
+    colour, line = METHOD_STYLE.get(method, OTHER_STYLE)
     return {"color": colour, "ls": line, "label": method, **more}
 
 
@@ -62,8 +68,8 @@ class Results:
 
     Attributes: `metrics` (the content of `evaluation.json`), `order` (N, P) positions in
     `candidates.h5`, best first, `log_mass` (N,), `errors`, `colours`, `truth` and `measured` as
-    nested dicts of arrays, the last by method and (N, P), best candidate first;
-    `wavelength_angstrom` (n,).
+    nested dicts of arrays, `errors` and `measured` by question and method, the latter (N, P), best
+    candidate first; `wavelength_angstrom` (n,).
 
     Raises:
         UserError: the folder holds no complete evaluation, or its survey cannot be read.
@@ -97,7 +103,7 @@ class Results:
     @property
     def methods(self) -> list[str]:
         """Names of all methods, the generator first."""
-        return list(self.metrics["methods"])
+        return list(self.metrics["observed"]["methods"])
 
     def galaxy(self, number: int) -> Galaxy:
         """One of the galaxies 0 … N − 1 of the evaluation."""

@@ -47,7 +47,7 @@ def draw_planes(results: Results, names: tuple[str, ...]) -> Figure:
 def draw_plane(plane: Axes, residual: Axes, results: Results, name: str) -> None:
     """One quantity of the generator: the plane and, below it, generated − true."""
     true = true_values(results.truth, name)
-    guess = estimates(results.measured[GENERATED][name])
+    guess = estimates(results.measured["observed"][GENERATED][name])
     used = np.isfinite(true) & np.isfinite(guess)
     quantity = QUANTITIES[name]
     unit = f" ({quantity.unit})" if quantity.unit else ""
@@ -102,7 +102,7 @@ def _width_axis(axes: Axes, name: str) -> None:
 def _annotate(plane: Axes, results: Results, name: str) -> None:
     lines = []
     for method, label in ((GENERATED, ""), (PHOTOMETRY, "neighbours: ")):
-        found = results.metrics["quantities"][name].get(method, {})
+        found = results.metrics["observed"]["quantities"][name].get(method, {})
         if found.get("scatter"):
             lines.append(
                 f"{label}σ = {found['scatter']['value']:.2g}, "
@@ -127,7 +127,7 @@ def draw_redshift(results: Results) -> Figure:
     for method in results.methods:
         if method == CONSTANT:
             continue
-        dz = (estimates(results.measured[method]["z"]) - true) / (1 + true)
+        dz = (estimates(results.measured["observed"][method]["z"]) - true) / (1 + true)
         emphasis = 1.4 if method == GENERATED else 0.9
         errors.hist(
             np.clip(dz, *bins[[0, -1]]), bins, histtype="step", density=True,

@@ -46,7 +46,7 @@ def _columns(results: Results, name: str) -> dict[str, np.ndarray]:
     """One spectrum per galaxy: the true one, or a method's best candidate."""
     if name == TRUTH:
         return results.truth
-    return {key: values[:, 0] for key, values in results.measured[name].items()}
+    return {key: values[:, 0] for key, values in results.measured["observed"][name].items()}
 
 
 def _draw_boundaries(axes: Axes) -> None:
@@ -65,7 +65,7 @@ def draw_bimodality(results: Results) -> Figure:
     first, *planes = figure.subplots(1, 3, width_ratios=(1.2, 1, 1))
     bins = np.linspace(0.9, 2.2, 40)
     for name in LABELS:
-        values = results.truth if name == TRUTH else results.measured[name]
+        values = results.truth if name == TRUTH else results.measured["observed"][name]
         first.hist(
             values["Dn4000"].ravel(), bins, density=True, histtype="step", **style_of(name, lw=1.1)
         )
@@ -91,7 +91,7 @@ def draw_bimodality(results: Results) -> Figure:
 @styled
 def draw_mass_metallicity(results: Results) -> Figure | None:
     """Gas metallicity (N2) against stellar mass; None without masses."""
-    found = results.metrics["populations"]
+    found = results.metrics["observed"]["populations"]
     if "log_mass" not in found[GENERATED]["mass_metallicity"]:
         return None
     figure = Figure(figsize=(COLUMN_WIDTH_INCHES, 2.7), layout="constrained")

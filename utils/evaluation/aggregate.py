@@ -38,14 +38,16 @@ def flux_metrics(errors: dict[str, Columns]) -> dict[str, dict[str, Metric]]:
     """
     metrics = {}
     for method, columns in errors.items():
-        found = {name: mean_with_error(values) for name, values in columns.items()}
-        for name, values in columns.items():
+        means = {name: values for name, values in columns.items() if name != "noise_ratio"}
+        found = {name: mean_with_error(values) for name, values in means.items()}
+        for name, values in means.items():
             unit = UNITS.get(name.split("_")[0])
             if unit is not None:
                 reference = errors[unit]["mse_mean" if unit == CONSTANT else name]
                 found[f"{name}_ratio"] = ratio_with_error(values, reference)
         found["mse_mean_galaxy_median"] = with_error(np.median, columns["mse_mean"])
-        if "noise_ratio" in found:  # the cleanest spectra would dominate a mean
+        # a mean would be that of the cleanest spectra; noiseless ones make the ratio infinite
+        if np.isfinite(columns.get("noise_ratio", np.inf)).all():
             found["noise_ratio"] = with_error(np.median, columns["noise_ratio"])
         metrics[method] = found
     return metrics

@@ -76,7 +76,8 @@ HEADINGS = {
 }
 NOTES = {
     REDSHIFT: "CRPS and −log p of the redshifts of the candidates (kernel density) and of the "
-    "reported p(z | image); coverage of the central 68 and 95 %; σ(z) and bias of the medians; outliers, off by more than 0.02 (1 + z).",
+    "reported p(z | image); coverage of the central 68 and 95 %; σ(z) and bias of the medians; "
+    "outliers, off by more than 0.02 (1 + z).",
     REST: "Scores relative to those of training spectra shifted to the redshift (climatology), "
     "squared errors to that of their mean (constant); coverage of the central 68 % of pixels; "
     "scatter and rank correlations of measured quantities; balanced accuracy for active nuclei.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -113,6 +114,7 @@ class Evaluation:
         self.folder = Path(options.output)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.wavelength = self.pipeline.wavelength_angstrom
+        self._files = ExitStack()  # of candidates, open while they are evaluated
 
     def _check(self, survey: Survey) -> None:
         """Refuse a survey that the checkpoint or the options do not fit."""
@@ -178,14 +180,22 @@ class Evaluation:
 
     def run(self) -> dict:
         """Generate, evaluate, write `galaxies.h5` and `evaluation.json`; returns the latter."""
+        with ExitStack() as self._files:
+            return self._run()
+
+    def _run(self) -> dict:
         file = self._candidates("candidates.h5", self.requested)
         colours = photometry.colours_of_images(self.survey, self.rows)
         orders = self._orders(file, colours)
         methods = self._methods(file, orders[self.options.rank])
-        truth = None if self.options.no_measure else self._truth()
+        truth, of_training = None, {}
+        if not self.options.no_measure:
+            truth, of_training = self._truth(), self._measured_training(methods)
         of_redshift, redshift_scores = answer_redshift(methods[OBSERVED], self.redshift, file)
         answers = {
-            question.name: self._answer(question, methods[question.name], truth)
+            question.name: self._answer(
+                question, methods[question.name], truth, of_training.get(question.name, {})
+            )
             for question in self._questions(methods)
         }
         offsets = self._colour_offsets(methods[OBSERVED], colours)
@@ -221,7 +231,7 @@ class Evaluation:
         identity = self.identity | {"given": given}
         if ablation is not None:
             identity["ablation"] = ablation.option
-        return generate_all(
+        file = generate_all(
             self.folder / name,
             self.pipeline,
             self.survey,
@@ -230,6 +240,7 @@ class Evaluation:
             identity,
             ablation,
         )
+        return self._files.enter_context(file)
 
     def _orders(self, file: h5py.File, image_colours: np.ndarray) -> dict[str, np.ndarray]:
         """Positions in the file of candidates (N, P), best first, by ranking."""
@@ -348,12 +359,18 @@ class Evaluation:
             questions.append(rest_question(self.frame, self.redshift, self.true_spectra, reference))
         return questions
 
-    def _answer(self, question: Question, methods: list[Method], truth: Columns | None) -> Answer:
+    def _answer(
+        self,
+        question: Question,
+        methods: list[Method],
+        truth: Columns | None,
+        of_training: dict[str, Columns],
+    ) -> Answer:
         return answer(
             question,
             methods,
             truth,
-            lambda: self._measure(methods, question.name == REST),
+            lambda: self._measure(methods, of_training, question.name == REST),
             self._log_mass(),
             self.options.seed,
         )
@@ -384,17 +401,28 @@ class Evaluation:
         """Quantities of the true spectra (N,), at their catalogue redshifts."""
         return self._measured_truth[0]
 
-    def _measure(self, methods: list[Method], given: bool) -> dict[str, Columns]:
-        """Quantities of each method's candidates (N, P), at fitted or at given redshifts."""
-        of_training = [m for m in methods if m.rows is not None]
-        found = dict(
-            zip((m.name for m in of_training), self._measure_rows(of_training), strict=True)
+    def _measured_training(self, methods: dict[str, list[Method]]) -> dict[str, dict[str, Columns]]:
+        """Quantities (N, P) of the methods whose candidates are training spectra, by question and
+        name; each training galaxy is measured once, at its catalogue redshift."""
+        named = [(q, m) for q, group in methods.items() for m in group if m.rows is not None]
+        redshift, of = _catalogue_redshift(self.library), self._spectra_identity(self.library)
+        columns = measure_training(
+            self.spectroscope, [m for _, m in named], self._library_spectra, redshift, of
         )
-        of, count = self._spectra_identity(self.survey), self.sampling.candidates
+        found: dict[str, dict[str, Columns]] = {question: {} for question in methods}
+        for (question, method), values in zip(named, columns, strict=True):
+            found[question][method.name] = values
+        return found
+
+    def _measure(
+        self, methods: list[Method], of_training: dict[str, Columns], given: bool
+    ) -> dict[str, Columns]:
+        """Quantities of each method's candidates (N, P), at fitted or at given redshifts."""
+        found, of = dict(of_training), self._spectra_identity(self.survey)
         for method in methods:
             if method.rows is None and method.name != CONSTANT:
                 found[method.name] = measure_method(
-                    self.spectroscope, method, self.rows, count, of, given
+                    self.spectroscope, method, self.rows, self.sampling.candidates, of, given
                 )
         found = with_constant(found)
         measured = {m.name: found[m.name] for m in methods}
@@ -402,10 +430,6 @@ class Evaluation:
             return measured
         fitted = self._measured_truth[1]
         return measured | {TRUE_SPECTRA: {k: v[:, None] for k, v in fitted.items()}}
-
-    def _measure_rows(self, methods: list[Method]) -> list[Columns]:
-        redshift, of = _catalogue_redshift(self.library), self._spectra_identity(self.library)
-        return measure_training(self.spectroscope, methods, self._library_spectra, redshift, of)
 
     # What else a referee asks.
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 NONE = "–"
+NO_ERROR = 1e-9  # relative: an error below it is that of rounding
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -23,7 +24,7 @@ def plus_minus(entry: dict | None, scale: float = 1.0) -> str:
     if not entry or entry.get("value") is None or not math.isfinite(entry["value"]):
         return NONE
     value, error = entry["value"] * scale, (entry.get("error") or 0.0) * scale
-    if not math.isfinite(error) or error <= 0:
+    if not math.isfinite(error) or error <= NO_ERROR * abs(value):
         return f"{value:.3g}"
     digits = decimals(error)
     return f"{value:.{digits}f} ± {error:.{digits}f}"
@@ -34,7 +35,7 @@ def interval(entry: dict | None, scale: float = 1.0) -> str:
     if not entry or entry.get("value") is None or not math.isfinite(entry["value"]):
         return NONE
     low, value, high = (entry[name] * scale for name in ("low", "value", "high"))
-    if not math.isfinite(high - low):
+    if not high - low > NO_ERROR * abs(value):
         return f"{value:.3g}"
     digits = decimals((high - low) / 4)
     return f"{value:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"

@@ -29,6 +29,7 @@ COLOUR_BANDS_ANGSTROM = ((4050.0, 4500.0), (5400.0, 5850.0))  # of the colour, r
 CODE = (
     "utils/spectroscopy",
     "datasets/constants.py",
+    "datasets/kcorrect_templates.py",
     "datasets/line_list.py",
     "datasets/wavelengths.py",
     "utils/evaluation/measurement_cache.py",

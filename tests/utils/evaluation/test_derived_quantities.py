@@ -40,10 +40,10 @@ def test_coverage_of_candidates_like_the_truth_and_of_narrow_ones():
     true = centre + GENERATOR.normal(0, 0.1, N)
     candidates = centre[:, None] + GENERATOR.normal(0, 0.1, (N, P))
     calibrated = compare("Dn4000", columns(true), {"Dn4000": candidates})
-    assert calibrated["coverage_68"] == pytest.approx(0.68, abs=0.05)
+    assert calibrated["coverage_68"]["value"] == pytest.approx(0.68, abs=0.05)
     assert sum(calibrated["pit"]) == pytest.approx(1)
     narrow = centre[:, None] + 0.3 * (candidates - centre[:, None])
-    assert compare("Dn4000", columns(true), {"Dn4000": narrow})["coverage_68"] < 0.45
+    assert compare("Dn4000", columns(true), {"Dn4000": narrow})["coverage_68"]["value"] < 0.45
 
 
 def test_redshift_errors_are_relative_to_one_plus_z():

@@ -133,9 +133,22 @@ def test_each_training_galaxy_is_measured_once_at_its_own_redshift(spectroscope)
 
     found = measure_training(scope, methods, spectra, redshift, OF)
     assert sum(calls) == 4
-    for method in methods:
-        np.testing.assert_array_equal(found[method.name]["Dn4000"], method.rows)
-        np.testing.assert_array_equal(found[method.name]["z"], redshift[method.rows])
+    for method, columns in zip(methods, found, strict=True):
+        np.testing.assert_array_equal(columns["Dn4000"], method.rows)
+        np.testing.assert_array_equal(columns["z"], redshift[method.rows])
+
+
+def test_candidates_at_given_redshifts_are_kept_apart(spectroscope):
+    scope, calls = spectroscope
+    redshift = np.array([[0.05, 0.07], [0.1, 0.12]])
+    method = Method(
+        "test", lambda part: np.ones((part.stop - part.start, 2, 10)), redshift=redshift
+    )
+    fitted = measure_method(scope, method, np.arange(2), 2, OF)
+    given = measure_method(scope, method, np.arange(2), 2, OF, given=True)
+    assert sum(calls) == 8
+    np.testing.assert_array_equal(given["z"], redshift)
+    assert not np.array_equal(fitted["z"], redshift)
 
 
 def test_rest_colour_does_not_depend_on_the_redshift():

@@ -3,9 +3,61 @@
 import numpy as np
 import pytest
 
-from utils.evaluation.metrics import crps, mean_squared_error, medoid, pixel_noise, score
+from utils.evaluation.climatology import Climatology
+from utils.evaluation.metrics import (
+    coarse,
+    crps,
+    energy_score,
+    mean_squared_error,
+    medoid,
+    pixel_noise,
+    score,
+)
 
 GENERATOR = np.random.default_rng(0)
+GRID = np.arange(4000.0, 8500.0, 8.0)
+
+
+def test_coarse_pixels_are_means_over_wavelength():
+    binned = coarse(GRID, np.stack([GRID, GRID**0]))
+    assert binned.shape == (2, 45)
+    np.testing.assert_allclose(binned[1], 1)
+    inside = (GRID >= 4100) & (GRID < 4200)
+    assert binned[0, 1] == pytest.approx(GRID[inside].mean())
+
+
+def test_energy_score_equals_its_double_sum():
+    candidates, truth = GENERATOR.normal(size=(4, 7, 30)), GENERATOR.normal(size=(4, 30))
+    pairs = candidates[:, :, None] - candidates[:, None]
+    spread = np.sqrt((pairs**2).mean(-1)).sum((1, 2)) / (2 * 7 * 6)
+    expected = np.sqrt(((candidates - truth[:, None]) ** 2).mean(-1)).mean(1) - spread
+    np.testing.assert_allclose(energy_score(candidates, truth), expected, rtol=1e-10)
+
+
+def test_energy_score_of_one_pixel_is_the_crps():
+    candidates, truth = GENERATOR.normal(size=(50, 9, 1)), GENERATOR.normal(size=(50, 1))
+    np.testing.assert_allclose(energy_score(candidates, truth), crps(candidates, truth), rtol=1e-10)
+
+
+def test_energy_score_sees_whether_pixels_vary_together():
+    """Equal marginal distributions, so equal CRPS; only the joint one is that of the truth."""
+    level = GENERATOR.normal(size=(4000, 17, 1))
+    together = np.broadcast_to(level, (4000, 17, 20))
+    truth, candidates = together[:, 0], together[:, 1:]
+    apart = GENERATOR.normal(size=candidates.shape)
+    joint, separate = (energy_score(x, truth).mean() for x in (candidates, apart))
+    assert joint == pytest.approx(1 / np.sqrt(np.pi), rel=0.03)
+    assert separate > 1.1 * joint
+
+
+def test_climatology_scores_are_those_of_all_its_spectra_as_candidates():
+    reference, truth = (GENERATOR.normal(1, 0.3, size=(n, len(GRID))) for n in (40, 3))
+    found = Climatology(reference.astype("f4"), GRID).scores(truth)
+    every = np.broadcast_to(reference, (3, *reference.shape))
+    np.testing.assert_allclose(found["crps"], crps(every, truth), rtol=1e-5)
+    np.testing.assert_allclose(found["energy"], energy_score(every, truth), rtol=1e-5)
+    expected = energy_score(coarse(GRID, every), coarse(GRID, truth))
+    np.testing.assert_allclose(found["energy_100"], expected, rtol=1e-5)
 
 
 def test_squared_error_of_a_constant_offset():
@@ -42,7 +94,7 @@ def test_estimates_are_what_their_names_say():
     truth = np.zeros((2, 3))
     values = ((3.0, 1.0, 2.0), (-1.0, -3.0, -2.0))
     candidates = np.array(values)[..., None] * np.ones(3)  # best first: 3 and −1
-    found = score(candidates, truth)
+    found = score(np.arange(3.0), candidates, truth)
     expected = {
         "mse_best": [9, 1],
         "mse_oracle": [1, 1],
@@ -57,12 +109,14 @@ def test_estimates_are_what_their_names_say():
 
 def test_mean_of_the_best_five_ignores_the_others():
     candidates = np.arange(8.0)[None, :, None] * np.ones(4)
-    assert score(candidates, np.zeros((1, 4)))["mse_best_five"][0] == pytest.approx(2.0**2)
+    assert score(np.arange(4.0), candidates, np.zeros((1, 4)))["mse_best_five"][0] == pytest.approx(
+        2.0**2
+    )
 
 
 def test_candidates_without_order_have_no_best():
     candidates = GENERATOR.normal(size=(2, 6, 3))
-    found = score(candidates, np.zeros((2, 3)), ranked=False)
+    found = score(np.arange(3.0), candidates, np.zeros((2, 3)), ranked=False)
     assert not {"mse_best", "mse_best_five"} & found.keys()
 
 
