@@ -116,7 +116,7 @@ def _kind(log_mass, u) -> np.ndarray:
 def _history(log_mass, kind, g) -> dict[str, np.ndarray]:
     """Star formation, chemical enrichment and the share of young light in the disc."""
     main_sequence = -9.95 - 0.2 * (log_mass - 10)
-    centre = np.choose(kind, [main_sequence, -10.60, -12.1, -11.6])
+    centre = np.choose(kind, [main_sequence, -10.25, -12.1, -11.6])
     offset = np.choose(kind, [0.30, 0.40, 0.30, 0.30]) * next(g)
     # Enrichment flattens above 10^10 M☉ and is lower for a given mass where gas falls in
     # (Mannucci et al. 2010).

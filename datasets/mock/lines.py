@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.mock.catalogue import NO_AGN, SEYFERT
+from datasets.mock.catalogue import NO_AGN, QUIESCENT, SEYFERT
 from datasets.mock.stars import LOG_STEP, PIVOT_ANGSTROM, PIXEL_KMS, pixel_of
 from datasets.mock.tables import EMISSION_LINES
 
 LINE_NAMES = tuple(name for name, _ in EMISSION_LINES)
 LINE_ANGSTROM = np.array([wavelength for _, wavelength in EMISSION_LINES])
 INSTRUMENT_KMS = 65.0  # σ of the line spread function
+FROSTING_ANGSTROM = 900.0  # EW of Hα over the square of the share of young light
 HALF_WINDOW = 40  # pixels on each side that a line's profile covers
 
 
@@ -30,6 +31,8 @@ def _index(name: str) -> int:
 def halpha_width(catalogue: dict, stream_normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """EW of Hα on the disc's light and, from nucleus or old stars, on the fibre's, each (n,)."""
     disc = 10 ** (1.45 + 0.8 * (catalogue["log_ssfr"] + 10) + 0.15 * catalogue["line_scatter"])
+    # the young stars among the old ones of a quiescent galaxy light some gas, too
+    disc = disc + FROSTING_ANGSTROM * catalogue["frosting"] ** 2 * (catalogue["type"] == QUIESCENT)
     nucleus = catalogue["nucleus"]
     active = 10 ** (0.45 + 0.50 * (nucleus == SEYFERT) + 0.30 * stream_normal)
     retired = 10 ** (-0.35 + 0.2 * stream_normal) * (1 - catalogue["young_share"])
@@ -50,7 +53,7 @@ def nuclear_ratios(catalogue: dict) -> np.ndarray:
     """The same for gas lit by an active nucleus or, LINER-like, by old stars, (n, L)."""
     seyfert = catalogue["nucleus"] == SEYFERT
     x = np.where(seyfert, -0.02, 0.12) + 0.08 * catalogue["line_scatter"]
-    y = np.where(seyfert, 0.92, 0.38) + 0.10 * catalogue["ionisation"]
+    y = np.where(seyfert, 0.92, 0.20) + 0.10 * catalogue["ionisation"]
     sulphur = np.where(seyfert, -0.25, -0.05)
     oxygen1 = np.where(seyfert, -0.90, -0.65)
     return _ratios(x, y, sulphur, oxygen1, np.where(seyfert, 0.05, 0.30), helium=0.03)

@@ -70,6 +70,7 @@ NEAR_UV_ANGSTROM, NEAR_UV_SLOPE = 3700.0, 1.0
 # above solar, and young light rises, to keep Dn4000 at 1.3 with the deeper Ca K of `FEATURES`.
 BREAK_ANGSTROM, BREAK_WIDTH_ANGSTROM = 3985.0, 12.0
 BLANKETING, YOUNG_BREAK = 0.30, 0.08
+METAL_SLOPE, FEATURE_SLOPE = 0.15, 0.6  # of the logarithm of optical depths with [Z/H]
 TEMPLATE_LOG_AGE = np.array([7.0, 8.9, 9.95, 8.7])  # log years, a proxy for the light's age
 
 
@@ -79,6 +80,7 @@ class StellarLibrary:
 
     templates: np.ndarray  # (4, P), of unit flux at 5500 Å
     metals: np.ndarray  # (2, P), tau of the metal lines in old and in young light
+    features: np.ndarray  # (P,), tau of `tables.FEATURES` in old light
 
 
 def pixel_of(wavelength_angstrom: np.ndarray) -> np.ndarray:
@@ -104,10 +106,11 @@ def library() -> StellarLibrary:
         rows.append(row / np.interp(PIVOT_ANGSTROM, WAVELENGTH_ANGSTROM, row))
     rows[OLD] *= np.minimum(WAVELENGTH_ANGSTROM / NEAR_UV_ANGSTROM, 1) ** NEAR_UV_SLOPE
     features = _features()
-    for row, feature in ((STRONG_LINED, 2), (FORMING, 1), (OLD, 0), (STARBURST, 2)):
+    for row, depth in zip((OLD, FORMING, STRONG_LINED, STARBURST), features, strict=True):
         rise = 0.0 if row == OLD else YOUNG_BREAK * _below_break()
-        rows[row] *= np.exp(rise - features[feature])
-    return StellarLibrary(np.array(rows, np.float32), metals.astype(np.float32))
+        rows[row] *= np.exp(rise - depth)
+    tables = (np.array(rows), metals, features[0])
+    return StellarLibrary(*(table.astype(np.float32) for table in tables))
 
 
 def _coarse(nodes: np.ndarray, flux: np.ndarray, emits: bool) -> np.ndarray:
@@ -131,7 +134,7 @@ def _optical_depth(lines: tuple, column: int) -> np.ndarray:
 
 
 def _features() -> np.ndarray:
-    """Optical depths (3, P) of `tables.FEATURES`, linear between the tabulated wavelengths."""
+    """Optical depths (4, P) of `tables.FEATURES`, linear between the tabulated wavelengths."""
     depths = np.array(FEATURES).T * 1e-3
     step = FEATURE_STEP_KMS / SPEED_OF_LIGHT_KM_S / np.log(10)
     nodes = np.log10(FEATURE_START_ANGSTROM) + step * np.arange(depths.shape[1])
@@ -181,7 +184,8 @@ def component_spectra(catalogue: dict, weights: np.ndarray) -> np.ndarray:
     metallicity, a_v = catalogue["metallicity"], catalogue["a_v"]
     # (n, 3, 4): exponents of the metallicity tilt, of dust and of the metal lines.
     dust = a_v[:, None] * np.array([0.6, 1.0, 1.0]) * (-0.4 * np.log(10))
-    lines = 1 - 10 ** (0.35 * metallicity)
+    lines = 1 - 10 ** (METAL_SLOPE * metallicity)
+    features = 1 - 10 ** (FEATURE_SLOPE * metallicity)
     old = np.array([1.0, 1.0, 0.0])  # of bulge, old disc and young disc
     factors = np.stack(
         [
@@ -189,11 +193,12 @@ def component_spectra(catalogue: dict, weights: np.ndarray) -> np.ndarray:
             dust,
             lines[:, None] * old,
             lines[:, None] * (1 - old),
+            features[:, None] * old,
             -BLANKETING * np.clip(metallicity, 0, None)[:, None] * old,
         ],
         axis=-1,
     ).astype(np.float32)
-    basis = np.stack([np.log(ratio), ratio**-0.9, *stars.metals, _below_break()])
+    basis = np.stack([np.log(ratio), ratio**-0.9, *stars.metals, stars.features, _below_break()])
     basis = basis.astype(np.float32)
     # einsum rather than a matrix product: its sums do not depend on threads or batch.
     spectra = np.einsum("nck,kp->ncp", weights.astype(np.float32), stars.templates)

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from datasets.photometry import COLOUR_NAMES
 from datasets.processors import usable_cores
-from datasets.synthetic_photometry import synthetic_colours
 from utils.generation.fits_output import FLUX_UNIT, ascii_text, read_spectrum, write_hdus
 from utils.generation.generated_spectrum import GeneratedSpectrum
 from utils.spectroscopy.measurements import column_units, measure_candidates
@@ -56,8 +55,7 @@ def write_generated_catalogue(path: Path, spectra: Sequence[Path], measured: boo
 
 def catalogue_row(spectrum: GeneratedSpectrum, path: Path) -> dict:
     """The columns of one spectrum that need no measurement."""
-    synthetic = synthetic_colours(spectrum.wavelength_angstrom, spectrum.best)
-    colours = synthetic - np.array(spectrum.image_colours)
+    colours = np.array(spectrum.colours) - np.array(spectrum.image_colours)
     return {
         "name": spectrum.name,
         "identifier": np.uint64(spectrum.identifier),  # in one type: mixed ones become floats

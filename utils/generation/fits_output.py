@@ -13,9 +13,11 @@
 For P sampled candidates f_p, the uncertainty is half the distance between the 16th and the 84th
 percentile of f_p at each wavelength: how well the image determines the spectrum, including its
 redshift; pixels are strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the photometry of the
-image gives the absolute scale s (`datasets.photometry`): flux = s f. Without photometry it stays
-normalised. As specutils accepts a flux without unit only from an image, the file then begins with
-one, and has its uncertainty in STD. Equal input gives equal bytes.
+image gives the absolute scale s: flux = s f, with the r flux of the image in the fibre's aperture.
+In the other bands spectrum and image may differ: the header has the colours of both, IMAGEGR and
+IMAGERI, SPECGR and SPECRI. Without photometry the flux stays normalised. As
+specutils accepts a flux without unit only from an image, the file then begins with one, and has its
+uncertainty in STD. Equal input gives equal bytes.
 """
 
 from __future__ import annotations
@@ -102,13 +104,18 @@ KEYWORDS = {  # field of Provenance: keyword and comment
 
 
 COLOUR_KEYWORDS = {
-    "IMAGEGR": "[mag] of the cutout in the fibre",
-    "IMAGERI": "[mag] of the cutout in the fibre",
+    "IMAGEGR": "[mag] g-r of the cutout in the fibre",
+    "IMAGERI": "[mag] r-i of the cutout in the fibre",
+}
+SPECTRUM_COLOUR_KEYWORDS = {
+    "SPECGR": "[mag] g-r of the flux, g extrapolated below it",
+    "SPECRI": "[mag] r-i of the flux",
 }
 
 
 def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
-    colours = spectrum.image_colours
+    colours = zip(COLOUR_KEYWORDS.items(), spectrum.image_colours, strict=True)
+    own = zip(SPECTRUM_COLOUR_KEYWORDS.items(), spectrum.colours, strict=True)
     cards: list[tuple] = [
         ("OBJECT", spectrum.name),
         ("OBSERVED", False, "generated from an image, not observed"),
@@ -119,8 +126,8 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
         ("RA", spectrum.ra, "[deg]"),
         ("DEC", spectrum.dec, "[deg]"),
         ("REDSHIFT", spectrum.redshift, "as given with the cutout"),
-        ("FLXSCALE", spectrum.scale, "[1e-17 erg/s/cm2/A] per normalised unit"),
-        *((key, c, COLOUR_KEYWORDS[key]) for key, c in zip(COLOUR_KEYWORDS, colours, strict=True)),
+        ("FLXSCALE", spectrum.scale, "[1e-17 erg/s/cm2/A] per unit, from r of image"),
+        *((key, colour, comment) for (key, comment), colour in (*colours, *own)),
         ("LSFINST", "SDSS spectrographs, R = 1800-2200", "resolution before smoothing"),
         *((key, getattr(spectrum.provenance, f), text) for f, (key, text) in KEYWORDS.items()),
         *((f"CKPT{k}", text) for k, text in enumerate(spectrum.provenance.checkpoints, start=1)),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from datasets.spectra import candidate_sigma
+from datasets.synthetic_photometry import synthetic_colours
 
 
 @dataclass(frozen=True)
@@ -114,3 +115,8 @@ class GeneratedSpectrum:
     def best(self) -> np.ndarray:
         """(pixels,) normalised flux of the best candidate."""
         return self.candidates[0]
+
+    @property
+    def colours(self) -> tuple[float, float]:
+        """g − r and r − i of the best candidate, mag; NaN where they are not covered."""
+        return tuple(map(float, synthetic_colours(self.wavelength_angstrom, self.best)))

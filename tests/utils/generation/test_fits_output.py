@@ -15,6 +15,7 @@ from specutils import Spectrum
 
 from datasets.errors import UserError
 from datasets.spectra import candidate_sigma
+from datasets.synthetic_photometry import synthetic_nanomaggies
 from utils.generation.catalogue_output import write_catalogue
 from utils.generation.fits_output import (
     GeneratedSpectrum,
@@ -84,6 +85,17 @@ def test_specutils_opens_a_normalised_spectrum_without_arguments(grid, tmp_path)
     assert read.flux.unit == u.dimensionless_unscaled
     np.testing.assert_array_equal(read.flux.value, written.best)
     np.testing.assert_array_equal(read.uncertainty.array, written.sigma)
+
+
+def test_header_has_the_colours_of_image_and_spectrum(tmp_path):
+    flux = (GRIDS["full"] / 6000).astype(np.float32) ** 2
+    red = replace(spectrum(), candidates=flux[None].repeat(3, axis=0), image_colours=(0.9, 0.4))
+    write_spectrum(tmp_path / "a.fits", red)
+    header = fits.getheader(tmp_path / "a.fits")
+    assert (header["IMAGEGR"], header["IMAGERI"]) == (0.9, 0.4)
+    r, i = synthetic_nanomaggies(GRIDS["full"], flux, ("r", "i"))
+    assert header["SPECRI"] == pytest.approx(-2.5 * np.log10(r / i), abs=2e-3)
+    assert header["SPECGR"] == pytest.approx(red.colours[0])
 
 
 @pytest.mark.parametrize("scale", [None, 12.5])
