@@ -6,43 +6,58 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.evaluation_files import METHOD_STYLE, OTHER_STYLE, Results, style_of
+from figures.evaluation_files import Results, style_of
 from utils.evaluation.calibration import coverage
+from utils.evaluation.columns import HEADINGS
 from utils.evaluation.derived_quantities import QUANTITIES
-from utils.evaluation.method import CLIMATOLOGY, GENERATED, PHOTOMETRY
+from utils.evaluation.method import CLIMATOLOGY, CONSTANT, GENERATED, PHOTOMETRY
+from utils.evaluation.question import OBSERVED, REST
 from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
 
-SHOWN_ERRORS = {
-    "mse_mean": "Δ squared error of the mean\n/ constant's",
-    "mse_best": "Δ squared error of the best\n/ constant's",
-    "crps": "Δ CRPS",
+SHOWN_SCORES = {
+    "crps": "CRPS",
+    "energy": "energy score",
+    "energy_100": "energy score, 100 Å bins",
 }
 SHOWN_QUANTITIES = ("z", "Dn4000", "Mgb", "HdeltaA", "Halpha_ew")
 
 
 @styled
 def draw_errors(results: Results) -> Figure:
-    """Squared errors and CRPS of all methods minus the generator's, on the same galaxies: paired
-    95 % bootstrap intervals."""
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 2.2), layout="constrained")
-    panels = figure.subplots(1, len(SHOWN_ERRORS), sharey=True)
-    methods = [method for method in results.methods[::-1] if method != GENERATED]
-    for axes, (name, label) in zip(panels, SHOWN_ERRORS.items(), strict=True):
-        axes.axvline(0, **style_of(GENERATED, lw=1.0))
-        for place, method in enumerate(methods):
-            if name not in results.errors["observed"][method]:
-                continue  # no best without a ranking
-            found = results.metrics["observed"]["differences"][method][name]
-            colour = METHOD_STYLE.get(method, OTHER_STYLE)[0]
-            axes.plot([-found["high"], -found["low"]], [place, place], color=colour, lw=1.4)
-            axes.plot(-found["value"], place, "o", ms=4, color=colour)
-        axes.set_xlabel(label)
-        axes.set_ylim(-0.6, len(methods) - 0.4)
-        axes.tick_params(axis="y", which="minor", left=False, right=False)
-        axes.grid(axis="x", color="0.9", lw=0.5)
-        axes.set_axisbelow(True)
-    panels[0].set_yticks(range(len(methods)), methods)
+    """Scores of all methods relative to the climatology's, for both questions. Bars are paired 95 %
+    intervals of the difference to the generator, on the same galaxies; its own is the line."""
+    questions = [q for q in (REST, OBSERVED) if q in results.metrics]
+    counts = [len(results.metrics[q]["methods"]) - 1 for q in questions]
+    height = 0.17 * sum(counts) + 0.6 * len(questions)
+    figure = Figure(figsize=(PAGE_WIDTH_INCHES, height), layout="constrained")
+    grid = figure.subplots(
+        len(questions), len(SHOWN_SCORES), sharex="col", sharey="row", squeeze=False,
+        height_ratios=counts,
+    )  # fmt: skip
+    for row, question in zip(grid, questions, strict=True):
+        part = results.metrics[question]
+        methods = [m for m in list(part["methods"])[::-1] if m not in (GENERATED, CONSTANT)]
+        for axes, score in zip(row, SHOWN_SCORES, strict=True):
+            _draw_scores(axes, part, score, methods)
+        row[0].set_yticks(range(len(methods)), methods)
+        row[0].set_title(HEADINGS[question], loc="left")
+    for axes, label in zip(grid[-1], SHOWN_SCORES.values(), strict=True):
+        axes.set_xlabel(f"{label} / climatology's")
     return figure
+
+
+def _draw_scores(axes: Axes, part: dict, score: str, methods: list[str]) -> None:
+    own = part["methods"][GENERATED][f"{score}_ratio"]["value"]
+    axes.axvline(own, **style_of(GENERATED, lw=1.0))
+    for place, method in enumerate(methods):
+        found, colour = part["differences"][method][score], style_of(method)["color"]
+        ends = [own - found["high"], own - found["low"]]
+        axes.plot(ends, [place, place], color=colour, lw=1.6, solid_capstyle="butt")
+        axes.plot(own - found["value"], place, "o", ms=3.5, color=colour)
+    axes.set_ylim(-0.6, len(methods) - 0.4)
+    axes.tick_params(axis="y", which="minor", left=False, right=False)
+    axes.grid(axis="x", color="0.9", lw=0.5)
+    axes.set_axisbelow(True)
 
 
 @styled

@@ -3,9 +3,10 @@
     python -m utils.evaluate … --output evaluation
     python -m figures.evaluation evaluation
 
-Writes evaluation/figures/NAME.pdf and .png: errors, samples, ranked candidates, measured against
-true quantities, redshift, BPT diagram, bimodality, mass–metallicity relation, calibration, colours,
-and training curves of the runs whose folders still exist.
+Writes evaluation/figures/NAME.pdf and .png: scores of all methods, samples, spectra at the given
+redshift with residuals, ranked candidates, p(z | image), measured against true quantities,
+redshift, BPT diagram, bimodality, mass–metallicity relation, calibration, reliability by magnitude,
+colours, and training curves of the runs whose folders still exist.
 """
 
 from __future__ import annotations
@@ -63,14 +64,19 @@ def _write_figures(options: argparse.Namespace) -> int:
 def figures_of(results: Results) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
     """Name and maker of every figure for which the evaluation has the data."""
     from figures.errors import draw_calibration, draw_errors
+    from figures.given_redshift import draw_given_redshift
     from figures.planes import POPULATIONS, SPECTRAL, draw_colours, draw_planes, draw_redshift
     from figures.populations import draw_bimodality, draw_bpt, draw_mass_metallicity
+    from figures.reliability import draw_redshift_pdfs, draw_reliability
     from figures.spectra import draw_ranked, draw_samples
     from utils.evaluation.method import GENERATED
     from utils.plotting.plots import plot_training_curves
 
     yield "errors", lambda: draw_errors(results)
     yield "samples", lambda: draw_samples(results)
+    yield "given_redshift", lambda: draw_given_redshift(results)
+    yield "redshift_pdfs", lambda: draw_redshift_pdfs(results)
+    yield "reliability", lambda: draw_reliability(results)
     yield "ranked", lambda: draw_ranked(results)
     yield "calibration", lambda: draw_calibration(results)
     if results.colours:

@@ -22,20 +22,20 @@ from utils.evaluation.method import (
     RETRIEVAL,
     SHIFTED,
     TEMPLATES,
+    TRUE_SPECTRA,
 )
 from utils.plotting.style import COLOURS
 
-TRUTH = "true"  # its label in figures
 COLUMN_WIDTH_INCHES = 3.4  # of ApJ
 DENSITY = "cividis"  # colour map of densities
 
 # colour and line of each method, the same in every figure
 METHOD_STYLE = {
-    TRUTH: (COLOURS["truth"], "-"),
+    TRUE_SPECTRA: (COLOURS["truth"], "-"),
     GENERATED: (COLOURS["generated"], "-"),
     REGRESSION: (COLOURS["third"], "-."),
     PHOTOMETRY: (COLOURS["highlight"], "--"),
-    SHIFTED: (COLOURS["highlight"], "--"),
+    SHIFTED: (COLOURS["highlight"], "-."),
     TEMPLATES: (COLOURS["third"], ":"),
     EMBEDDING: (COLOURS["second"], "--"),
     RETRIEVAL: (COLOURS["fourth"], "--"),
@@ -67,9 +67,9 @@ class Results:
     """An evaluation folder.
 
     Attributes: `metrics` (the content of `evaluation.json`), `order` (N, P) positions in
-    `candidates.h5`, best first, `log_mass` (N,), `errors`, `colours`, `truth` and `measured` as
-    nested dicts of arrays, `errors` and `measured` by question and method, the latter (N, P), best
-    candidate first; `wavelength_angstrom` (n,).
+    `candidates.h5`, best first; `log_mass`, `redshift` and `magnitude` (N,); `errors`, `colours`,
+    `truth` and `measured` as nested dicts of arrays, `errors` and `measured` by question and
+    method, the latter (N, P), best candidate first; `wavelength_angstrom` (n,).
 
     Raises:
         UserError: the folder holds no complete evaluation, or its survey cannot be read.
@@ -87,9 +87,10 @@ class Results:
         self.survey = Survey(survey or sources["survey"])
         self.checkpoints = [Path(p) for p in sources["checkpoints"]]
         with h5py.File(self.folder / "galaxies.h5") as file:
-            self.order, self.log_mass, self.rows = (
-                file[name][:] for name in ("order", "log_mass", "row")
+            self.order, self.log_mass, self.rows, self.redshift = (
+                file[name][:] for name in ("order", "log_mass", "row", "redshift")
             )
+            self.magnitude = file["magnitude"][:] if "magnitude" in file else None
             self.errors, self.colours, self.truth, self.measured = (
                 _nested(file[name]) if name in file else {}
                 for name in ("errors", "colours", "truth", "measured")

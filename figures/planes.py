@@ -10,7 +10,13 @@ from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from figures.evaluation_files import Results, density, running, style_of
 from utils.evaluation.derived_quantities import QUANTITIES, estimates, true_values
 from utils.evaluation.markdown import number
-from utils.evaluation.method import CLIMATOLOGY, CONSTANT, GENERATED, PHOTOMETRY
+from utils.evaluation.method import (
+    CLIMATOLOGY,
+    CONSTANT,
+    GENERATED,
+    PHOTOMETRY,
+    TRUE_SPECTRA,
+)
 from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
 
 SPECTRAL = (
@@ -147,9 +153,9 @@ def draw_colours(results: Results) -> Figure:
     titles = ("g − r", "r − i")
     for place, (axes, title) in enumerate(zip(panels, titles, strict=True)):
         bins = np.linspace(-0.2, 0.2, 41)
-        for method in ("truth", GENERATED, PHOTOMETRY, CLIMATOLOGY):
+        for method in (TRUE_SPECTRA, GENERATED, PHOTOMETRY, CLIMATOLOGY):
             values = results.colours[method][:, 0, place]
-            look = style_of("true" if method == "truth" else method, lw=1.1)
+            look = style_of(method, lw=1.1)
             axes.hist(np.clip(values, *bins[[0, -1]]), bins, density=True, histtype="step", **look)
         axes.axvline(0, color=COLOURS["quiet"], lw=0.5)
         axes.set_xlabel(f"Δ({title}), spectrum minus image (mag)")

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.evaluation_files import COLUMN_WIDTH_INCHES, TRUTH, Results, density, style_of
-from utils.evaluation.method import CLIMATOLOGY, GENERATED, PHOTOMETRY
+from figures.evaluation_files import COLUMN_WIDTH_INCHES, Results, density, style_of
+from utils.evaluation.method import CLIMATOLOGY, GENERATED, PHOTOMETRY, TRUE_SPECTRA
 from utils.evaluation.population_statistics import (
     OLD_DN4000,
     RETIRED_EW_ANGSTROM,
@@ -19,7 +19,7 @@ from utils.spectroscopy.bpt import kauffmann_2003, kewley_2001
 
 BPT_LIMITS = (-1.7, 0.6, -1.4, 1.3)
 COLOUR_LIMITS = (-0.1, 1.4, -0.7, 2.4)
-LABELS = {TRUTH: "true", GENERATED: "generated", PHOTOMETRY: "neighbours"}
+LABELS = {TRUE_SPECTRA: "true", GENERATED: "generated", PHOTOMETRY: "neighbours"}
 
 
 @styled
@@ -44,7 +44,7 @@ def draw_bpt(results: Results) -> Figure:
 
 def _columns(results: Results, name: str) -> dict[str, np.ndarray]:
     """One spectrum per galaxy: the true one, or a method's best candidate."""
-    if name == TRUTH:
+    if name == TRUE_SPECTRA:
         return results.truth
     return {key: values[:, 0] for key, values in results.measured["observed"][name].items()}
 
@@ -65,7 +65,7 @@ def draw_bimodality(results: Results) -> Figure:
     first, *planes = figure.subplots(1, 3, width_ratios=(1.2, 1, 1))
     bins = np.linspace(0.9, 2.2, 40)
     for name in LABELS:
-        values = results.truth if name == TRUTH else results.measured["observed"][name]
+        values = results.truth if name == TRUE_SPECTRA else results.measured["observed"][name]
         first.hist(
             values["Dn4000"].ravel(), bins, density=True, histtype="step", **style_of(name, lw=1.1)
         )
@@ -74,7 +74,7 @@ def draw_bimodality(results: Results) -> Figure:
     first.set_ylabel("spectra per unit, all candidates")
     first.set_ylim(0, 1.45 * first.get_ylim()[1])
     first.legend(loc="upper right")
-    for axes, name in zip(planes, (TRUTH, GENERATED), strict=True):
+    for axes, name in zip(planes, (TRUE_SPECTRA, GENERATED), strict=True):
         columns = _columns(results, name)
         width = columns["Halpha_ew"]
         logarithm = np.log10(np.where(width > 0, width, np.nan))
@@ -103,7 +103,7 @@ def draw_mass_metallicity(results: Results) -> Figure | None:
         if "log_mass" not in curve:
             continue
         if method == GENERATED:
-            axes.plot(curve["log_mass"], curve["true"], marker="o", ms=3, **style_of(TRUTH))
+            axes.plot(curve["log_mass"], curve["true"], marker="o", ms=3, **style_of(TRUE_SPECTRA))
         axes.plot(curve["log_mass"], curve["measured"], marker="o", ms=3, **style_of(method))
     axes.set_xlabel(r"log M$_★$ / M$_☉$")
     axes.set_ylabel("12 + log O/H (N2)")

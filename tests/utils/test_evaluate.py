@@ -13,7 +13,9 @@ from datasets.survey import Survey
 from figures import evaluation as figures
 from figures.errors import draw_errors
 from figures.evaluation_files import Results
+from figures.given_redshift import draw_given_redshift
 from figures.populations import draw_mass_metallicity
+from figures.reliability import draw_redshift_pdfs, draw_reliability
 from tests.support import make_tiny_survey
 from utils import evaluate
 from utils import train_regression as regression
@@ -308,11 +310,15 @@ def test_there_is_a_figure_for_all_metrics(evaluated):
     names = {name for name, _ in figures.figures_of(results)}
     assert {"errors", "samples", "ranked", "calibration", "colours", "measured", "redshift"} < names
     assert {"bimodality", "mass_metallicity"} < names
+    assert {"given_redshift", "redshift_pdfs", "reliability"} < names
     assert draw_mass_metallicity(results) is None  # the tiny survey has no masses
     with h5py.File(evaluated / "candidates.h5") as file:
         np.testing.assert_array_equal(results.galaxy(3).scores, file["scores"][3][results.order[3]])
     axes = draw_errors(results).axes
-    assert len(axes) == 3 and len(axes[0].get_yticks()) == len(results.methods) - 1
+    assert len(axes) == 6 and len(axes[3].get_yticks()) == len(results.methods) - 2
+    assert len(draw_reliability(results).axes) == 6
+    assert len(draw_given_redshift(results).axes) == 8
+    assert len(draw_redshift_pdfs(results).axes) == 8
 
 
 @pytest.mark.slow

@@ -504,6 +504,11 @@ class Evaluation:
         found = effective_galaxies(stage, features, keys, redshift, self.options.seed)
         return None if found is None else np.percentile(found.cpu(), (16, 50, 84)).tolist()
 
+    @cached_property
+    def magnitude(self) -> np.ndarray | None:
+        """Total r magnitude (N,) of the images; None without calibrated ones."""
+        return conditional.total_magnitude(self.survey, self.rows)
+
     def _conditional(
         self, answers: dict[str, Answer], scores: dict[str, Columns], truth: Columns | None
     ) -> dict:
@@ -516,8 +521,9 @@ class Evaluation:
             if truth is not None:
                 measured = answers[REST].measured[GENERATED]
                 covered |= conditional.covered_quantities(truth, measured)
-        magnitude = conditional.total_magnitude(self.survey, self.rows)
-        bins = {} if magnitude is None else conditional.quantile_bins("r", magnitude)
+        bins = {}
+        if self.magnitude is not None:
+            bins |= conditional.quantile_bins("r", self.magnitude)
         if np.isfinite(self.redshift).all():
             bins |= conditional.quantile_bins("z", self.redshift)
         bins["all"] = np.ones(len(self.rows), bool)
@@ -559,6 +565,8 @@ class Evaluation:
             file["row"] = self.rows
             file["identifier"] = self.survey.catalogue["identifier"][self.rows]
             file["redshift"] = self.redshift
+            if self.magnitude is not None:
+                file["magnitude"] = self.magnitude
             file["log_mass"] = self._log_mass()
             file["order"] = order
             for group, columns in groups.items():
