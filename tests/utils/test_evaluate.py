@@ -271,7 +271,7 @@ def test_candidates_of_another_evaluation_are_refused(
 def test_candidates_of_another_version_of_the_code_are_refused(
     evaluated, tiny_generator, tiny_survey, monkeypatch, capsys
 ):
-    monkeypatch.setattr("utils.evaluation.evaluator.code_digest", lambda *paths: "of tomorrow")
+    monkeypatch.setattr("utils.evaluation.setup.code_digest", lambda *paths: "of tomorrow")
     assert run(tiny_generator, tiny_survey, evaluated) == USER_ERROR
     assert "another code" in capsys.readouterr().err
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from contextlib import ExitStack
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -13,11 +11,8 @@ import h5py
 import numpy as np
 import torch
 
-from datasets.atomic_files import atomic_path, write_text
+from datasets.atomic_files import write_text
 from datasets.errors import UserError
-from datasets.survey import Survey
-from utils.core.checkpoints import load_generator
-from utils.core.device import pick_device
 from utils.core.provenance import file_digest
 from utils.core.survey_identity import survey_identity
 from utils.core.survey_rows import random_subset
@@ -32,12 +27,10 @@ from utils.evaluation.baselines import (
     features_of_images,
     regression_method,
 )
-from utils.evaluation.cache_identity import code_digest
-from utils.evaluation.candidates import CODE, generate_all, version_of
-from utils.evaluation.climatology import SPECTRA as REFERENCE_SPECTRA
+from utils.evaluation.candidates import generate_all, version_of
 from utils.evaluation.derived_quantities import Columns, with_constant
+from utils.evaluation.galaxies_file import write_galaxies
 from utils.evaluation.measurement_cache import (
-    Spectroscope,
     measure_method,
     measure_training,
     measure_truth,
@@ -59,124 +52,21 @@ from utils.evaluation.question import (
     observed_question,
     rest_question,
 )
-from utils.evaluation.rest_frame import RestFrame
 from utils.evaluation.retrieval import retrieval_of_split
+from utils.evaluation.setup import EvaluationSetup, catalogue_redshift
 from utils.evaluation.template_fit import template_methods
 from utils.generation.conditions import (
-    CONDITIONS,
     effective_galaxies,
     image_features,
-    validate_conditions,
 )
-from utils.generation.pipeline import Pipeline, check_ranking, sampling_of
-from utils.spectroscopy.measurements import DEFAULT_REDSHIFT_RANGE
-from utils.spectroscopy.ssp_library import read_library
 from utils.training.regression import load_regression
 
-REDSHIFT_MARGIN = 0.03  # added on both sides of the range of redshifts in which they are fitted
-MASSES = ("log_mass", "logMass_Maraston09", "logMass_ConroyDust")  # columns with log M★/M☉
 COMPARED_WITH = {OBSERVED: PHOTOMETRY, REST: SHIFTED}  # by question, in subgroups
 MIXED_GALAXIES = 64  # for which the number of training galaxies in a candidate is computed
 
 
-class Evaluation:
-    """Everything that belongs to one output folder.
-
-    Args:
-        options: of `utils.evaluate`.
-
-    Raises:
-        UserError: checkpoint, survey and options do not fit together.
-    """
-
-    def __init__(self, options: argparse.Namespace):
-        self.options = options
-        self.survey = Survey(options.survey)
-        self.library = Survey(options.training_survey or options.survey)
-        stages = [load_generator(path) for path in options.checkpoint]
-        self.sampling = sampling_of(stages[-1].config.sampling, options)
-        self.pipeline = Pipeline(
-            stages,
-            pick_device(options.device),
-            options.precision,
-            guidance=self.sampling.guidance,
-        )
-        self.pipeline.check(self.sampling)
-        for survey in (self.survey, self.library):
-            self._check(survey)
-        self.requested = {name: getattr(options, name) for name in CONDITIONS}
-        validate_conditions(stages[0], self.requested)
-        self.towers, self.transform = self.pipeline.last.contrastive, self.pipeline.last.spectra
-        check_ranking(options.rank, self.towers.survey)
-        self.rows = self._rows()
-        self.redshift = _catalogue_redshift(self.survey)[self.rows]
-        self.populations = None if options.ssp is None else read_library(options.ssp)
-        self.folder = Path(options.output)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.wavelength = self.pipeline.wavelength_angstrom
-        self._files = ExitStack()  # of candidates, open while they are evaluated
-
-    def _check(self, survey: Survey) -> None:
-        """Refuse a survey that the checkpoint or the options do not fit."""
-        trained = self.pipeline.last.contrastive.survey
-        for name, ours, theirs in (
-            ("bands", survey.bands, trained.bands),
-            ("wavelengths", survey.grid, trained.grid),
-            ("image unit", survey.image_unit, trained.image_unit),
-        ):
-            if ours != theirs:
-                raise UserError(f"{survey.path}: other {name} than the checkpoint's survey")
-        if self.options.against == "noiseless" and "noiseless" not in survey.truth_names:
-            raise UserError(
-                f"--against noiseless: {survey.path} has no noiseless spectra, which only a mock "
-                "survey has"
-            )
-
-    def _rows(self) -> np.ndarray:
-        split = self.options.split
-        rows = np.arange(len(self.survey)) if split == "all" else self.survey.indices(split)
-        if len(rows) == 0:
-            raise UserError(f"{self.survey.path}: no galaxies in the split {split}")
-        return rows[: self.options.galaxies]
-
-    @cached_property
-    def identity(self) -> dict:
-        """Everything that the candidates depend on."""
-        sampling = asdict(self.sampling)
-        return {
-            "checkpoints": [file_digest(path) for path in self.options.checkpoint],
-            "survey": survey_identity(self.survey),
-            "split": self.options.split,
-            "galaxies": len(self.rows),
-            "sampling": {
-                name: sampling[name] for name in ("sampler", "steps", "candidates", "guidance")
-            },
-            "given": self.requested,
-            "against": self.options.against,
-            "seed": self.options.seed,
-            "precision": "bfloat16" if self.pipeline.bfloat16 else "float32",
-            "code": code_digest(*CODE),
-        }
-
-    def _spectra_identity(self, survey: Survey) -> dict:
-        """What the spectra of a survey, as evaluated, depend on."""
-        return {"survey": survey_identity(survey), "against": self.options.against}
-
-    def _spectra(self, survey: Survey, rows: np.ndarray) -> np.ndarray:
-        """Spectra (b, n) of rows of a survey, on the generator's pixels."""
-        if self.options.against == "noiseless":
-            return self.transform.subsample(survey.truth("noiseless", rows))
-        return self.transform.subsample(survey.read("spectra", rows))
-
-    def _own_spectra(self, rows: np.ndarray) -> np.ndarray:
-        return self._spectra(self.survey, rows)
-
-    def _library_spectra(self, rows: np.ndarray) -> np.ndarray:
-        return self._spectra(self.library, rows)
-
-    def true_spectra(self, part: slice) -> np.ndarray:
-        """Spectra (b, n) of a slice of the galaxies, on the generator's pixels."""
-        return self._own_spectra(self.rows[part])
+class Evaluation(EvaluationSetup):
+    """Everything that belongs to one output folder; arguments as of `EvaluationSetup`."""
 
     def run(self) -> dict:
         """Generate, evaluate, write `galaxies.h5` and `evaluation.json`; returns the latter."""
@@ -198,7 +88,8 @@ class Evaluation:
             )
             for question in self._questions(methods)
         }
-        offsets = self._colour_offsets(methods[OBSERVED], colours)
+        with_truth = [self._true_method(), *methods[OBSERVED]]
+        offsets = photometry.all_offsets(self.wavelength, with_truth, colours)
         metrics = {
             "identity": self.identity | {"training survey": survey_identity(self.library)},
             "sources": {
@@ -210,7 +101,9 @@ class Evaluation:
             **{name: found.metrics for name, found in answers.items()},
             "photometry": {
                 "colours": {n: photometry.distribution(v[:, 0]) for n, v in offsets.items()},
-                "bands": self._predictive_check(methods[OBSERVED]),
+                "bands": photometry.predictive_check(
+                    self.wavelength, with_truth, self.survey, self.rows
+                ),
                 "rankings": self._rankings(file, orders, truth, answers[OBSERVED]),
             },
             **retrieval_of_split(self.survey, self.options.split, self.towers),
@@ -218,8 +111,16 @@ class Evaluation:
             "conditional": self._conditional(answers, redshift_scores, truth),
             "subgroups": self._subgroups(answers, truth),
         }
-        order = orders[self.options.rank]
-        self._write_galaxies(order, answers, redshift_scores, offsets, truth)
+        columns = {
+            "row": self.rows,
+            "identifier": self.survey.catalogue["identifier"][self.rows],
+            "redshift": self.redshift,
+            "magnitude": self.magnitude,
+            "log_mass": self.log_mass(),
+            "order": orders[self.options.rank],
+        }
+        path = self.folder / "galaxies.h5"
+        write_galaxies(path, columns, answers, redshift_scores, offsets, truth)
         text = json.dumps(without_nan(metrics), indent=1, ensure_ascii=False, allow_nan=False)
         write_text(self.folder / "evaluation.json", text + "\n")
         return metrics
@@ -291,13 +192,13 @@ class Evaluation:
             self.folder / "training.h5",
             self.library,
             self.towers,
-            self._library_spectra,
-            self._spectra_identity(self.library) | towers,
+            self.library_spectra,
+            self.spectra_identity(self.library) | towers,
         )
         features = features_of_images(self.survey, self.rows, self.towers)
         count = self.sampling.candidates
         return Baselines(
-            self.library, training, self._library_spectra, *features, count, self.options.seed
+            self.library, training, self.library_spectra, *features, count, self.options.seed
         )
 
     def _template_fits(self, baselines: Baselines) -> list[Method]:
@@ -329,26 +230,13 @@ class Evaluation:
             self.survey,
             self.rows,
             self.sampling.candidates,
-            self._own_spectra,
+            self.own_spectra,
             self.options.seed,
             file_digest(self.options.regression),
         )
         return [regression]
 
     # The questions and their answers.
-
-    @cached_property
-    def frame(self) -> RestFrame:
-        """The rest frame that all spectra cover."""
-        training = _catalogue_redshift(self.library)[self.library.indices("train")]
-        return RestFrame.covering(self.wavelength, np.concatenate([training, self.redshift]))
-
-    @cached_property
-    def reference(self) -> tuple[np.ndarray, np.ndarray]:
-        """Spectra (R, n) and redshifts (R,) of the climatology."""
-        rows = self.library.indices("train")
-        rows = random_subset(self.library, rows, REFERENCE_SPECTRA, self.options.seed)
-        return self._library_spectra(rows), _catalogue_redshift(self.library)[rows]
 
     def _questions(self, methods: dict[str, list[Method]]) -> list[Question]:
         flux, redshift = self.reference
@@ -371,31 +259,14 @@ class Evaluation:
             methods,
             truth,
             lambda: self._measure(methods, of_training, question.name == REST),
-            self._log_mass(),
+            self.log_mass(),
             self.options.seed,
         )
 
     @cached_property
-    def spectroscope(self) -> Spectroscope:
-        """Measures spectra, and keeps what it has measured."""
-        training = _catalogue_redshift(self.library)[self.library.indices("train")]
-        values = np.concatenate([training, self.redshift])
-        values, interval = values[np.isfinite(values)], DEFAULT_REDSHIFT_RANGE
-        if len(values):
-            interval = values.min() - REDSHIFT_MARGIN, values.max() + REDSHIFT_MARGIN
-        return Spectroscope(
-            self.folder / "measured.h5",
-            self.wavelength,
-            (float(interval[0]), float(interval[1])),
-            self.survey.preparation.smoothing_sigma_angstrom,
-            self.populations,
-            self.options.workers,
-        )
-
-    @cached_property
     def _measured_truth(self) -> tuple[Columns, Columns]:
-        redshift, of = _catalogue_redshift(self.survey), self._spectra_identity(self.survey)
-        return measure_truth(self.spectroscope, self.rows, self._own_spectra, redshift, of)
+        redshift, of = catalogue_redshift(self.survey), self.spectra_identity(self.survey)
+        return measure_truth(self.spectroscope, self.rows, self.own_spectra, redshift, of)
 
     def _truth(self) -> Columns:
         """Quantities of the true spectra (N,), at their catalogue redshifts."""
@@ -405,9 +276,9 @@ class Evaluation:
         """Quantities (N, P) of the methods whose candidates are training spectra, by question and
         name; each training galaxy is measured once, at its catalogue redshift."""
         named = [(q, m) for q, group in methods.items() for m in group if m.rows is not None]
-        redshift, of = _catalogue_redshift(self.library), self._spectra_identity(self.library)
+        redshift, of = catalogue_redshift(self.library), self.spectra_identity(self.library)
         columns = measure_training(
-            self.spectroscope, [m for _, m in named], self._library_spectra, redshift, of
+            self.spectroscope, [m for _, m in named], self.library_spectra, redshift, of
         )
         found: dict[str, dict[str, Columns]] = {question: {} for question in methods}
         for (question, method), values in zip(named, columns, strict=True):
@@ -418,7 +289,7 @@ class Evaluation:
         self, methods: list[Method], of_training: dict[str, Columns], given: bool
     ) -> dict[str, Columns]:
         """Quantities of each method's candidates (N, P), at fitted or at given redshifts."""
-        found, of = dict(of_training), self._spectra_identity(self.survey)
+        found, of = dict(of_training), self.spectra_identity(self.survey)
         for method in methods:
             if method.rows is None and method.name != CONSTANT:
                 found[method.name] = measure_method(
@@ -435,26 +306,6 @@ class Evaluation:
 
     def _true_method(self) -> Method:
         return Method(TRUE_SPECTRA, lambda part: self.true_spectra(part)[:, None])
-
-    def _colour_offsets(
-        self, methods: list[Method], image_colours: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Colours of candidates minus those of the images (N, P, 2), by method and of the truth;
-        nothing without photometry."""
-        if not np.isfinite(image_colours).any():
-            return {}
-        return {
-            m.name: photometry.differences(
-                self.wavelength, m.candidates, len(self.rows), image_colours
-            )
-            for m in (self._true_method(), *methods)
-        }
-
-    def _predictive_check(self, methods: list[Method]) -> dict:
-        shown = [m for m in methods if m.spread and m.name != CLIMATOLOGY]
-        return photometry.predictive_check(
-            self.wavelength, [self._true_method(), *shown], self.survey, self.rows
-        )
 
     def _rankings(
         self,
@@ -479,15 +330,12 @@ class Evaluation:
         """Distances to the nearest training spectra, and the galaxies in a candidate."""
         rows = self.library.indices("train")
         rows = random_subset(self.library, rows, memorising.LIBRARY, self.options.seed)
-        count = max(1, memorising.SPECTRA // self.sampling.candidates)
-        part = slice(0, count)
-        candidates = own.candidates(part)
-        samples = {
-            GENERATED: candidates.reshape(-1, candidates.shape[-1]),
-            TRUE_SPECTRA: self.true_spectra(slice(0, memorising.SPECTRA)),
-        }
-        distances = memorising.memorising_metrics(
-            self.wavelength, samples, len(rows), lambda part: self._library_spectra(rows[part])
+        distances = memorising.distance_metrics(
+            self.wavelength,
+            own,
+            self.true_spectra,
+            len(rows),
+            lambda part: self.library_spectra(rows[part]),
         )
         return {"distances": distances, "effective_galaxies": self._effective_galaxies(own)}
 
@@ -495,19 +343,13 @@ class Evaluation:
         """16th, 50th and 84th percentile of the number of training galaxies in a candidate."""
         if own.redshift is None:
             return None
-        rows = self.rows[:MIXED_GALAXIES]
+        rows, stage = self.rows[:MIXED_GALAXIES], self.pipeline.stages[0]
         images = torch.from_numpy(self.survey.read("images", rows)).to(self.pipeline.device)
-        stage = self.pipeline.stages[0]
         keys = [str(identifier) for identifier in self.survey.catalogue["identifier"][rows]]
         features = image_features(stage.contrastive, images)
         redshift = torch.from_numpy(own.redshift[:MIXED_GALAXIES]).float()
         found = effective_galaxies(stage, features, keys, redshift, self.options.seed)
         return None if found is None else np.percentile(found.cpu(), (16, 50, 84)).tolist()
-
-    @cached_property
-    def magnitude(self) -> np.ndarray | None:
-        """Total r magnitude (N,) of the images; None without calibrated ones."""
-        return conditional.total_magnitude(self.survey, self.rows)
 
     def _conditional(
         self, answers: dict[str, Answer], scores: dict[str, Columns], truth: Columns | None
@@ -531,51 +373,12 @@ class Evaluation:
 
     def _subgroups(self, answers: dict[str, Answer], truth: Columns | None) -> dict:
         """Scores of classes of galaxies, by question."""
-        positive = self._own_spectra(self.rows).min(axis=1) > 0
+        positive = self.own_spectra(self.rows).min(axis=1) > 0
         masks = subgroups.groups(self.survey, self.rows, truth, positive)
         return {
             name: subgroups.by_subgroup(masks, found.errors, CLIMATOLOGY, COMPARED_WITH[name])
             for name, found in answers.items()
         }
-
-    def _log_mass(self) -> np.ndarray:
-        """log M★/M☉ (N,) from the catalogue or a mock's truth; NaN if neither has it."""
-        for name in MASSES:
-            if name in self.survey.catalogue:
-                return self.survey.catalogue[name][self.rows]
-            if name in self.survey.truth_names:
-                return self.survey.truth(name, self.rows)
-        return np.full(len(self.rows), np.nan)
-
-    def _write_galaxies(
-        self,
-        order: np.ndarray,
-        answers: dict[str, Answer],
-        redshift_scores: dict[str, Columns],
-        offsets: dict[str, np.ndarray],
-        truth: Columns | None,
-    ) -> None:
-        groups: dict[str, Columns] = {"colours": offsets, "truth": truth or {}}
-        groups |= {f"errors/{REDSHIFT}/{name}": v for name, v in redshift_scores.items()}
-        for question, found in answers.items():
-            groups |= {f"errors/{question}/{name}": v for name, v in found.errors.items()}
-            groups |= {f"measured/{question}/{name}": v for name, v in found.measured.items()}
-        path = self.folder / "galaxies.h5"
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            file["row"] = self.rows
-            file["identifier"] = self.survey.catalogue["identifier"][self.rows]
-            file["redshift"] = self.redshift
-            if self.magnitude is not None:
-                file["magnitude"] = self.magnitude
-            file["log_mass"] = self._log_mass()
-            file["order"] = order
-            for group, columns in groups.items():
-                for name, values in columns.items():
-                    file[f"{group}/{name}"] = values
-
-
-def _catalogue_redshift(survey: Survey) -> np.ndarray:
-    return survey.catalogue.get("z", np.full(len(survey), np.nan)).astype(float)
 
 
 def _generated(name: str, file: h5py.File, order: np.ndarray | None = None) -> Method:

@@ -40,7 +40,7 @@ from utils.evaluation.bootstrap import (
 from utils.evaluation.calibration import coverage_of, pit_intervals
 from utils.evaluation.derived_quantities import Columns, compare
 from utils.evaluation.markdown import plus_minus, rows_of
-from utils.evaluation.method import Method
+from utils.evaluation.method import CLIMATOLOGY, CONSTANT, Method
 from utils.generation.ranking import RANKINGS, ranking_scores
 
 BLOCK = 64  # galaxies
@@ -76,6 +76,16 @@ def differences(
             for part in parts
         ]
     )
+
+
+def all_offsets(
+    wavelength_angstrom: np.ndarray, methods: list[Method], images: np.ndarray
+) -> dict[str, np.ndarray]:
+    """`differences` (N, P, 2) by method; nothing for images (N, 2) without colours."""
+    if not np.isfinite(images).any():
+        return {}
+    count = len(images)
+    return {m.name: differences(wavelength_angstrom, m.candidates, count, images) for m in methods}
 
 
 def distribution(values: np.ndarray) -> dict:
@@ -154,8 +164,9 @@ def predictive_check(
 
     Args:
         wavelength_angstrom: (n,).
-        methods: with candidates (b, P, n), best first.
-        survey, rows: the galaxies (N,).
+        methods: with candidates (b, P, n), best first; constant and climatology are left out.
+        survey: the survey file.
+        rows: (N,) galaxies.
 
     Returns:
         By method and band; nothing without calibrated g, r and i.
@@ -169,6 +180,8 @@ def predictive_check(
     colour = brightness[:, 0] - brightness[:, 1]
     result = {}
     for method in methods:
+        if method.name in (CONSTANT, CLIMATOLOGY):
+            continue
         parts = (slice(i, min(i + BLOCK, len(rows))) for i in range(0, len(rows), BLOCK))
         flux = np.concatenate(
             [synthetic_fluxes(wavelength_angstrom, method.candidates(part)) for part in parts]

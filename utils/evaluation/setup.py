@@ -1,0 +1,181 @@
+"""What is evaluated, and with what: surveys, generator, galaxies, frames, measurements."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from datasets.errors import UserError
+from datasets.survey import Survey
+from utils.core.checkpoints import load_generator
+from utils.core.device import pick_device
+from utils.core.provenance import file_digest
+from utils.core.survey_identity import survey_identity
+from utils.core.survey_rows import random_subset
+from utils.evaluation import conditional
+from utils.evaluation.cache_identity import code_digest
+from utils.evaluation.candidates import CODE
+from utils.evaluation.climatology import SPECTRA as REFERENCE_SPECTRA
+from utils.evaluation.measurement_cache import Spectroscope
+from utils.evaluation.rest_frame import RestFrame
+from utils.generation.conditions import CONDITIONS, validate_conditions
+from utils.generation.pipeline import Pipeline, check_ranking, sampling_of
+from utils.spectroscopy.measurements import DEFAULT_REDSHIFT_RANGE
+from utils.spectroscopy.ssp_library import read_library
+
+REDSHIFT_MARGIN = 0.03  # added on both sides of the range of redshifts in which they are fitted
+MASSES = ("log_mass", "logMass_Maraston09", "logMass_ConroyDust")  # columns with log M★/M☉
+
+
+class EvaluationSetup:
+    """Everything that follows from the options before anything is generated.
+
+    Args:
+        options: of `utils.evaluate`.
+
+    Raises:
+        UserError: checkpoint, survey and options do not fit together.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self.options = options
+        self.survey = Survey(options.survey)
+        self.library = Survey(options.training_survey or options.survey)
+        stages = [load_generator(path) for path in options.checkpoint]
+        self.sampling = sampling_of(stages[-1].config.sampling, options)
+        self.pipeline = Pipeline(
+            stages,
+            pick_device(options.device),
+            options.precision,
+            guidance=self.sampling.guidance,
+        )
+        self.pipeline.check(self.sampling)
+        for survey in (self.survey, self.library):
+            self._check(survey)
+        self.requested = {name: getattr(options, name) for name in CONDITIONS}
+        validate_conditions(stages[0], self.requested)
+        self.towers, self.transform = self.pipeline.last.contrastive, self.pipeline.last.spectra
+        check_ranking(options.rank, self.towers.survey)
+        self.rows = self._rows()
+        self.redshift = catalogue_redshift(self.survey)[self.rows]
+        self.populations = None if options.ssp is None else read_library(options.ssp)
+        self.folder = Path(options.output)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.wavelength = self.pipeline.wavelength_angstrom
+
+    def _check(self, survey: Survey) -> None:
+        """Refuse a survey that the checkpoint or the options do not fit."""
+        trained = self.pipeline.last.contrastive.survey
+        for name, ours, theirs in (
+            ("bands", survey.bands, trained.bands),
+            ("wavelengths", survey.grid, trained.grid),
+            ("image unit", survey.image_unit, trained.image_unit),
+        ):
+            if ours != theirs:
+                raise UserError(f"{survey.path}: other {name} than the checkpoint's survey")
+        if self.options.against == "noiseless" and "noiseless" not in survey.truth_names:
+            raise UserError(
+                f"--against noiseless: {survey.path} has no noiseless spectra, which only a mock "
+                "survey has"
+            )
+
+    def _rows(self) -> np.ndarray:
+        split = self.options.split
+        rows = np.arange(len(self.survey)) if split == "all" else self.survey.indices(split)
+        if len(rows) == 0:
+            raise UserError(f"{self.survey.path}: no galaxies in the split {split}")
+        return rows[: self.options.galaxies]
+
+    @cached_property
+    def identity(self) -> dict:
+        """Everything that the candidates depend on."""
+        sampling = asdict(self.sampling)
+        return {
+            "checkpoints": [file_digest(path) for path in self.options.checkpoint],
+            "survey": survey_identity(self.survey),
+            "split": self.options.split,
+            "galaxies": len(self.rows),
+            "sampling": {
+                name: sampling[name] for name in ("sampler", "steps", "candidates", "guidance")
+            },
+            "given": self.requested,
+            "against": self.options.against,
+            "seed": self.options.seed,
+            "precision": "bfloat16" if self.pipeline.bfloat16 else "float32",
+            "code": code_digest(*CODE),
+        }
+
+    def spectra_identity(self, survey: Survey) -> dict:
+        """What the spectra of a survey, as evaluated, depend on."""
+        return {"survey": survey_identity(survey), "against": self.options.against}
+
+    def _spectra(self, survey: Survey, rows: np.ndarray) -> np.ndarray:
+        """Spectra (b, n) of rows of a survey, on the generator's pixels."""
+        if self.options.against == "noiseless":
+            return self.transform.subsample(survey.truth("noiseless", rows))
+        return self.transform.subsample(survey.read("spectra", rows))
+
+    def own_spectra(self, rows: np.ndarray) -> np.ndarray:
+        """Spectra (b, n) of rows of the evaluated survey."""
+        return self._spectra(self.survey, rows)
+
+    def library_spectra(self, rows: np.ndarray) -> np.ndarray:
+        """Spectra (b, n) of rows of the survey that the baselines are made of."""
+        return self._spectra(self.library, rows)
+
+    def true_spectra(self, part: slice) -> np.ndarray:
+        """Spectra (b, n) of a slice of the galaxies, on the generator's pixels."""
+        return self.own_spectra(self.rows[part])
+
+    @cached_property
+    def frame(self) -> RestFrame:
+        """The rest frame that all spectra cover."""
+        training = catalogue_redshift(self.library)[self.library.indices("train")]
+        return RestFrame.covering(self.wavelength, np.concatenate([training, self.redshift]))
+
+    @cached_property
+    def reference(self) -> tuple[np.ndarray, np.ndarray]:
+        """Spectra (R, n) and redshifts (R,) of the climatology."""
+        rows = self.library.indices("train")
+        rows = random_subset(self.library, rows, REFERENCE_SPECTRA, self.options.seed)
+        return self.library_spectra(rows), catalogue_redshift(self.library)[rows]
+
+    @cached_property
+    def spectroscope(self) -> Spectroscope:
+        """Measures spectra, and keeps what it has measured."""
+        training = catalogue_redshift(self.library)[self.library.indices("train")]
+        values = np.concatenate([training, self.redshift])
+        values, interval = values[np.isfinite(values)], DEFAULT_REDSHIFT_RANGE
+        if len(values):
+            interval = values.min() - REDSHIFT_MARGIN, values.max() + REDSHIFT_MARGIN
+        return Spectroscope(
+            self.folder / "measured.h5",
+            self.wavelength,
+            (float(interval[0]), float(interval[1])),
+            self.survey.preparation.smoothing_sigma_angstrom,
+            self.populations,
+            self.options.workers,
+        )
+
+    @cached_property
+    def magnitude(self) -> np.ndarray | None:
+        """Total r magnitude (N,) of the images; None without calibrated ones."""
+        return conditional.total_magnitude(self.survey, self.rows)
+
+    def log_mass(self) -> np.ndarray:
+        """log M★/M☉ (N,) from the catalogue or a mock's truth; NaN if neither has it."""
+        for name in MASSES:
+            if name in self.survey.catalogue:
+                return self.survey.catalogue[name][self.rows]
+            if name in self.survey.truth_names:
+                return self.survey.truth(name, self.rows)
+        return np.full(len(self.rows), np.nan)
+
+
+def catalogue_redshift(survey: Survey) -> np.ndarray:
+    """Redshifts (all,) of a survey, NaN where the catalogue has none."""
+    return survey.catalogue.get("z", np.full(len(survey), np.nan)).astype(float)
