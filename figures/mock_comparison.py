@@ -265,7 +265,10 @@ def draw(samples: tuple[Sample, Sample]) -> Figure:
     _draw_bpt(figure.add_subplot(grid[0, 2]), samples)
     shown = (("HdeltaA", "HδA (Å)"), ("Mgb", "Mg b (Å)"), ("Fe5335", "Fe5335 (Å)"))
     for column, (name, label) in enumerate(shown):
-        _draw_index(figure.add_subplot(grid[1, column]), samples, name, label)
+        axes = figure.add_subplot(grid[1, column])
+        _draw_index(axes, samples, name, label)
+        if column == 0:
+            axes.set_title("medians in bins; bars: scatter of SDSS", loc="left")
     panels = ((EARLY, "E, quiescent", 1.25), (LATE, "Sp + Ir, star forming", 2.2))
     for row, (kind, label, top) in enumerate(panels, start=2):
         _draw_means(figure.add_subplot(grid[row, :]), samples, kind, label, top)
