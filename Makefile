@@ -71,7 +71,7 @@ $(DEMO)/generated.png: $(DEMO)/spectra/catalogue.fits
 
 $(DEMO)/evaluation/table.md: $(DEMO)/generative.done
 	$(RUN) -m utils.evaluate --checkpoint $(DEMO)/generative/best.pt --survey $(DEMO)/survey.h5 \
-	    --output $(DEMO)/evaluation --galaxies 128 --precision auto
+	    --output $(DEMO)/evaluation --galaxies 256 --template-fit --precision auto
 
 # Real input: the same commands on SDSS and Legacy Surveys files, with what the demo has trained.
 # DATA holds sdss_spectra.h5, cutouts_field_5112.npz, frames/ and pairs/.

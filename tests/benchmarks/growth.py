@@ -85,7 +85,7 @@ def main() -> None:
     print(f"CRPS / climatology = {start:.3f} N^-{slope:.4f}")
     for folder in options.evaluations:
         metrics = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-        generated = metrics["methods"][GENERATED]["crps"] / unit
+        generated = metrics["observed"]["methods"][GENERATED]["crps"]["value"] / unit
         passed = (start / generated) ** (1 / slope)
         print(f"{folder}: {generated:.4f}, reached by neighbours among {passed:,.0f} galaxies")
 
