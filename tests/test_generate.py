@@ -214,7 +214,8 @@ def test_redshifts_from_a_table(generated, cutouts, tiny_generator, tmp_path, ca
         assert fits.getheader(out / "spectra" / f"{name}.fits")["REDSHIFT"] == redshift
         assert np.all(found[name].redshifts == np.float32(redshift))
     drawn = spectra(generated)[names[3]]
-    np.testing.assert_array_equal(found[names[3]].redshifts, drawn.redshifts)
+    # in a batch of another size, sums of the networks may round otherwise
+    np.testing.assert_allclose(found[names[3]].redshifts, drawn.redshifts, rtol=1e-6)
     options += ["--resume", "--allow-rejects", "--no-pictures"]
     assert run(cutouts, tiny_generator, out, *options) == 0
     table.write_text(table.read_text().replace("0.08", "0.09"))
