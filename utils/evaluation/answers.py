@@ -23,7 +23,10 @@ from utils.evaluation.redshift_scores import (
     redshift_metrics,
     redshift_pit,
     redshift_scores,
+    reported_pit,
 )
+
+REPORTED = "generated: reported PDF"  # p(z | image), beside the samples, in PIT histograms
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,15 @@ def answer_redshift(
     if "redshift_pdf" in reported:
         pdf = reported["redshift_pdf"][:], reported["redshift_edges"][:]
         scores[GENERATED] |= histogram_scores(*pdf, truth)
+    pit = {name: redshift_pit(samples[name], truth) for name in scores}
+    if "redshift_pdf" in reported:
+        bins = len(pit[GENERATED])
+        pit[REPORTED] = reported_pit(scores[GENERATED]["pit_pdf"], bins)
     own = scores[GENERATED]["crps"]
     metrics = {
         "methods": {name: redshift_metrics(columns) for name, columns in scores.items()},
-        "pit": {name: redshift_pit(samples[name], truth) for name in scores},
+        "galaxies": len(truth),
+        "pit": pit,
         "differences": {
             name: {"crps": with_interval(mean_difference, own, columns["crps"])}
             for name, columns in scores.items()

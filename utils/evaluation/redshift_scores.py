@@ -18,6 +18,7 @@ from scipy.special import logsumexp
 from utils.evaluation.bootstrap import mean_with_error, with_error
 from utils.evaluation.calibration import coverage_of, pit_histogram, pit_intervals
 from utils.evaluation.derived_quantities import OUTLIER_DZ
+from utils.evaluation.markdown import rows_of
 from utils.evaluation.metrics import crps
 
 SMALLEST_BANDWIDTH = 1e-3  # samples that agree better are not believed
@@ -91,3 +92,29 @@ def redshift_metrics(scores: dict[str, np.ndarray]) -> dict[str, dict[str, float
 def redshift_pit(samples: np.ndarray, truth: np.ndarray) -> list[float]:
     """PIT histogram (P + 1,) of redshift samples (N, P)."""
     return pit_histogram(pit_intervals(samples, truth), samples.shape[1] + 1).tolist()
+
+
+def reported_pit(pit: np.ndarray, bins: int) -> list[float]:
+    """Histogram (bins,) of the PIT values (N,) of reported distributions."""
+    return (np.histogram(pit, bins, (0, 1))[0] / len(pit)).tolist()
+
+
+def fifths(histogram: list[float]) -> np.ndarray:
+    """Shares (5,) of a PIT histogram with any number of equal bins: 0.2 each if calibrated."""
+    cumulative = np.concatenate([[0.0], np.cumsum(histogram)])
+    edges = np.linspace(0, 1, len(cumulative))
+    return np.diff(np.interp(np.linspace(0, 1, 6), edges, cumulative))
+
+
+def pit_table(redshift: dict) -> list[str]:
+    """The Markdown table of PIT histograms of the redshift, in fifths."""
+    galaxies = redshift["galaxies"]
+    error = np.sqrt(0.2 * 0.8 / galaxies)
+    lines = rows_of(
+        ["PIT of the redshift", *(f"{k / 5:.1f} to {(k + 1) / 5:.1f}" for k in range(5))],
+        (
+            [name, *(f"{share:.2f}" for share in fifths(histogram))]
+            for name, histogram in redshift["pit"].items()
+        ),
+    )
+    return [*lines[:-1], "", f"0.20 ± {error:.2f} each if calibrated.", ""]

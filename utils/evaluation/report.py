@@ -9,6 +9,7 @@ from utils.evaluation.derived_quantities import OUTLIER_DZ, QUANTITIES
 from utils.evaluation.markdown import interval, number, plus_minus, rows_of
 from utils.evaluation.method import PHOTOMETRY, SHIFTED
 from utils.evaluation.question import OBSERVED, QUESTIONS, REDSHIFT, REST
+from utils.evaluation.redshift_scores import pit_table
 
 DIFFERENCES = {  # score: heading
     "crps": "CRPS",
@@ -97,6 +98,8 @@ def _share(value: float, count: float) -> str:
 def details(metrics: dict) -> str:
     """`details.md`: everything but histograms and curves."""
     lines = ["# Tables", "", summary(metrics)]
+    if metrics.get(REDSHIFT):
+        lines += ["# The redshift: calibration", "", *pit_table(metrics[REDSHIFT])]
     for question in (REST, OBSERVED):
         if question not in metrics:
             continue

@@ -7,11 +7,13 @@ from scipy.stats import norm
 from utils.evaluation.redshift_scores import (
     SMALLEST_BANDWIDTH,
     SMALLEST_DENSITY,
+    fifths,
     histogram_scores,
     log_score,
     redshift_metrics,
     redshift_pit,
     redshift_scores,
+    reported_pit,
 )
 
 GENERATOR = np.random.default_rng(3)
@@ -57,3 +59,10 @@ def test_histograms_by_hand():
         found["log_score_pdf"], [-np.log(2.5), -np.log(3.75), -np.log(SMALLEST_DENSITY)]
     )
     np.testing.assert_allclose(found["pit_pdf"], [0.125, 0.625, 1.0])
+
+
+def test_pit_histograms_in_fifths():
+    np.testing.assert_allclose(fifths([1 / 17] * 17), 0.2)
+    np.testing.assert_allclose(fifths([0.5, 0.5, 0, 0, 0, 0, 0, 0, 0, 0]), [1, 0, 0, 0, 0])
+    uniform = reported_pit(GENERATOR.uniform(size=50_000), 17)
+    np.testing.assert_allclose(fifths(uniform), 0.2, atol=0.01)
