@@ -17,7 +17,7 @@ from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
 SHOWN_SCORES = {
     "crps": "CRPS",
     "energy": "energy score",
-    "energy_100": "energy score, 100 Å bins",
+    "energy_100": "energy score, 100 Å",
 }
 SHOWN_QUANTITIES = ("z", "Dn4000", "Mgb", "HdeltaA", "Halpha_ew")
 
@@ -42,7 +42,8 @@ def draw_errors(results: Results) -> Figure:
         row[0].set_yticks(range(len(methods)), methods)
         row[0].set_title(HEADINGS[question], loc="left")
     for axes, label in zip(grid[-1], SHOWN_SCORES.values(), strict=True):
-        axes.set_xlabel(f"{label} / climatology's")
+        axes.set_xlabel(label)
+    figure.supxlabel("score / that of the climatology", fontsize=8)
     return figure
 
 

@@ -22,7 +22,8 @@ def draw_given_redshift(results: Results) -> Figure | None:
     path = results.folder / "candidates_given_redshift.h5"
     if not path.exists():
         return None
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 1.75 * COUNT), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 1.75 * COUNT + 0.3), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.01, hspace=0)
     rows = figure.add_gridspec(COUNT, 1)
     with h5py.File(path) as file:
         for place, number in enumerate(results.spread(COUNT)):
@@ -34,6 +35,11 @@ def draw_given_redshift(results: Results) -> Figure | None:
             _draw_galaxy(upper, lower, results, number, file["flux"][number])
             if place == COUNT - 1:
                 lower.set_xlabel("Rest wavelength (Å, vacuum)")
+                lower.tick_params(labelbottom=True)
+            if place == 0:
+                figure.legend(
+                    *upper.get_legend_handles_labels(), loc="outside upper right", ncols=3
+                )
     figure.supylabel("Normalised flux, and residual in σ", fontsize=8)
     return figure
 
@@ -46,13 +52,16 @@ def _draw_galaxy(
     low, high = np.percentile(candidates, SIGMA_PERCENTILES, axis=0)
     mean = candidates.mean(axis=0)
     sigma = candidate_sigma(candidates) * np.sqrt(1 + 1 / len(candidates))
-    upper.fill_between(rest, low, high, color=COLOURS["generated"], alpha=0.35, lw=0)
-    upper.plot(rest, galaxy.truth, color=COLOURS["truth"], lw=0.5)
-    upper.plot(rest, mean, color=COLOURS["generated"], lw=0.6)
+    own = COLOURS["generated"]
+    upper.fill_between(rest, low, high, color=own, alpha=0.35, lw=0, label="central 68 %")
+    upper.plot(rest, galaxy.truth, color=COLOURS["truth"], lw=0.5, label="true")
+    upper.plot(rest, mean, color=own, lw=0.6, label="mean of the candidates")
     top = np.percentile(np.concatenate([galaxy.truth, mean]), 99.7)
-    upper.set(ylim=(0, 1.15 * top), xlim=(rest[0], rest[-1]))
+    ends = results.wavelength_angstrom[[0, -1]] / (1 + np.mean(results.redshift))
+    upper.set(ylim=(0, 1.15 * top), xlim=ends)  # the same for all galaxies
     upper.set_title(f"z = {galaxy.redshift:.4f}", loc="left", y=0.99)
     pull = (galaxy.truth - mean) / np.maximum(sigma, 1e-6)
     lower.axhspan(-1, 1, color="0.9", lw=0)
     lower.plot(rest, np.clip(pull, -LARGEST_PULL, LARGEST_PULL), color=COLOURS["truth"], lw=0.4)
     lower.set(ylim=(-LARGEST_PULL, LARGEST_PULL), yticks=(-3, 0, 3))
+    lower.tick_params(labelbottom=False)

@@ -91,15 +91,20 @@ def draw_redshift_pdfs(results: Results) -> Figure | None:
     for axes, number in zip(grid.flat, results.spread(EXAMPLES), strict=True):
         density = pdf[number] / width
         top = 1.25 * density.max()
-        axes.stairs(density, edges, fill=True, color=COLOURS["generated"], alpha=0.4)
-        axes.axvline(results.redshift[number], color=COLOURS["truth"], lw=1.0)
-        axes.plot(samples[number], np.full(samples.shape[1], 0.03 * top), "|", ms=5,
-                  color=COLOURS["generated"])  # fmt: skip
+        reported = {"fill": True, "color": COLOURS["generated"], "alpha": 0.4}
+        axes.stairs(density, edges, label="reported", **reported)
+        axes.axvline(results.redshift[number], color=COLOURS["truth"], lw=1.0, label="true")
+        _draw_ticks(axes, samples[number], 0.03 * top, "candidates", COLOURS["generated"])
         if neighbours is not None:
-            axes.plot(neighbours[number], np.full(neighbours.shape[1], 0.95 * top), "|", ms=5,
-                      color=COLOURS["highlight"])  # fmt: skip
+            _draw_ticks(axes, neighbours[number], 0.95 * top, "neighbours", COLOURS["highlight"])
         axes.set(ylim=(0, top), yticks=[])
+    entries = grid[0, 0].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside upper center", ncols=4, columnspacing=1.0)
     for axes in grid[-1]:
         axes.set_xlabel("redshift")
     figure.supylabel("p(z | image)", fontsize=8)
     return figure
+
+
+def _draw_ticks(axes: Axes, redshift: np.ndarray, height: float, label: str, colour: str) -> None:
+    axes.plot(redshift, np.full(len(redshift), height), "|", ms=5, color=colour, label=label)
