@@ -24,7 +24,7 @@ from utils.spectroscopy.measurements import measure
 from utils.spectroscopy.ssp_library import SspLibrary
 from utils.spectroscopy.wavelength import LogGrid, resample
 
-BLOCK = 512  # spectra
+BLOCK = 2048  # spectra
 COLOUR_BANDS_ANGSTROM = ((4050.0, 4500.0), (5400.0, 5850.0))  # of the colour, rest frame
 CODE = (
     "utils/spectroscopy",
@@ -49,7 +49,7 @@ class Spectroscope:
         redshift_range: in which redshifts are fitted.
         smoothing_sigma_angstrom: that was applied to the spectra, for the population fit.
         library: of stellar populations; without it there are no population columns.
-        workers: threads.
+        workers: threads; for the populations processes.
     """
 
     path: Path

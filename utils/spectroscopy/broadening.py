@@ -6,6 +6,7 @@ s² = σ★² + σ_galaxy²(λ) − σ_library²(λ), cut at 0 where the library
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,18 +46,25 @@ class BroadenedLibrary:
         pixels = np.maximum(LEVELS_KM_S / REST_GRID.km_s, 0.01)  # a filter of width 0 divides by it
         flux = library.flux[:, covered]
         self.levels = np.stack(
-            [gaussian_filter1d(flux, s, axis=1, mode="nearest")[:, inside] for s in pixels]
-        )  # (levels, K, m)
+            [gaussian_filter1d(flux, s, axis=1, mode="nearest")[:, inside] for s in pixels], axis=1
+        )  # (K, levels, m)
 
-    def at(self, variance: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """(m, k) chosen populations, convolved with a kernel of variance (m,) in (km/s)²."""
+    def part(self, rows: np.ndarray) -> BroadenedLibrary:
+        """The populations of the given numbers (k,) alone, for `at`."""
+        chosen = copy(self)
+        chosen.levels = self.levels[rows]
+        return chosen
+
+    def at(self, variance: np.ndarray) -> np.ndarray:
+        """(m, K) populations, convolved with a kernel of variance (m,) in (km/s)²."""
         squares = LEVELS_KM_S**2
         variance = np.clip(variance, 0.0, squares[-1])
         lower = np.minimum(np.searchsorted(squares, variance, side="right") - 1, squares.size - 2)
-        fraction = ((variance - squares[lower]) / (squares[lower + 1] - squares[lower]))[:, None]
-        pixel = np.arange(variance.size)
-        chosen = self.levels[:, rows]
-        return (1.0 - fraction) * chosen[lower, :, pixel] + fraction * chosen[lower + 1, :, pixel]
+        fraction = (variance - squares[lower]) / (squares[lower + 1] - squares[lower])
+        flat = self.levels.reshape(len(self.levels), -1)
+        place = lower * variance.size + np.arange(variance.size)
+        below, above = (flat.take(p, axis=1) for p in (place, place + variance.size))
+        return ((1.0 - fraction) * below + fraction * above).T
 
 
 @dataclass(frozen=True)

@@ -22,21 +22,27 @@ POLYNOMIAL_DEGREE = 8  # of the additive polynomials
 SIGMA_STAR_KM_S = np.arange(15.0, 451.0, 15.0)  # trial dispersions; the ends limit the result
 
 
-def non_negative_fit(design: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, float]:
-    """min |data − design w|² for w ≥ 0, from the normal equations.
+class NonNegativeFit:
+    """min |data − design w|² for w ≥ 0, from normal equations that are factorised once.
 
     Args:
         design: (m, K).
-        data: (m,).
-
-    Returns:
-        w (K,) and the minimum.
     """
-    gram = design.T @ design
-    ridge = 1e-10 * np.trace(gram) / len(gram)
-    factor = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
-    weights, _ = nnls(factor.T, solve_triangular(factor, design.T @ data, lower=True))
-    return weights, float(np.sum((data - design @ weights) ** 2))
+
+    def __init__(self, design: np.ndarray) -> None:
+        self.design = design
+        gram = design.T @ design
+        ridge = 1e-10 * np.trace(gram) / len(gram)
+        self.factor = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
+
+    def weights(self, data: np.ndarray) -> np.ndarray:
+        """w (K,) for data (m,)."""
+        right = solve_triangular(self.factor, data @ self.design, lower=True, check_finite=False)
+        return nnls(self.factor.T, right)[0]
+
+    def minimum(self, data: np.ndarray) -> float:
+        """The minimum for data (m,)."""
+        return float(np.sum((data - self.design @ self.weights(data)) ** 2))
 
 
 def noise_scale(chi2: float, galaxy: Galaxy, has_sigma: bool) -> float:
@@ -71,18 +77,17 @@ def fit_kinematics(
     """
     project = _Projection(galaxy)
     data = project(galaxy.flux[:, None])[:, 0]
-    weights, _ = non_negative_fit(project(bank.at(galaxy.kernel(start_km_s))), data)
-    chosen = np.flatnonzero(weights > 0)
+    start = NonNegativeFit(project(bank.at(galaxy.kernel(start_km_s))))
+    chosen = bank.part(np.flatnonzero(start.weights(data) > 0))
     chi2 = np.array(
         [
-            non_negative_fit(project(bank.at(galaxy.kernel(trial), chosen)), data)[1]
+            NonNegativeFit(project(chosen.at(galaxy.kernel(trial)))).minimum(data)
             for trial in SIGMA_STAR_KM_S
         ]
     )
     sigma_star, error = _minimum(chi2, noise_scale(chi2.min(), galaxy, has_sigma))
-    populations = bank.at(galaxy.kernel(sigma_star), chosen)
-    weights, _ = non_negative_fit(project(populations), data)
-    model = populations @ weights
+    populations = chosen.at(galaxy.kernel(sigma_star))
+    model = populations @ NonNegativeFit(project(populations)).weights(data)
     residual = data - project(model[:, None])[:, 0]
     slope = project(np.gradient(model, REST_GRID.step * np.log(10.0))[:, None])[:, 0]
     velocity = -SPEED_OF_LIGHT_KM_S * (slope @ residual) / (slope @ slope)

@@ -77,7 +77,7 @@ def measure(
         library: of stellar populations, from `ssp_library.read_library`, for the continuum under
             the lines and for the population columns.
         engine, smoothing_sigma_angstrom: for `populations.fit_populations`.
-        workers: threads.
+        workers: threads; for the populations processes.
         progress: show a bar.
 
     Returns:
@@ -116,6 +116,7 @@ def measure(
             library,
             engine=engine,
             smoothing_sigma_angstrom=smoothing_sigma_angstrom,
+            workers=workers,
             progress=progress,
         )
     return result

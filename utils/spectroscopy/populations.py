@@ -13,6 +13,11 @@ E(B−V). If the best fit is worse than σ allows, the noise is scaled up to mat
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from tqdm import tqdm
@@ -20,7 +25,7 @@ from tqdm import tqdm
 from datasets.constants import SPEED_OF_LIGHT_KM_S
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy, Observation
 from utils.spectroscopy.dust import transmission
-from utils.spectroscopy.kinematics import fit_kinematics, noise_scale, non_negative_fit
+from utils.spectroscopy.kinematics import NonNegativeFit, fit_kinematics, noise_scale
 from utils.spectroscopy.ppxf_engine import MAXIMUM_EBV, fit_with_ppxf, load_ppxf
 from utils.spectroscopy.ssp_library import SspLibrary
 from utils.spectroscopy.wavelength import sdss_line_spread_km_s
@@ -28,6 +33,8 @@ from utils.spectroscopy.wavelength import sdss_line_spread_km_s
 MINIMUM_PIXELS = 500  # good ones, for a fit
 START_KM_S = 150.0  # dispersion at which the populations are chosen first
 REALISATIONS = 8  # of the noise, for the errors
+CHUNK = 16  # spectra that a process fits at a time
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 POPULATION_UNITS = {
     "sigma_star": "km/s",
     "sigma_star_err": "km/s",
@@ -52,6 +59,7 @@ def fit_populations(
     engine: str = "nnls",
     instrument_km_s: np.ndarray | None = None,
     smoothing_sigma_angstrom: float = 0.0,
+    workers: int = 1,
     progress: bool = False,
 ) -> dict[str, np.ndarray]:
     """Fit every spectrum, one after the other.
@@ -68,6 +76,8 @@ def fit_populations(
             `wavelength.sdss_line_spread_km_s`.
         smoothing_sigma_angstrom: further Gaussian smoothing in the observed frame; 2 for prepared
             spectra.
+        workers: processes, of which each has at least `CHUNK` spectra. A script that asks for
+            several guards its main part with `if __name__ == "__main__"`.
         progress: show a bar.
 
     Returns:
@@ -82,19 +92,72 @@ def fit_populations(
         raise ValueError(f"engine must be 'nnls' or 'ppxf', not {engine!r}")
     if engine == "ppxf":
         load_ppxf()
-    bank = BroadenedLibrary(library)
     if instrument_km_s is None:
         instrument_km_s = sdss_line_spread_km_s(wavelength_angstrom)
     smoothing_km_s = SPEED_OF_LIGHT_KM_S * smoothing_sigma_angstrom / wavelength_angstrom
     resolution = np.hypot(instrument_km_s, smoothing_km_s)
+    rows = [slice(start, start + CHUNK) for start in range(0, max(len(flux), 1), CHUNK)]
+    chunks = [(flux[r], None if sigma is None else sigma[r], redshift[r]) for r in rows]
+    arguments = (wavelength_angstrom, resolution, BroadenedLibrary(library), engine)
+    bar = tqdm(total=len(flux), desc="populations", disable=not progress, leave=False)
+    with bar, _pool(min(workers, len(chunks)), arguments) as fit:
+        parts = []
+        for part in fit(chunks):
+            parts.append(part)
+            bar.update(len(part["ebv"]))
+    return {name: np.concatenate([part[name] for part in parts]) for name in POPULATION_UNITS}
+
+
+@contextmanager
+def _pool(workers: int, arguments: tuple) -> Iterator[Callable[[list], Iterator[dict]]]:
+    """A map of `_fit_chunk` over chunks: here, or in several processes of one thread each.
+
+    Not in threads: between its many short calls of numpy a fit holds the interpreter's lock.
+    """
+    if workers <= 1:
+        yield lambda chunks: (_fit_chunk(*arguments, *chunk) for chunk in chunks)
+        return
+    before = {name: os.environ.get(name) for name in THREAD_LIMITS}
+    os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))  # the processes inherit it
+    try:
+        pool = multiprocessing.get_context("spawn").Pool(workers, _start, (arguments,))
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with pool:
+        yield lambda chunks: pool.imap(_fit_in_process, chunks)
+
+
+_arguments: tuple = ()  # of `_fit_chunk`, in a process of the pool
+
+
+def _start(arguments: tuple) -> None:
+    global _arguments
+    _arguments = arguments
+
+
+def _fit_in_process(chunk: tuple) -> dict[str, np.ndarray]:
+    return _fit_chunk(*_arguments, *chunk)
+
+
+def _fit_chunk(
+    wavelength_angstrom: np.ndarray,
+    resolution_km_s: np.ndarray,
+    bank: BroadenedLibrary,
+    engine: str,
+    flux: np.ndarray,
+    sigma: np.ndarray | None,
+    redshift: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """The columns of some spectra."""
     result = {name: np.full(len(flux), np.nan) for name in POPULATION_UNITS}
-    for row in tqdm(range(len(flux)), desc="populations", disable=not progress, leave=False):
+    for row in range(len(flux)):
         one = slice(row, row + 1)
         observation = Observation(
             wavelength_angstrom,
             flux[one],
             None if sigma is None else sigma[one],
-            resolution,
+            resolution_km_s,
         )
         for name, value in _fit_one(observation, float(redshift[row]), bank, engine).items():
             result[name][row] = value
@@ -152,7 +215,7 @@ def _dusty(
 
 def _chi2(galaxy: Galaxy, populations: np.ndarray, bank: BroadenedLibrary, ebv: float) -> float:
     design = _dusty(galaxy, populations, bank, ebv)
-    return non_negative_fit(design, galaxy.flux * galaxy.root_weight)[1]
+    return NonNegativeFit(design).minimum(galaxy.flux * galaxy.root_weight)
 
 
 def _mixture(
@@ -168,7 +231,7 @@ def _mixture(
         ).x
     )
     design = _dusty(galaxy, populations, bank, ebv)
-    return ebv, non_negative_fit(design, galaxy.flux * galaxy.root_weight)[0]
+    return ebv, NonNegativeFit(design).weights(galaxy.flux * galaxy.root_weight)
 
 
 def _ebv_error(
@@ -205,10 +268,10 @@ def _scatter(
     ebv, error = ebv_and_error
     means = []
     for offset in (-np.sqrt(1.5), 0.0, np.sqrt(1.5)):
-        design = _dusty(galaxy, populations, bank, max(ebv + offset * error, 0.0))
+        fit = NonNegativeFit(_dusty(galaxy, populations, bank, max(ebv + offset * error, 0.0)))
         noise = generator.normal(0.0, np.sqrt(scale), (REALISATIONS, galaxy.flux.size))
         data = galaxy.flux * galaxy.root_weight
         for noisy in data + noise * (galaxy.root_weight > 0):
-            means.append(_light_weighted(non_negative_fit(design, noisy)[0], bank))
+            means.append(_light_weighted(fit.weights(noisy), bank))
     age_err, metallicity_err = np.std(means, axis=0)
     return float(age_err), float(metallicity_err)

@@ -12,9 +12,10 @@ from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.errors import UserError
 from datasets.wavelengths import vacuum_to_air
 from tests.support import REAL_DATA, needs_real_data
-from utils.spectroscopy.broadening import BroadenedLibrary
+from utils.spectroscopy import populations
+from utils.spectroscopy.broadening import LEVELS_KM_S, BroadenedLibrary
 from utils.spectroscopy.dust import calzetti_2000, transmission
-from utils.spectroscopy.kinematics import non_negative_fit
+from utils.spectroscopy.kinematics import NonNegativeFit
 from utils.spectroscopy.populations import POPULATION_UNITS, fit_populations
 from utils.spectroscopy.ssp_library import SspLibrary, read_library
 from utils.spectroscopy.wavelength import REST_GRID
@@ -85,6 +86,17 @@ def test_wider_resolution_of_the_galaxy_is_not_taken_for_dispersion(mastar):
 
 
 @needs_real_data
+def test_processes_give_the_same_columns(mastar, monkeypatch):
+    monkeypatch.setattr(populations, "CHUNK", 2)
+    old, young = mastar.flux[[-1, 0]]
+    flux = np.stack([np.interp(SDSS, REST_GRID.angstrom, a * old + young) for a in (1, 3, 9)])
+    arguments = SDSS, flux, None, np.zeros(3), mastar
+    one, two = (fit_populations(*arguments, workers=workers) for workers in (1, 2))
+    for name, column in one.items():
+        np.testing.assert_allclose(two[name], column, rtol=1e-6, err_msg=name)
+
+
+@needs_real_data
 def test_spectra_that_cannot_be_fitted_are_nan(mastar):
     flux = np.ones((2, SDSS.size))
     flux[1, 200:] = np.nan
@@ -106,18 +118,31 @@ def test_a_broadened_library_interpolates_between_its_levels(mastar):
     bank = BroadenedLibrary(mastar)
     size = bank.grid.count
     direct = bank.at(np.full(size, 120.0**2))
-    np.testing.assert_allclose(direct, bank.levels[4].T)
-    between = bank.at(np.full(size, 105.0**2), rows=np.array([3]))
+    np.testing.assert_allclose(direct, bank.levels[:, 4].T)
+    between = bank.part(np.array([3])).at(np.full(size, 105.0**2))
     assert between.shape == (size, 1)
-    low, high = bank.levels[3, 3], bank.levels[4, 3]
+    low, high = bank.levels[3, 3], bank.levels[3, 4]
     assert np.all(between[:, 0] <= np.maximum(low, high) + 1e-12)
     assert np.all(between[:, 0] >= np.minimum(low, high) - 1e-12)
+
+
+@needs_real_data
+def test_every_pixel_has_the_width_of_its_variance(mastar):
+    bank, chosen = BroadenedLibrary(mastar), np.array([5, 1])
+    variance = np.linspace(-100.0, 250.0**2, bank.grid.count)
+    found = bank.at(variance)
+    for pixel in (0, 700, 1900, bank.grid.count - 1):
+        levels = bank.levels[:, :, pixel]
+        expected = [np.interp(variance[pixel], LEVELS_KM_S**2, values) for values in levels]
+        np.testing.assert_allclose(found[pixel], expected, rtol=1e-12)
+    np.testing.assert_array_equal(bank.part(chosen).at(variance), found[:, chosen])
 
 
 def test_non_negative_fit_agrees_with_the_direct_solution():
     generator = np.random.default_rng(3)
     design, data = generator.normal(size=(300, 20)), generator.normal(size=300)
-    weights, chi2 = non_negative_fit(design, data)
+    fit = NonNegativeFit(design)
+    weights, chi2 = fit.weights(data), fit.minimum(data)
     expected, norm = nnls(design, data)
     np.testing.assert_allclose(weights, expected, atol=1e-7)
     assert chi2 == pytest.approx(norm**2)
