@@ -175,7 +175,8 @@ def predictive_check(
         return {}
     images, errors = _fibre_fluxes(survey, rows)
     generator = np.random.default_rng(0)
-    noise = errors / images * generator.standard_normal((16, *images.shape)) * 2.5 / np.log(10)
+    noisy = images + errors * generator.standard_normal((16, *images.shape))
+    noise = _magnitude_of_rest(noisy) - _magnitude_of_rest(images)
     brightness = -2.5 * np.log10(np.where(images > 0, images, np.nan))
     colour = brightness[:, 0] - brightness[:, 1]
     result = {}
@@ -205,7 +206,7 @@ def _magnitude_of_rest(flux: np.ndarray) -> np.ndarray:
 def _band_metrics(
     offsets: np.ndarray, noise: np.ndarray, brightness: np.ndarray, colour: np.ndarray
 ) -> dict:
-    used = np.isfinite(offsets).all(axis=1) & np.isfinite(noise[0]) & np.isfinite(colour)
+    used = np.isfinite(offsets).all(axis=1) & np.isfinite(noise).all(axis=0) & np.isfinite(colour)
     best, middle = offsets[used, 0], np.median(offsets[used], axis=1)
     metrics = {
         "median": with_error(np.median, best),

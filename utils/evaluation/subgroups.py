@@ -4,7 +4,7 @@ it is not.
 Classes are those of the true spectra and of the images. Post-starbursts have HδA > 4 Å and an EW
 of Hα below 3 Å. Active nuclei lie above the line of Kewley et al. (2001) and are Seyferts or LINERs
 by Schawinski et al. (2007, MNRAS 382, 1415); composites lie between it and that of Kauffmann et al.
-(2003). Edge-on galaxies have an axis ratio below 0.4.
+(2003); all four lines have S/N > 3. Clearly edge-on galaxies have an axis ratio below 0.4.
 Numbers of galaxies stand beside the scores: of few galaxies little can be said.
 """
 
@@ -20,10 +20,12 @@ from utils.evaluation.markdown import interval, plus_minus, rows_of
 from utils.evaluation.method import GENERATED
 from utils.evaluation.population_statistics import RETIRED_EW_ANGSTROM
 from utils.spectroscopy.bpt import bpt_class
+from utils.spectroscopy.wavelength import FWHM_PER_SIGMA
 
 MIN_GALAXIES = 3  # of a subgroup
 BALMER_STRONG_ANGSTROM = 4.0  # HδA of a post-starburst
 EDGE_ON = 0.4  # axis ratio
+SEEING_FWHM_ARCSEC = 1.3  # typical of SDSS r images; its second moment is subtracted
 SHAPE_DIAMETER_ARCSEC = 16.0  # inside which moments are taken
 BLOCK = 256  # images at once
 SCORES = ("crps", "energy_100")
@@ -47,7 +49,7 @@ def groups(
         masks |= spectral_classes(truth)
     ratio = axis_ratios(survey, rows)
     if ratio is not None:
-        masks["edge-on"] = ratio < EDGE_ON
+        masks["clearly edge-on"] = ratio < EDGE_ON
     for column in ("type", "morph", "class"):
         values = catalogue[column][rows] if column in catalogue else np.array([])
         kinds = np.unique(values)
@@ -75,7 +77,8 @@ def spectral_classes(truth: Columns) -> dict[str, np.ndarray]:
 
 def axis_ratios(survey: Survey, rows: np.ndarray) -> np.ndarray | None:
     """Axis ratio (N,) from the second moments of the r images, weighted with the light within
-    16″; the seeing makes small galaxies rounder. None without calibrated images."""
+    16″, minus that of a typical seeing; faint outskirts and the rest of the seeing leave most
+    galaxies rounder than they are. None without calibrated images."""
     if not has_colours(survey):
         return None
     band = survey.bands.index("r")
@@ -94,7 +97,8 @@ def _axis_ratio(images: np.ndarray, pixel_scale_arcsec: float) -> np.ndarray:
     mx, my = ((light * c).sum(axis=(1, 2)) / total for c in (x, y))
     xx, yy, xy = ((light * c).sum(axis=(1, 2)) / total for c in (x * x, y * y, x * y))
     xx, yy, xy = xx - mx**2, yy - my**2, xy - mx * my
-    mean, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    seeing = (SEEING_FWHM_ARCSEC / FWHM_PER_SIGMA / pixel_scale_arcsec) ** 2
+    mean, half = (xx + yy) / 2 - seeing, np.hypot((xx - yy) / 2, xy)
     return np.sqrt(np.maximum(mean - half, 0) / np.maximum(mean + half, 1e-9))
 
 

@@ -15,7 +15,7 @@ percentile of f_p at each wavelength: how well the image determines the spectrum
 redshift; pixels are strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the photometry of the
 image gives the absolute scale s: flux = s f, with the r flux of the image in the fibre's aperture.
 In the other bands spectrum and image may differ: the header has the colours of both, IMAGEGR and
-IMAGERI, SPECGR and SPECRI. Without photometry the flux stays normalised. As
+IMAGERI, SPECGR and SPECRI, and their differences, DELTAGR and DELTARI. Without photometry the flux stays normalised. As
 specutils accepts a flux without unit only from an image, the file then begins with one, and has its
 uncertainty in STD. Equal input gives equal bytes.
 """
@@ -111,11 +111,14 @@ SPECTRUM_COLOUR_KEYWORDS = {
     "SPECGR": "[mag] g-r of the flux, g extrapolated below it",
     "SPECRI": "[mag] r-i of the flux",
 }
+DIFFERENCE_KEYWORDS = {"DELTAGR": "[mag] SPECGR - IMAGEGR", "DELTARI": "[mag] SPECRI - IMAGERI"}
 
 
 def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
     colours = zip(COLOUR_KEYWORDS.items(), spectrum.image_colours, strict=True)
     own = zip(SPECTRUM_COLOUR_KEYWORDS.items(), spectrum.colours, strict=True)
+    differences = np.subtract(spectrum.colours, spectrum.image_colours).tolist()
+    differences = zip(DIFFERENCE_KEYWORDS.items(), differences, strict=True)
     cards: list[tuple] = [
         ("OBJECT", spectrum.name),
         ("OBSERVED", False, "generated from an image, not observed"),
@@ -127,7 +130,7 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
         ("DEC", spectrum.dec, "[deg]"),
         ("REDSHIFT", spectrum.redshift, "as given with the cutout"),
         ("FLXSCALE", spectrum.scale, "[1e-17 erg/s/cm2/A] per unit, from r of image"),
-        *((key, colour, comment) for (key, comment), colour in (*colours, *own)),
+        *((key, colour, comment) for (key, comment), colour in (*colours, *own, *differences)),
         ("LSFINST", "SDSS spectrographs, R = 1800-2200", "resolution before smoothing"),
         *((key, getattr(spectrum.provenance, f), text) for f, (key, text) in KEYWORDS.items()),
         *((f"CKPT{k}", text) for k, text in enumerate(spectrum.provenance.checkpoints, start=1)),

@@ -96,6 +96,7 @@ def test_header_has_the_colours_of_image_and_spectrum(tmp_path):
     r, i = synthetic_nanomaggies(GRIDS["full"], flux, ("r", "i"))
     assert header["SPECRI"] == pytest.approx(-2.5 * np.log10(r / i), abs=2e-3)
     assert header["SPECGR"] == pytest.approx(red.colours[0])
+    assert header["DELTARI"] == pytest.approx(header["SPECRI"] - 0.4)
 
 
 @pytest.mark.parametrize("scale", [None, 12.5])
