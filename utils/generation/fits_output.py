@@ -15,9 +15,9 @@ percentile of f_p at each wavelength: how well the image determines the spectrum
 redshift; pixels are strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the photometry of the
 image gives the absolute scale s: flux = s f, with the r flux of the image in the fibre's aperture.
 In the other bands spectrum and image may differ: the header has the colours of both, IMAGEGR and
-IMAGERI, SPECGR and SPECRI, and their differences, DELTAGR and DELTARI. Without photometry the flux stays normalised. As
-specutils accepts a flux without unit only from an image, the file then begins with one, and has its
-uncertainty in STD. Equal input gives equal bytes.
+IMAGERI, SPECGR and SPECRI, and their differences, DELTAGR and DELTARI. Without photometry the flux
+stays normalised. As specutils accepts a flux without unit only from an image, the file then begins
+with one, and has its uncertainty in STD. Equal input gives equal bytes.
 """
 
 from __future__ import annotations
