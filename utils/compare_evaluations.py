@@ -2,13 +2,14 @@
 
     python -m utils.compare_evaluations runs/*/evaluation
     python -m utils.compare_evaluations runs/sampled-seed*/evaluation runs/given/evaluation
-    python -m utils.compare_evaluations runs/*/evaluation --baseline "neighbours in photometry"
+    python -m utils.compare_evaluations runs/*/evaluation --baseline neighbours
     python -m utils.compare_evaluations runs/*/evaluation --output table.md
 
 The folders are those of `python -m utils.evaluate`. Runs whose names differ only in the suffix
 `seed1`, `seed2`, … ("sampled-seed1", "sampled-seed2") share a row: the mean over seeds ± its
 standard error, of galaxies and seeds together. `--baseline METHOD` adds differences to a method on
-the same galaxies, with 95 % intervals.
+the same galaxies, with 95 % intervals; `neighbours` stands for those in photometry, or in
+photometry and redshift.
 """
 
 from __future__ import annotations

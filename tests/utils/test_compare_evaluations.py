@@ -86,11 +86,12 @@ def test_runs_without_a_seed_in_their_names_are_not_pooled(tmp_path, names):
 def test_the_suffix_of_a_seed_is_not_part_of_the_name(tmp_path, folder):
     assert run_name(tmp_path / folder / "evaluation") == "a"
     assert run_name(tmp_path / folder / "evaluation" / "evaluation.json") == "a"
+    assert run_name(tmp_path / "demo" / "seed1" / "evaluation") == "demo"
 
 
 def test_the_table_is_printed_and_written(tmp_path, capsys):
     folder = write(tmp_path / "run" / "evaluation", 0.6 * UNIT)
-    arguments = [str(folder), "--output", str(tmp_path / "table.md"), "--baseline", PHOTOMETRY]
+    arguments = [str(folder), "--output", str(tmp_path / "table.md"), "--baseline", "neighbours"]
     assert main(arguments) == 0
     text = (tmp_path / "table.md").read_text()
     assert f"minus {PHOTOMETRY}" in text and text in capsys.readouterr().out

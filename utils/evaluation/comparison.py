@@ -21,8 +21,10 @@ from datasets.errors import UserError
 from utils.evaluation.bootstrap import mean_with_error, ratio_with_error
 from utils.evaluation.columns import COLUMNS, HEADINGS, Column, find
 from utils.evaluation.markdown import interval, plus_minus, rows_of
-from utils.evaluation.method import GENERATED
-from utils.evaluation.question import QUESTIONS
+from utils.evaluation.method import GENERATED, PHOTOMETRY, SHIFTED
+from utils.evaluation.question import QUESTIONS, REST
+
+NEIGHBOURS = "neighbours"  # the strongest baseline of each question
 
 
 class Run:
@@ -68,8 +70,8 @@ def compare(folders: Iterable[Path], baseline: str | None = None) -> str:
 
     Args:
         folders: of the evaluations.
-        baseline: method that the generator of each row is compared with; None makes no
-            differences.
+        baseline: method that every row is compared with; `NEIGHBOURS` takes those in photometry,
+            and in photometry and redshift where the redshift is given; None makes no differences.
 
     Raises:
         UserError: a folder holds no readable evaluation; the galaxies of a row differ.
@@ -93,18 +95,20 @@ def run_name(folder: Path) -> str:
     """The name of a run without the suffix of its seed: `sampled` for `sampled-seed1/evaluation`.
 
     Only an explicit suffix `seed1`, `-seed1`, `_seed1` or ` seed1` counts: `demo` and `demo2` are
-    two runs.
+    two runs. A folder `seed1` has the name of the folder that it is in.
     """
     folder = folder.parent if folder.name == "evaluation.json" else folder
     run = folder.parent if folder.name == "evaluation" else folder
-    name = run.resolve().name
-    return re.sub(r"[-_ ]?seed[-_]?\d+$", "", name) or name
+    run = run.resolve()
+    return re.sub(r"[-_ ]?seed[-_]?\d+$", "", run.name) or run.parent.name
 
 
 def _table(groups: dict[str, list[Run]], question: str, baseline: str | None) -> list[str]:
     """The table of a question: the generator of every group, then the other methods, once each."""
     rows: dict[tuple[str, ...], None] = {}
     columns = COLUMNS[question]
+    if baseline == NEIGHBOURS:
+        baseline = SHIFTED if question == REST else PHOTOMETRY
     header = ["", *(column.label for column in columns)]
     compared = [c for c in columns if c.score and baseline]
     header += [f"{column.label} minus {baseline}" for column in compared[:3]]
