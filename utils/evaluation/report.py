@@ -11,6 +11,7 @@ from utils.evaluation.method import PHOTOMETRY, SHIFTED
 from utils.evaluation.question import OBSERVED, QUESTIONS, REDSHIFT, REST
 from utils.evaluation.redshift_scores import pit_table
 
+KOLMOGOROV = 1.36  # 95 % of the largest distances of N samples from their distribution, times √N
 DIFFERENCES = {  # score: heading
     "crps": "CRPS",
     "energy": "energy score",
@@ -100,18 +101,19 @@ def details(metrics: dict) -> str:
     lines = ["# Tables", "", summary(metrics)]
     if metrics.get(REDSHIFT):
         lines += ["# The redshift: calibration", "", *pit_table(metrics[REDSHIFT])]
+    galaxies = metrics["identity"]["galaxies"]
     for question in (REST, OBSERVED):
         if question not in metrics:
             continue
         part = metrics[question]
         lines += [f"# {HEADINGS[question]}", "", "## All errors", "", *_errors(part)]
-        lines += ["## Calibration", "", *_calibration(part)]
+        lines += ["## Calibration", "", *_calibration(part, galaxies)]
         if "quantities" in part:
             lines += ["## Measured quantities", "", *_quantities(part)]
             lines += ["## Active nuclei", "", *_active(part)]
     if "coherence" in metrics[OBSERVED]:
         lines += ["# Coherence", "", *coherence.tables(metrics[OBSERVED])]
-        lines += ["# Populations", "", *_populations(metrics[OBSERVED])]
+        lines += ["# Populations", "", *_populations(metrics[OBSERVED], galaxies)]
     lines += ["# Calibration by magnitude and redshift", ""]
     lines += conditional.table(metrics["conditional"])
     lines += ["# Classes of galaxies", ""]
@@ -140,7 +142,7 @@ def _errors(part: dict) -> list[str]:
     )
 
 
-def _calibration(part: dict) -> list[str]:
+def _calibration(part: dict, galaxies: int) -> list[str]:
     found = part["calibration"]
     header = ["candidates", "coverage 50 %", "68 %", "95 %", "noise / true", "spread / error"]
     table = rows_of(
@@ -157,7 +159,10 @@ def _calibration(part: dict) -> list[str]:
             for name, v in part["methods"].items()
         ),
     )
-    return ["TARP: largest distance of the expected coverage from the diagonal.", "", *table]
+    limit = KOLMOGOROV / galaxies**0.5
+    note = "TARP: largest distance of the expected coverage from the diagonal, below "
+    note += f"{limit:.2f} for 95 % of calibrated generators."
+    return [note, "", *table]
 
 
 def _quantities(part: dict) -> list[str]:
@@ -205,7 +210,9 @@ def _active(part: dict) -> list[str]:
     return lines
 
 
-def _populations(part: dict) -> list[str]:
+def _populations(part: dict, galaxies: int) -> list[str]:
+    limit = KOLMOGOROV * (2 / galaxies) ** 0.5
+    note = f"KS: distance of two distributions, below {limit:.2f} for 95 % of equal ones."
     header = ["candidates", "KS(Dn4000)", "old share (true)", "retired share (true)"]
     header += ["retired: accuracy", "KS(colour)", "mass–metallicity: rms of medians, r"]
     rows = []
@@ -222,7 +229,7 @@ def _populations(part: dict) -> list[str]:
                 f"{number(metals.get('rms_of_medians'))}, {plus_minus(metals.get('correlation'))}",
             ]
         )
-    return rows_of(header, rows)
+    return [note, "", *rows_of(header, rows)]
 
 
 def _photometry(found: dict) -> list[str]:
