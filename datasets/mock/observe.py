@@ -15,8 +15,8 @@ correlation between neighbouring pixels is 0.35, and residuals of the sky lines 
 which sigma does not include. Some pixels are bad: their flux is wrong, and their inverse variance
 0. The sizes of all of these are those measured in 1210 SDSS spectra (`docs/mock.md`).
 
-The fibre has a seeing of its own, that of the night in which the plate was observed, and is not
-exactly on the galaxy's centre.
+The fibre has the seeing of the night in which its plate was observed, not that of the image, and
+is not exactly on the galaxy's centre.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Scores of the climatology: of the training spectra as candidates for every galaxy.
 
 R fixed spectra stand for the distribution of all, so that the unit of score ratios has no sampling
-error of its own: CRPS and energy score of `metrics`, whose second terms do not depend on the truth
-and are computed once.
+error: CRPS and energy score of `metrics`, whose second terms do not depend on the truth and are
+computed once.
 """
 
 from __future__ import annotations
