@@ -29,7 +29,7 @@ class Column:
 _CRPS = Column("CRPS / clim.", "methods/{}/crps_ratio", 1, ("crps", CLIMATOLOGY))
 _ENERGY = Column("energy score / clim.", "methods/{}/energy_ratio", 1, ("energy", CLIMATOLOGY))
 _ENERGY_100 = Column(
-    "the same, 100 Å", "methods/{}/energy_100_ratio", 1, ("energy_100", CLIMATOLOGY)
+    "energy score, 100 Å", "methods/{}/energy_100_ratio", 1, ("energy_100", CLIMATOLOGY)
 )
 _MSE = Column("MSE of the mean", "methods/{}/mse_mean_ratio", 1, ("mse_mean", CONSTANT))
 _BEST = Column("of the top-ranked", "methods/{}/mse_best_ratio", 1, ("mse_best", CONSTANT))

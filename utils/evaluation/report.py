@@ -15,7 +15,7 @@ KOLMOGOROV = 1.36  # 95 % of the largest distances of N samples from their distr
 DIFFERENCES = {  # score: heading
     "crps": "CRPS",
     "energy": "energy score",
-    "energy_100": "the same, 100 Å",
+    "energy_100": "energy score, 100 Å",
     "mse_mean": "MSE of the mean",
     "mse_best": "of the top-ranked",
 }
