@@ -43,7 +43,7 @@ def draw_errors(results: Results) -> Figure:
         row[0].set_title(HEADINGS[question], loc="left")
     for axes, label in zip(grid[-1], SHOWN_SCORES.values(), strict=True):
         axes.set_xlabel(label)
-    figure.supxlabel("score / that of the climatology", fontsize=8)
+    figure.supxlabel("score / that of the climatology (line: generated)", fontsize=8)
     return figure
 
 
