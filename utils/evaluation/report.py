@@ -54,7 +54,7 @@ def main_table(part: dict, question: str) -> list[str]:
 
 def differences(metrics: dict) -> list[str]:
     """Paired differences of the scores, in units of the climatology's or the constant's."""
-    lines = []
+    lines = ["A row without a ranking is represented by its mean instead of its top-ranked.", ""]
     redshift = metrics.get(REDSHIFT)
     if redshift:
         lines += rows_of(

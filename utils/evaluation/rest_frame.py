@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.spectra import SN_WINDOW_ANGSTROM as WINDOW_ANGSTROM
+from datasets.spectra import Preparation
 
+WINDOW_ANGSTROM = Preparation().window_angstrom  # of the normalisation
 STEP_ANGSTROM = 1.0
 
 

@@ -23,10 +23,10 @@ from scipy.optimize import nnls
 from datasets.constants import SDSS_BANDS
 from datasets.kcorrect_templates import read_templates
 from datasets.photometry import NANOMAGGY, aperture_errors
-from datasets.spectra import SN_WINDOW_ANGSTROM
 from datasets.survey import Survey
 from datasets.synthetic_photometry import filter_weights
 from utils.evaluation.method import TEMPLATES, Method
+from utils.evaluation.rest_frame import WINDOW_ANGSTROM
 
 MODEL_ERROR = 0.05  # relative, of templates and zero points
 FEWEST_BANDS = 3
@@ -94,7 +94,7 @@ class TemplateFit:
         """The mixture at a redshift (n,), divided by its median over 5500–7000 Å."""
         rest = wavelength_angstrom / (1 + redshift)
         flux = np.interp(rest, self.wavelength, coefficients @ self.templates)
-        low, high = SN_WINDOW_ANGSTROM
+        low, high = WINDOW_ANGSTROM
         inside = (wavelength_angstrom >= low) & (wavelength_angstrom < high)
         return (flux / max(np.median(flux[inside]), 1e-12)).astype(np.float32)
 
