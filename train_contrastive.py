@@ -52,7 +52,7 @@ def run(rank: int, config: ContrastiveConfig, flags: Flags) -> None:
         "contrastive", to_dict(config), SurveyDescription.of(survey), images, spectra
     )
     loader = training_loader(training, config, device)
-    describe_plan(config, flags, survey, loader, network, device)
+    describe_plan(config, flags, survey, loader, [network], device)
     task = ContrastiveTask(
         network, config, images.to(device), spectra.to(device), survey, description, device
     )

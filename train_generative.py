@@ -1,4 +1,4 @@
-"""Train stage 2: a diffusion model that samples spectra for an image.
+"""Train stage 2: two diffusion models that sample a galaxy's parameters, then its spectrum.
 
     python train_generative.py                                # reads params_generative.yml
     python train_generative.py --diffusion.contrastive runs/contrastive/best.pt
@@ -8,7 +8,7 @@
 
 Needs a checkpoint of stage 1, whose survey and representation it takes. The run directory gets
 `best.pt`, all that `generate.py` needs, `last.pt`, `metrics.csv`, `log.txt`, TensorBoard files and
-previews: generated spectra with the true ones.
+previews: generated spectra with the true ones; `parameters/` has the same of the first of the two.
 """
 
 from __future__ import annotations
@@ -33,55 +33,107 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     import numpy as np
     from ignite.utils import manual_seed
 
+    from datasets.survey_dataset import SurveyDataset
     from datasets.survey_description import SurveyDescription
-    from utils.core.checkpoints import describe, load_contrastive, with_data_of
-    from utils.core.model_factory import build_denoiser
-    from utils.core.run_directory import LAST, run_folder
+    from models.diffusion import DenoisingLoss
+    from utils.core.checkpoints import TrainedGenerator, describe, load_contrastive, with_data_of
+    from utils.core.model_factory import build_denoiser, build_parameter_denoiser
+    from utils.core.run_directory import run_folder
     from utils.training.data_order import training_loader
-    from utils.training.diffusion_task import GenerativeTask, validation_rows
     from utils.training.distributed import device_of
-    from utils.training.feature_cache import encode_views
-    from utils.training.fit_prior import fit_prior, saved_fit, training_ranges
+    from utils.training.feature_cache import central_features, training_views
+    from utils.training.fit_prior import (
+        fit_prior,
+        galaxy_parameters,
+        informative_rows,
+        saved_prior,
+        training_photometry,
+        training_ranges,
+    )
+    from utils.training.parameter_task import ParameterTask, Rows
     from utils.training.setup import (
         check_towers,
         describe_plan,
         open_survey,
         start,
         start_from,
+        train_parameters,
         training_split,
     )
+    from utils.training.spectrum_task import SpectrumTask, checkpoint_constants, validation_rows
 
-    # The galaxies, and the image tower of stage 1, which stays as it is.
+    # The galaxies, and the towers of stage 1, which stay as they are.
     device, seed = device_of(config.run), config.run.seed
     towers = load_contrastive(config.diffusion.contrastive)
     config = with_data_of(towers, config)
     survey = open_survey(config.data)
     check_towers(towers, survey, config)
     training, spectra = training_split(survey, config.data)
-    validation = validation_rows(survey, config)
+    rows = validation_rows(survey, config)
     loader = training_loader(training, config, device)
 
-    # The denoiser: a U-Net that attends to the tower's tokens, around a prior on the spectrum.
-    ranges = training_ranges(survey, np.concatenate([training.rows, validation]), config)
+    # Two denoisers that attend to the same image: of parameters, and of the spectrum around them.
+    ranges = training_ranges(survey, np.concatenate([training.rows, rows]), config)
     manual_seed(seed)
+    parameter_denoiser = build_parameter_denoiser(config, towers.network, spectra)
     denoiser = build_denoiser(config, towers.network, spectra, ranges).to(device)
     if config.run.start_from:
         start_from(config.run.start_from, "generative", denoiser)
-    description = describe(
+    about = describe(
         "generative", to_dict(config), SurveyDescription.of(survey), towers.images, spectra
     )
-    description["conditions"] = ranges
-    describe_plan(config, flags, survey, loader, denoiser, device)
+    about["conditions"] = ranges
+    networks = [network for network in (parameter_denoiser, denoiser) if network is not None]
+    describe_plan(config, flags, survey, loader, networks, device)
 
-    # The prior is fitted once, or restored; the diffusion model then learns the residual.
+    # 1. The prior: mean and σ of a spectrum given its galaxy's parameters. Fitted, not trained.
     towers, spectra = towers.to(device), spectra.to(device)
-    saved = saved_fit(run_folder(config.run.output) / LAST) if flags.resume else None
-    fitted = fit_prior(
-        denoiser.prior, towers, spectra, survey, training.rows, validation, ranges, seed, saved
-    )
-    features = encode_views(denoiser.condition, towers, training, config, device)
-    task = GenerativeTask(  # its loss is `models.diffusion.DenoisingLoss`
-        denoiser, towers, spectra, config, survey, validation, fitted, features, description
+    prior, parameters = denoiser.prior, None
+    saved = saved_prior(run_folder(config.run.output)) if flags.resume else None
+    fit_prior(prior, spectra, survey, training.rows, config, saved)
+    if prior is not None:
+        known = np.concatenate([training.rows, rows])
+        parameters = galaxy_parameters(prior, spectra, survey, known)
+    views = features = None
+    if parameter_denoiser is not None or config.diffusion.condition == "frozen":
+        views = training_views(towers, survey, training.rows, config)
+        features = central_features(towers, survey, rows)
+        photometry = training_photometry(survey, training.rows)
+    validation = rows, features
+
+    # 2. The parameter diffusion: p(z, S/N, coefficients | image).
+    dropout = config.diffusion.image_dropout
+    if parameter_denoiser is not None:
+        parameter_denoiser.to(device)
+        used = informative_rows(survey, training.rows, config.prior)
+        parameter_denoiser.prior.fit(parameters[used])
+        parameter_denoiser.condition.standardise(photometry)
+        constants = checkpoint_constants(about | {"kind": "parameters"}, towers)
+        constants["prior"] = prior.state_dict()
+        task = ParameterTask(
+            DenoisingLoss(parameter_denoiser, image_dropout=dropout),
+            parameters,
+            views,
+            validation,
+            config.parameters.given,
+            seed,
+            constants,
+        )
+        cached = config.diffusion.condition_views > 0
+        dataset = Rows(used) if cached else SurveyDataset(survey, used, config.data.in_memory)
+        train_parameters(task, dataset, config, flags, device)
+
+    # 3. The spectrum diffusion: p(spectrum | parameters, image), about the prior's mean.
+    joint = config.diffusion.condition == "joint"
+    if not joint:
+        denoiser.condition.standardise(photometry)
+    task = SpectrumTask(
+        DenoisingLoss(denoiser, config.diffusion.augmentation_sigma, dropout),
+        TrainedGenerator(denoiser, parameter_denoiser, spectra, towers, config, about),
+        survey,
+        parameters,
+        None if joint else views,
+        validation,
     )
     start(task, loader, config, flags, device)
 

@@ -95,6 +95,11 @@ def photometric_features(images: np.ndarray, pixel_scale_arcsec: float) -> np.nd
     return np.concatenate([total[:, middle], *colours, (fibre - total)[:, middle]], axis=1)
 
 
+def photometry_count(bands: int) -> int:
+    """How many `photometric_features` images of so many bands have."""
+    return 2 * bands
+
+
 def has_colours(survey: Survey | SurveyDescription) -> bool:
     """Whether a survey's images are calibrated and have g, r and i."""
     return survey.image_unit == NANOMAGGY and set(COLOUR_BANDS) <= set(survey.bands)

@@ -1,14 +1,12 @@
-"""From a cutout to the condition tokens that the U-Net attends to.
+"""From a cutout to the condition tokens that the denoisers attend to.
 
-`FrozenCondition` (default) reads the image tower that stage 1 has trained and never changes it;
-only the projections to the width of the tokens are learnt. `JointCondition` is the published way:
-another encoder, trained together with the U-Net.
-
-Both split the work in two, so that the expensive part is done once per image: `features`, which
-learns nothing, and `tokens`, which does.
+`ImageFeatures` is all that is computed of an image, once: the map and the embedding that the frozen
+image tower of stage 1 gives, and aperture photometry, because a contrastive tower keeps magnitudes
+only roughly. `FrozenCondition` (default) projects them to tokens; only these projections learn.
+`JointCondition` is the published way: another encoder, trained together with the U-Net.
 
 Shapes: B batch, H W image height and width in pixels, F channels of the map, h w its height and
-width (2 x 2 for 64-px cutouts), n = h·w, D embedding, W token width.
+width (2 x 2 for 64-px cutouts), n = h·w, D embedding, m photometric features, W token width.
 """
 
 from typing import NamedTuple, Self
@@ -24,59 +22,56 @@ class ImageFeatures(NamedTuple):
     """What a frozen image tower, and aperture photometry, give for B images.
 
     map: the tower's last spatial map (B, F, h, w); embedding: unit vectors (B, D);
-    photometry: colours and magnitudes (B, m), where something needs them.
+    photometry: magnitudes and colours (B, m).
     """
 
     map: Tensor
     embedding: Tensor
-    photometry: Tensor | None = None
+    photometry: Tensor
 
     @classmethod
     @torch.no_grad()
-    def of(
-        cls, image_encoder: ImageEncoder, images: Tensor, photometry: Tensor | None = None
-    ) -> Self:
+    def of(cls, image_encoder: ImageEncoder, images: Tensor, photometry: Tensor) -> Self:
         """Features of standardised `images` (B, bands, H, W), without gradient."""
         feature_map = image_encoder.feature_map(images)
         embedding = F.normalize(image_encoder.embed(feature_map).float(), dim=-1)
         return cls(feature_map, embedding, photometry)
 
-    def vector(self) -> Tensor:
-        """All in one vector (B, F + D + m) per image: the mean of the map, the rest as it is."""
-        parts = [self.map.mean(dim=(2, 3)), self.embedding, self.photometry]
-        return torch.cat([part.float() for part in parts], dim=1)
-
 
 class FrozenCondition(nn.Module):
-    """Tokens from a frozen image tower: its spatial map and its unit vector, projected.
+    """Tokens from the features of a frozen image tower and from photometry.
 
     Args:
-        image_encoder: the trained tower; it is kept in evaluation mode and gets no gradient.
+        channels: F of the map.
+        dimensions: D of the embedding.
+        photometry: number m of photometric features.
         width: token width W.
     """
 
-    def __init__(self, image_encoder: ImageEncoder, width: int = 512):
+    def __init__(self, channels: int, dimensions: int, photometry: int, width: int = 256):
         super().__init__()
-        self.image_encoder = image_encoder.requires_grad_(False).eval()
         self.width = width
-        self.map_projection = _projection(image_encoder.features, width)
-        self.embedding_projection = _projection(image_encoder.dimensions, width)
+        self.map_projection = _projection(channels, width)
+        self.embedding_projection = _projection(dimensions, width)
+        self.photometry_projection = nn.Sequential(
+            nn.Linear(photometry, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.register_buffer("photometry_mean", torch.zeros(photometry))
+        self.register_buffer("photometry_sigma", torch.ones(photometry))
 
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of the projections; batch norms of the tower keep their statistics."""
-        super().train(mode)
-        self.image_encoder.eval()
-        return self
-
-    def features(self, images: Tensor) -> ImageFeatures:
-        """Map and embedding of standardised `images` (B, bands, H, W), without gradient."""
-        return ImageFeatures.of(self.image_encoder, images)
+    def standardise(self, photometry: Tensor) -> None:
+        """Take mean and σ of the photometry from training galaxies (N, m)."""
+        self.photometry_mean.copy_(photometry.mean(dim=0))
+        self.photometry_sigma.copy_(photometry.std(dim=0).clamp(min=1e-6))
 
     def tokens(self, features: ImageFeatures) -> Tensor:
-        """Tokens (B, n + 1, W): one per pixel of the map, one for the embedding."""
+        """Tokens (B, n + 2, W): one per pixel of the map, one for the embedding, one for the
+        photometry."""
         of_map = self.map_projection(_flatten(features.map))  # (B, n, W)
         of_embedding = self.embedding_projection(features.embedding)  # (B, W)
-        return torch.cat([of_map, of_embedding[:, None]], dim=1)
+        standardised = (features.photometry - self.photometry_mean) / self.photometry_sigma
+        of_photometry = self.photometry_projection(standardised)  # (B, W)
+        return torch.cat([of_map, of_embedding[:, None], of_photometry[:, None]], dim=1)
 
 
 class JointCondition(nn.Module):
@@ -97,13 +92,9 @@ class JointCondition(nn.Module):
         self.image_encoder = image_encoder
         self.width = image_encoder.features
 
-    def features(self, images: Tensor) -> Tensor:
-        """The images themselves: nothing can be computed ahead of the weights."""
-        return images
-
-    def tokens(self, features: Tensor) -> Tensor:
-        """Tokens (B, n, F) of images (B, bands, H, W)."""
-        return _flatten(self.image_encoder.feature_map(features))
+    def tokens(self, images: Tensor) -> Tensor:
+        """Tokens (B, n, F) of standardised images (B, bands, H, W)."""
+        return _flatten(self.image_encoder.feature_map(images))
 
 
 def _projection(inputs: int, width: int) -> nn.Sequential:

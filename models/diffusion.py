@@ -8,11 +8,13 @@ The network predicts the noise ε or the velocity v = √ᾱ_t ε - √(1 - ᾱ_
 arXiv 2202.00512). Velocity is the default: near t = T, where ᾱ is tiny, dividing by √ᾱ multiplies
 the error of a predicted noise.
 
-What is diffused is x_0 = (x - m)/s, with mean m and σ s of every pixel of a spectrum x: those of a
-prior given the galaxy's parameters (`models.spectrum_prior`), or 0 and 1 without a prior.
+What is diffused is x_0 = (x - m)/s, with mean m and σ s from a prior, or 0 and 1 without one. There
+are two such x: the parameters of a galaxy, with their mean and σ over all galaxies
+(`models.parameter_denoiser`), and its spectrum, with mean and σ of every pixel given the parameters
+(`models.spectrum_prior`). Below, "pixel" stands for either.
 
 Shapes: B batch, C channels, L pixels, c l channels and pixels of a low-resolution spectrum,
-g further input channels, N tokens, W token width, E coefficients.
+g further input channels, N tokens, W token width, D parameters.
 """
 
 import math
@@ -24,7 +26,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.conditioning import ImageFeatures
-from models.spectrum_prior import SpectrumPrior
 
 OFFSET = 0.008  # s of the cosine schedule (Nichol & Dhariwal 2021, arXiv 2102.09672, eq. 17)
 LARGEST_BETA = 0.999  # of the cosine schedule (ibid., sec. 3.2)
@@ -136,31 +137,33 @@ UPSAMPLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
 class Context(NamedTuple):
     """What the denoiser takes beside noisy input, time and tokens, and what it diffuses.
 
-    mean, sigma: m and s of the spectra (B, C, L), or numbers; channels: further input channels of
-    the U-Net (B, any, L) each; properties: further input of its blocks (B, properties).
+    mean, sigma: m and s, broadcast to (B, C, L); channels: further input channels of the network
+    (B, any, L) each; properties: further input of its blocks (B, properties); given: x_0 where it
+    is known (B, C, L), NaN where it is sampled.
     """
 
     mean: Tensor | float = 0.0
     sigma: Tensor | float = 1.0
     channels: Sequence[Tensor] = ()
     properties: Tensor | None = None
+    given: Tensor | None = None
 
 
 PLAIN = Context()  # the spectrum itself is diffused, and nothing is given beside it
 
 
 class Denoiser(nn.Module):
-    """Condition, U-Net, schedule and prior together.
+    """Condition, network, schedule and prior together.
 
     Args:
         condition: `FrozenCondition` or `JointCondition`.
-        unet: network (x, t, tokens) -> prediction; super resolution takes one input channel more
-            for each channel of the low-resolution spectrum.
+        network: (x, t, tokens, properties) -> prediction, such as `SpectrumUNet`; super resolution
+            takes one input channel more for each channel of the low-resolution spectrum.
         schedule: the noise schedule.
-        prediction: what the U-Net predicts, "velocity" or "noise".
+        prediction: what the network predicts, "velocity" or "noise".
         alignment: how a low-resolution spectrum is interpolated, "aligned" or "original".
-        prior: mean and σ of a spectrum given its parameters; None diffuses the spectrum itself,
-            and the image is the only condition.
+        prior: `SpectrumPrior` or `ParameterPrior`: parameters (B, D) -> `Context`; None diffuses
+            the spectrum itself, and the image is the only condition.
 
     Raises:
         ValueError: `prediction` or `alignment` is unknown.
@@ -169,11 +172,11 @@ class Denoiser(nn.Module):
     def __init__(
         self,
         condition: nn.Module,
-        unet: nn.Module,
+        network: nn.Module,
         schedule: NoiseSchedule,
         prediction: str = "velocity",
         alignment: str = "aligned",
-        prior: SpectrumPrior | None = None,
+        prior: nn.Module | None = None,
     ):
         super().__init__()
         if prediction not in ("velocity", "noise"):
@@ -181,33 +184,29 @@ class Denoiser(nn.Module):
         if alignment not in UPSAMPLINGS:
             raise ValueError(f'alignment "{alignment}" is neither "aligned" nor "original"')
         self.condition = condition
-        self.unet = unet
+        self.network = network
         self.schedule = schedule
         self.prediction = prediction
         self.alignment = alignment
         self.prior = prior
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Condition tokens (B, N, W) of standardised `images` (B, bands, H, W)."""
-        return self.condition.tokens(self.condition.features(images))
-
     def context(
         self, length: int, low: Tensor | None = None, parameters: Tensor | None = None
     ) -> Context:
-        """What is given beside the noisy spectra of `length` pixels L.
+        """What is given beside noisy x_0 of `length` pixels L.
 
         Args:
             low: low-resolution spectra (B, c, l), for super resolution.
-            parameters: redshift, S/N and coefficients (B, 2 + E), for a network with a prior.
+            parameters: what the prior takes (B, D), for a network with a prior.
         """
         channels = [] if low is None else [UPSAMPLINGS[self.alignment](low, length)]  # (B, c, L)
         if self.prior is None:
             return Context(channels=channels)
-        mean, sigma, of_prior, properties = self.prior(parameters)
-        return Context(mean, sigma, [*channels, of_prior], properties)
+        context = self.prior(parameters)
+        return context._replace(channels=[*channels, *context.channels])
 
     def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor, context: Context = PLAIN) -> Tensor:
-        """The U-Net's prediction, noise or velocity.
+        """The network's prediction, noise or velocity.
 
         Args:
             x_t: noisy x_0 (B, C, L).
@@ -218,8 +217,10 @@ class Denoiser(nn.Module):
         Returns:
             (B, C, L).
         """
+        if context.given is not None:
+            x_t = torch.where(context.given.isnan(), x_t, context.given)
         x = torch.cat([x_t, *context.channels], dim=1)  # (B, C + g, L)
-        return self.unet(x, t, tokens, context.properties)
+        return self.network(x, t, tokens, context.properties)
 
     def estimate(
         self, x_t: Tensor, t: Tensor, tokens: Tensor, context: Context = PLAIN
@@ -234,7 +235,8 @@ class Denoiser(nn.Module):
 class DenoisingLoss(nn.Module):
     """The training loss as a module, so that it can be wrapped for several processes as a whole.
 
-    Mean squared error of the predicted ε or v at a time t sampled uniformly for every spectrum,
+    Mean squared error of the predicted ε or v, where x_0 is not given, at a time t sampled
+    uniformly for every row,
 
         L = E || v - v_θ(√ᾱ_t x_0 + √(1 - ᾱ_t) ε, t, tokens) ||²
 
@@ -270,11 +272,11 @@ class DenoisingLoss(nn.Module):
         """The loss of a batch.
 
         Args:
-            spectra: standardised spectra x (B, C, L).
-            features: what `condition.features` gave for the images.
+            spectra: standardised spectra, or parameters, x (B, C, L).
+            features: what `condition.tokens` takes: `ImageFeatures`, or images (B, bands, H, W).
             generator: source of times and noise, on any device.
             low: low-resolution spectra (B, c, l), for super resolution.
-            parameters: redshift, S/N and coefficients (B, 2 + E), for a network with a prior.
+            parameters: what the prior takes (B, D), for a network with a prior.
 
         Returns:
             The mean of the squared error, a scalar.
@@ -292,6 +294,8 @@ class DenoisingLoss(nn.Module):
         prediction = self.denoiser(x_t, t, tokens, context).float()
         velocity = self.denoiser.prediction == "velocity"
         target = schedule.velocity(clean, t, noise) if velocity else noise
+        if context.given is not None:
+            target = torch.where(context.given.isnan(), target, prediction)  # no error there
         return F.mse_loss(prediction, target)
 
     def _augmented(self, low: Tensor, generator: torch.Generator) -> Tensor:

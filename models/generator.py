@@ -1,4 +1,4 @@
-"""Candidate spectra for a batch of galaxies, and their contrastive scores.
+"""Candidate spectra, or their parameters, for a batch of galaxies; contrastive scores of spectra.
 
 The noise of a candidate depends on the seed, the galaxy and the candidate's number alone
 (`models.random_streams`): a galaxy gets the same spectra in any batch, in any order and on any
@@ -6,8 +6,8 @@ device. Condition tokens are computed once per galaxy, however
 many candidates and steps there are.
 
 Shapes: B objects, P candidates of an object, R = B·P rows, C channels, L pixels, c l
-channels and pixels of a low-resolution spectrum, N tokens, W token width, E coefficients,
-D embedding.
+channels and pixels of a low-resolution spectrum, N tokens, W token width, D parameters or
+dimensions of the embedding.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ def generate_candidates(
         seed: seed of the run.
         purpose: distinguishes the noise from that of other stages of the run.
         low: the low-resolution spectrum of every candidate (B, P, c, l), for super resolution.
-        parameters: redshift, S/N and coefficients of every candidate (B, P, 2 + E), for a denoiser
+        parameters: what the denoiser's prior takes of every candidate (B, P, D), for a denoiser
             with a prior.
         guidance: weight w of the image (Ho & Salimans 2022, arXiv 2207.12598, with 1 + their w):
             1 leaves it as it was learnt, more exaggerates it at twice the time.
@@ -84,6 +84,8 @@ def generate_candidates(
             clean = sampler.sample(
                 guided(estimate, tokens[owner], guidance), denoiser.schedule, start, noise
             )
+            if context.given is not None:
+                clean = torch.where(context.given.isnan(), clean, context.given)
             chunks.append(context.mean + context.sigma * clean)
     return torch.cat(chunks).unflatten(0, (len(tokens), count))
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 REST_STEP_DEX = 1e-4  # log10 of the ratio of neighbouring wavelengths, as in SDSS spectra
+OUTLIERS = 30.0, 10.0  # above the median, in median absolute deviations: rms before and after
 
 
 class SpectralBasis(nn.Module):
@@ -48,27 +49,21 @@ class SpectralBasis(nn.Module):
         return position.clamp(0, self.templates.shape[1] - 1.001)
 
     def forward(self, redshift: Tensor, count: int | None = None) -> Tensor:
-        """The first `count` templates, or all, (B, K, C, L) at redshifts (B,); zeros at NaN."""
-        position = self.place(redshift.nan_to_num(0.0), self.log_wavelength)  # (B, C, L)
-        shifted = interpolate(self.templates[:count], position).transpose(0, 1)
-        return _where_finite(redshift, shifted)
+        """The first `count` templates, or all, (B, K, C, L) at redshifts (B,)."""
+        position = self.place(redshift, self.log_wavelength)  # (B, C, L)
+        return interpolate(self.templates[:count], position).transpose(0, 1)
 
     def combine(self, redshift: Tensor, coefficients: Tensor) -> Tensor:
-        """T_0 + Σ a_k T_k (B, C, L) of coefficients a (B, K - 1) at redshifts (B,); zeros at NaN.
+        """T_0 + Σ a_k T_k (B, C, L) of coefficients a (B, K - 1) at redshifts (B,).
 
         The sum is made in the rest frame: one spectrum to shift instead of K.
         """
         rest = self.templates[0] + coefficients @ self.templates[1:]  # (B, M)
-        position = self.place(redshift.nan_to_num(0.0), self.log_wavelength)
+        position = self.place(redshift, self.log_wavelength)
         lower = position.long().flatten(1)
         fraction = (position.flatten(1) - lower).to(rest)
         values = torch.lerp(rest.gather(1, lower), rest.gather(1, lower + 1), fraction)
-        return _where_finite(redshift, values.unflatten(1, position.shape[1:]))
-
-
-def _where_finite(redshift: Tensor, values: Tensor) -> Tensor:
-    """`values` (B, …), zero where the redshift is NaN."""
-    return torch.where(torch.isfinite(redshift).reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
+        return values.unflatten(1, position.shape[1:])
 
 
 def interpolate(rows: Tensor, position: Tensor) -> Tensor:
@@ -100,7 +95,8 @@ def fit_basis(
 
     Returns:
         (K, M) float32; components have unit root mean square. Where a spectrum has no pixels, it
-        counts as the mean.
+        counts as the mean. Spectra that are very far from the mean (`OUTLIERS`), or far from a
+        first fit, such as misidentified ones, have no part in the second.
     """
     wanted = start + REST_STEP_DEX * torch.arange(length, dtype=torch.float64)
     rest = torch.full((len(spectra), length), torch.nan)
@@ -112,8 +108,25 @@ def fit_basis(
         values = spectrum[upper - 1] * (1 - fraction) + spectrum[upper] * fraction
         inside = (observed >= log_wavelength[0]) & (observed <= log_wavelength[-1])
         rest[row] = torch.where(inside, values, torch.nan)
-    mean = rest.nanmean(dim=0).nan_to_num(0.0)
-    deviation = torch.where(rest.isnan(), 0.0, rest - mean)
-    _, _, components = torch.pca_lowrank(deviation, q=max(count - 1, 1), center=False, niter=4)
-    components = components.T[: count - 1] * math.sqrt(length)
+    kept = torch.ones(len(rest), dtype=torch.bool)
+    for limit in OUTLIERS:
+        mean = rest[kept].nanmean(dim=0).nan_to_num(0.0)
+        deviation = torch.where(rest.isnan(), 0.0, rest - mean)
+        if limit == OUTLIERS[1]:
+            components = _components(deviation[kept], count - 1)
+            deviation = deviation - deviation @ components.T @ components / length
+        rms = deviation.square().mean(dim=1).sqrt()
+        centre = rms.median()
+        kept &= rms <= centre + limit * (rms - centre).abs().median()
+    mean = rest[kept].nanmean(dim=0).nan_to_num(0.0)
+    deviation = torch.where(rest.isnan(), 0.0, rest - mean)[kept]
+    components = _components(deviation, count - 1)
     return torch.cat([mean[None], components])
+
+
+def _components(deviation: Tensor, count: int) -> Tensor:
+    """The first principal components (count, M) of (N, M), of unit root mean square."""
+    with torch.random.fork_rng(devices=[]):  # of the random projection
+        torch.manual_seed(0)
+        _, _, components = torch.pca_lowrank(deviation, q=max(count, 1), center=False, niter=4)
+    return components.T[:count] * math.sqrt(deviation.shape[1])

@@ -30,7 +30,8 @@ def stages(tiny_survey, tmp_path_factory):
         shown = ["--run.preview_every_epochs=1", "--run.tensorboard=true"]
         common = [*data, *shown, "--optimiser.epochs=1"]
         first = [tiny("contrastive"), *common, f"--run.output={towers}"]
-        second = [tiny("generative"), *common, f"--run.output={network}"]
+        stage = "super" if resolution == "super" else "generative"
+        second = [tiny(stage), *common, f"--run.output={network}"]
         assert train_contrastive.main(first) == 0
         given = f"--diffusion.contrastive={towers / 'best.pt'}"
         assert train_generative.main([*second, given]) == 0
@@ -73,7 +74,7 @@ def test_candidates_have_the_parameters_of_their_guide(stages, tiny_survey):
             lambda _, arguments, name=name: seen.setdefault(name, arguments[0])
         )
     channels = []
-    fine.network.unet.register_forward_pre_hook(
+    fine.network.network.register_forward_pre_hook(
         lambda _, arguments: channels.append(arguments[0][:, 1, ::8])
     )
     found = pipeline.generate(
@@ -104,7 +105,7 @@ def test_candidates_have_the_parameters_of_their_guide(stages, tiny_survey):
 def test_training_takes_the_parameters_of_the_guide_too(stages, tiny_survey):
     stage, survey = load_generator(stages["super"]), Survey(tiny_survey)
     rows, prior = survey.indices("train")[:3], stage.network.prior
-    trained = galaxy_parameters(prior, stage.spectra, survey, rows, ["redshift", "snr"])[rows]
+    trained = galaxy_parameters(prior, stage.spectra, survey, rows)[rows]
     low = stage.spectra.encode_low(torch.from_numpy(survey.read("spectra", rows)[:, ::8]))
     torch.testing.assert_close(guide_parameters(stage, low, trained[:, :2]), trained)
 
@@ -113,7 +114,7 @@ def test_the_stages_have_other_noise(stages, tiny_survey):
     pipeline, images = cascade(stages, tiny_survey)
     starts = []
     for stage in pipeline.stages:
-        stage.network.unet.register_forward_pre_hook(
+        stage.network.network.register_forward_pre_hook(
             lambda _, arguments: starts.append(arguments[0][:, 0])
         )
     sampler = make_sampler(SamplingConfig(steps=1))
@@ -127,7 +128,7 @@ def test_every_image_goes_once_through_the_tower_of_each_stage(stages, tiny_surv
     pipeline, images = cascade(stages, tiny_survey)
     passed = {0: [], 1: []}
     for number, stage in enumerate(pipeline.stages):
-        encoders = {stage.contrastive.network.image_encoder, stage.network.condition.image_encoder}
+        encoders = {stage.contrastive.network.image_encoder}
         for encoder in encoders:
             encoder.conv1.register_forward_hook(
                 lambda _, x, y, number=number: passed[number].append(len(y))

@@ -101,7 +101,7 @@ def _add_sampling(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--steps", type=int, help="sampling steps")
     group.add_argument(
         "--redshift", type=parse_condition("redshift"), default="sampled",
-        help="sampled given the image, unconditional, given (the catalogue's), or a number "
+        help="sampled given the image, given (the catalogue's), or a number "
         "(%(default)s)",
     )  # fmt: skip
     group.add_argument(

@@ -50,7 +50,7 @@ def run(rank: int, config: RegressionConfig, flags: Flags) -> None:
         "regression", to_dict(config), SurveyDescription.of(survey), images, spectra
     )
     loader = training_loader(training, config, device)
-    describe_plan(config, flags, survey, loader, network, device)
+    describe_plan(config, flags, survey, loader, [network], device)
     task = RegressionTask(
         network, config, images.to(device), spectra.to(device), survey, description, device
     )

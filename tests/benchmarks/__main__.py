@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from datasets.spectra import prepare_spectrum
 from datasets.survey import Survey
 from datasets.survey_dataset import SurveyDataset
-from models.conditioning import FrozenCondition
+from models.conditioning import FrozenCondition, ImageFeatures
 from models.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
 from models.generator import generate_candidates
 from models.image_encoder import ImageEncoder
@@ -63,16 +63,21 @@ def row(name: str, ratio: float, note: str) -> None:
 
 def small_denoiser(channels: int, device: torch.device) -> Denoiser:
     """The network of the demo, for `channels` spectrum channels."""
-    encoder = ImageEncoder(18, 5, embedding=64, width=16)
     unet = SpectrumUNet(channels, channels, 32, (1, 2, 3, 4), (3,), 128)
-    return Denoiser(FrozenCondition(encoder, 128), unet, NoiseSchedule()).to(device)
+    return Denoiser(FrozenCondition(128, 64, 10, 128), unet, NoiseSchedule()).to(device)
+
+
+def encoded(images: torch.Tensor) -> ImageFeatures:
+    """Features of images (B, 5, 64, 64) from a tower of the demo's size, with fresh weights."""
+    tower = ImageEncoder(18, 5, embedding=64, width=16).to(images.device).eval()
+    return ImageFeatures.of(tower, images, torch.zeros(len(images), 10, device=images.device))
 
 
 def floor(device: torch.device) -> None:
     """Training and sampling steps against the rate of a matrix product."""
     denoiser = small_denoiser(8, device)
     clean = torch.randn(ROWS, 8, 563, device=device)
-    features = denoiser.condition.features(torch.randn(ROWS, 5, 64, 64, device=device))
+    features = encoded(torch.randn(ROWS, 5, 64, 64, device=device))
     tokens = denoiser.condition.tokens(features).detach()
     loss, generator = DenoisingLoss(denoiser), torch.Generator(device)
     t = torch.zeros(ROWS, dtype=torch.long, device=device)
@@ -100,7 +105,7 @@ def sampling(device: torch.device) -> None:
     """Savings by the sampler, the precision, and encoding images once."""
     denoiser = small_denoiser(8, device).eval().requires_grad_(False)
     images = torch.randn(2, 5, 64, 64, device=device)
-    tokens = denoiser.encode(images)
+    tokens = denoiser.condition.tokens(encoded(images))
 
     def sample(sampler: object, bfloat16: bool = False) -> Callable[[], object]:
         return lambda: generate_candidates(
@@ -109,7 +114,7 @@ def sampling(device: torch.device) -> None:
 
     def encode_each_step() -> None:
         for _ in range(20):
-            denoiser.encode(images.repeat_interleave(8, 0))
+            denoiser.condition.tokens(encoded(images.repeat_interleave(8, 0)))
         sample(DPMSolverPP2M(20))()  # and the tokens once, which is a fraction of it
 
     dpm, half, again = seconds(
@@ -137,7 +142,7 @@ def resolution(device: torch.device) -> None:
     for channels, length in ((8, 563), (1, 4500)):
         denoiser = small_denoiser(channels, device)
         clean = torch.randn(4, channels, length, device=device)
-        features = denoiser.condition.features(torch.randn(4, 5, 64, 64, device=device))
+        features = encoded(torch.randn(4, 5, 64, 64, device=device))
         loss, generator = DenoisingLoss(denoiser), torch.Generator(device)
         pairs.append(lambda a=(loss, clean, features, generator): a[0](*a[1:]).backward())
     phases, direct = seconds(*pairs)

@@ -182,7 +182,7 @@ def denoiser(prediction="velocity", channels=1, alignment="aligned"):
 @pytest.mark.parametrize("prediction", ["noise", "velocity"])
 def test_estimates_add_up_to_the_noisy_spectrum(prediction):
     network, x_t = denoiser(prediction), torch.randn(2, 1, 60)
-    t, tokens = torch.tensor([3, 120]), network.encode(torch.randn(2, 5, 64, 64))
+    t, tokens = torch.tensor([3, 120]), network.condition.tokens(torch.randn(2, 5, 64, 64))
     noise, clean = network.estimate(x_t, t, tokens)
     torch.testing.assert_close(network.schedule.q_sample(clean, t, noise), x_t)
     if prediction == "noise":
@@ -196,7 +196,7 @@ def test_estimates_add_up_to_the_noisy_spectrum(prediction):
 def test_the_low_resolution_reaches_the_network_on_the_full_grid():
     network = denoiser(channels=2)
     seen = []
-    network.unet.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    network.network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     x_t, low = torch.randn(2, 1, 96), torch.randn(2, 1, 12)
     network(x_t, torch.tensor([0, 5]), torch.randn(2, 4, 64), network.context(96, low))
     assert torch.equal(seen[0][:, :1], x_t)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.conditioning import FrozenCondition
+from models.conditioning import JointCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser, NoiseSchedule
 from models.generator import generate_candidates, guided, score_candidates
@@ -24,8 +24,8 @@ def images():
 
 def network(given=0):
     torch.manual_seed(0)
-    condition = FrozenCondition(ImageEncoder(18, embedding=16, width=8), width=24)
-    unet = SpectrumUNet(1 + given, 1, 32, (1, 2), (), token_width=24, steps=8)
+    condition = JointCondition(ImageEncoder(18, embedding=None, width=8))
+    unet = SpectrumUNet(1 + given, 1, 32, (1, 2), (), token_width=64, steps=8)
     nn.init.normal_(unet.bottom.attention.project_out.weight, std=0.1)
     return Denoiser(condition, unet, NoiseSchedule(steps=8)).eval()
 
@@ -38,7 +38,7 @@ def denoiser():
 def candidates(denoiser, images, keys=KEYS, **changes):
     options = {"count": 4, "seed": 1, "sampler": Ancestral()} | changes
     with torch.no_grad():
-        tokens = denoiser.encode(images)
+        tokens = denoiser.condition.tokens(images)
     return generate_candidates(denoiser, options.pop("sampler"), tokens, keys, SHAPE, **options)
 
 
@@ -69,7 +69,7 @@ def test_seed_object_candidate_and_image_all_matter(denoiser, images):
 
 def test_every_candidate_has_its_low_resolution_spectrum(images):
     denoiser, seen = network(given=1), []
-    denoiser.unet.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0][:, 1]))
+    denoiser.network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0][:, 1]))
     low = torch.arange(12.0).view(3, 4, 1, 1).expand(3, 4, 1, 5)
     candidates(denoiser, images, low=low, rows_at_once=12)
     assert seen[0][:, 0].tolist() == list(range(12))

@@ -1,62 +1,33 @@
 """Trained networks from checkpoints, and the description that a checkpoint carries.
 
 `best.pt` holds each weight once: the averaged ones, without the state of the optimiser. `last.pt`
-also holds what resuming needs. In both, a frozen image tower is stored under `contrastive` alone.
+also holds what resuming needs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from datasets.errors import UserError
 from datasets.image_transform import ImageTransform
 from datasets.photometry import PHOTOMETRY_VERSION
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey_description import SurveyDescription
-from models.conditioning import FrozenCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser
-from models.property_heads import PropertyHead
 from utils.core.config import ContrastiveConfig, GenerativeConfig, from_dict
-from utils.core.model_factory import build_contrastive, build_denoiser
+from utils.core.model_factory import (
+    build_contrastive,
+    build_denoiser,
+    build_parameter_denoiser,
+)
 from utils.core.provenance import code_version
 
-CHECKPOINT_FORMAT = 2
-
-
-class InferenceState:
-    """The state of a network without its frozen image tower.
-
-    A checkpoint holds that tower once, with the contrastive towers. Ignite's `Checkpoint` and
-    `Checkpoint.load_objects` take this in place of the network.
-
-    Args:
-        network: A network, or the average of one.
-    """
-
-    def __init__(self, network: nn.Module):
-        self.network = network
-        self.frozen = tuple(
-            f"{name}.image_encoder.".lstrip(".")
-            for name, module in network.named_modules()
-            if isinstance(module, FrozenCondition)
-        )
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Weights and buffers by name, those of a frozen image tower left out."""
-        state = self.network.state_dict()
-        return {name: w for name, w in state.items() if not name.startswith(self.frozen)}
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Load `state`; a frozen image tower that it lacks stays as the network has it."""
-        own = self.network.state_dict()
-        tower = {name: w for name, w in own.items() if name.startswith(self.frozen)}
-        self.network.load_state_dict(tower | state)
+CHECKPOINT_FORMAT = 3
 
 
 @dataclass
@@ -166,26 +137,27 @@ class TrainedGenerator:
     """A generative checkpoint, ready to use: one stage of generation.
 
     Args:
-        network: The denoiser, averaged weights, evaluation mode.
+        network: The denoiser of spectra, averaged weights, evaluation mode.
+        parameters: The denoiser of parameters likewise; None for a network without a prior and for
+            super resolution.
         spectra: Transform of the spectra it generates.
         contrastive: The towers that condition (where frozen) and rank.
         config: How it was trained; `config.sampling` is the default of generation.
         about: The checkpoint's own description.
-        heads: p(property | image) of the conditions that are sampled first, by name.
     """
 
     network: Denoiser
+    parameters: Denoiser | None
     spectra: SpectrumTransform
     contrastive: TrainedContrastive
     config: GenerativeConfig
     about: dict[str, Any]
-    heads: dict[str, PropertyHead] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> TrainedGenerator:
         """Everything moved to `device`; returns itself."""
         self.network.to(device)
-        for head in self.heads.values():
-            head.to(device)
+        if self.parameters is not None:
+            self.parameters.to(device)
         self.contrastive.to(device)
         self.spectra = self.spectra.to(device)
         return self
@@ -204,13 +176,14 @@ def load_generator(path: str | Path) -> TrainedGenerator:
     config = from_dict(GenerativeConfig, about["config"])
     config.diffusion.imagenet_weights = None  # the trained weights replace them
     spectra = SpectrumTransform.from_dict(about["spectra"])
-    # The network shares the image tower of `contrastive`, whose weights are loaded already.
     network = build_denoiser(config, contrastive.network, spectra, about.get("conditions"))
-    InferenceState(network).load_state_dict(trained_weights(checkpoint))
+    network.load_state_dict(trained_weights(checkpoint))
     network.requires_grad_(False).eval()
-    heads = checkpoint.get("heads", {})
-    heads = {name: PropertyHead.from_state(state) for name, state in heads.items()}
-    return TrainedGenerator(network, spectra, contrastive, config, about, heads)
+    parameters = build_parameter_denoiser(config, contrastive.network, spectra)
+    if parameters is not None:
+        parameters.load_state_dict(checkpoint["parameters"])
+        parameters.requires_grad_(False).eval()
+    return TrainedGenerator(network, parameters, spectra, contrastive, config, about)
 
 
 def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]:
@@ -218,7 +191,8 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
 
     Args:
         path: A `.pt` file written by a training script.
-        kind: `contrastive`, `generative` or `regression`, to refuse the others; None takes all.
+        kind: `contrastive`, `parameters`, `generative` or `regression`, to refuse the others; None
+            takes all.
 
     Raises:
         UserError: there is no such file, it cannot be read safely, or it is of another kind or
@@ -254,8 +228,5 @@ def _check_format(path: Path, about: dict[str, Any]) -> None:
         )
     code, reason = about.get("code", "unknown"), "written by a newer version; update this code"
     if found < CHECKPOINT_FORMAT:
-        reason = (
-            "written before keys and weights were renamed; train it again, or use the version that "
-            "wrote it"
-        )
+        reason = "written before the parameter diffusion: train it again, or use its own version"
     raise UserError(f"{path}: checkpoint format {found} (code {code}): {reason}")

@@ -251,11 +251,10 @@ class DiffusionConfig:
         prediction: What the network predicts: `velocity`, or `noise` (published).
         schedule: Noise schedule.
         steps: Diffusion steps T of the schedule.
-        redshift: `sampled` first, from the image, so that all lines share it; `unconditional`
-            (published).
-        snr: Signal-to-noise ratio per pixel: `sampled` first, so that it can also be given;
-            `unconditional` (published).
-        image_dropout: Fraction of the images dropped in training; guidance needs some (0.1).
+        prior: `parameters`: mean and sigma of every pixel given the galaxy's parameters, which the
+            parameter diffusion samples first; `none`: the spectrum itself is diffused (published).
+        image_dropout: Fraction of the images dropped in training, of both diffusion models;
+            guidance needs some (0.1).
         augmentation_sigma: Representation `super`: largest noise added to the low-resolution input
             in training, in units of its sigma.
         checkpoint_gradients: Recompute activations in the backward pass to save memory.
@@ -275,8 +274,7 @@ class DiffusionConfig:
     prediction: Literal["velocity", "noise"] = "velocity"
     schedule: Literal["cosine", "linear"] = "cosine"
     steps: int = 250
-    redshift: Literal["sampled", "unconditional"] = "sampled"
-    snr: Literal["sampled", "unconditional"] = "sampled"
+    prior: Literal["parameters", "none"] = "parameters"
     image_dropout: float = 0.0
     augmentation_sigma: float = 0.3
     checkpoint_gradients: bool = False
@@ -321,6 +319,83 @@ class DiffusionConfig:
 
 
 @dataclass
+class PriorConfig:
+    """Mean and sigma of a spectrum given its galaxy's parameters, and how they are fitted.
+
+    Args:
+        components: Principal components K of rest-frame spectra whose coefficients are parameters;
+            0 leaves redshift and S/N.
+        template_channels: Templates (the mean first) that are input channels of the U-Net.
+        galaxies: Training galaxies, at most, that mean and sigma are fitted to.
+        basis_galaxies: Those, at most, that the components are fitted to.
+        rest_bin: Rest-frame pixels (1e-4 dex) that share a variance.
+        ridge: Of the projection on the components, in units of a component's mean square.
+        largest_q: Galaxies of more squared noise, in units of the median, are left out.
+        clip_sigma: Residuals are clipped at so many sigma.
+        pseudo_count: Spectra of average variance that are added to those of each rest-frame pixel.
+        variance_floor: Least variance, in units of that of a typical pixel.
+        smoothing_pixels: Of the running median of the noise over wavelength; odd.
+    """
+
+    components: int = 24
+    template_channels: int = 4
+    galaxies: int = 20_000
+    basis_galaxies: int = 2000
+    rest_bin: int = 4
+    ridge: float = 0.01
+    largest_q: float = 25.0
+    clip_sigma: float = 10.0
+    pseudo_count: float = 5.0
+    variance_floor: float = 0.01
+    smoothing_pixels: int = 21
+
+    def __post_init__(self) -> None:
+        at_least(0, "prior", self, "components", "template_channels", "ridge", "pseudo_count")
+        at_least(1, "prior", self, "galaxies", "basis_galaxies", "rest_bin", "largest_q")
+        positive("prior", self, "clip_sigma", "variance_floor", "smoothing_pixels")
+        refuse(
+            self.smoothing_pixels % 2 == 0,
+            f"prior.smoothing_pixels is {self.smoothing_pixels}: it must be odd",
+        )
+
+
+@dataclass
+class ParametersConfig:
+    """The parameter diffusion: redshift, S/N and coefficients, given the image.
+
+    Args:
+        width: Channels of its network, a multiple of 32.
+        depth: Blocks of cross-attention and feed-forward.
+        token_width: Width of its condition tokens.
+        dropout: Dropout in every block.
+        given: Fraction of the training galaxies whose redshift is given; likewise of the S/N.
+        sampling_steps: Steps of DPM-Solver++(2M), at most those of the schedule.
+        optimiser: The optimiser.
+    """
+
+    width: int = 96
+    depth: int = 2
+    token_width: int = 64
+    dropout: float = 0.3
+    given: float = 0.2
+    sampling_steps: int = 40
+    optimiser: OptimiserConfig = field(
+        default_factory=lambda: OptimiserConfig(
+            name="adamw",
+            epochs=100,
+            learning_rate=5e-4,
+            warmup_iterations=100,
+            weight_decay=0.05,
+        )
+    )
+
+    def __post_init__(self) -> None:
+        at_least(1, "parameters", self, "depth", "token_width", "sampling_steps")
+        fraction("parameters", self, "dropout", "given")
+        multiples(ATTENTION_CHANNELS, "parameters.width", [self.width], "parameters.width")
+
+
+@dataclass
 class SamplingConfig:
     """How candidates are sampled.
 
@@ -351,9 +426,11 @@ class GenerativeConfig:
 
     Args:
         data: The data.
-        diffusion: The network and its schedule.
+        prior: Mean and sigma of a spectrum given its galaxy's parameters.
+        parameters: The diffusion of these parameters.
+        diffusion: The diffusion of the spectrum around them, and the schedule of both.
         sampling: Candidates, for previews and as the default of `generate.py`.
-        optimiser: The optimiser.
+        optimiser: The optimiser of the spectrum diffusion.
         run: The run.
         compatibility: `original` computes what the original code computes: its time features, ᾱ
             and misaligned low-resolution input; the survey must be prepared in its way.
@@ -362,6 +439,8 @@ class GenerativeConfig:
     data: DataConfig = field(
         default_factory=lambda: DataConfig(survey=None, representation=None, flux="none")
     )
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    parameters: ParametersConfig = field(default_factory=ParametersConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     optimiser: OptimiserConfig = field(
@@ -374,12 +453,27 @@ class GenerativeConfig:
 
     def __post_init__(self) -> None:
         _even_batches(self.optimiser, self.run)
+        _even_batches(self.parameters.optimiser, self.run)
+        self._check_prior()
         if self.data.representation not in (None, "super") and self.diffusion.augmentation_sigma:
             reason = f"data.representation {self.data.representation}"
             unused("diffusion", self.diffusion, reason, "augmentation_sigma")
         self._check_sampling()
         if self.compatibility == "original":
             self._check_original()
+
+    def _check_prior(self) -> None:
+        """Refuse settings of what is not built."""
+        reason = None
+        if self.diffusion.prior == "none":
+            reason = "diffusion.prior none has no prior"
+            refuse(self.prior != PriorConfig(), f"{reason}: leave the section prior out")
+        elif self.data.representation == "super":
+            reason = "data.representation super takes the parameters of the first stage"
+        refuse(
+            reason is not None and self.parameters != ParametersConfig(),
+            f"{reason}: leave the section parameters out",
+        )
 
     def _check_sampling(self) -> None:
         size, sampling = self.diffusion, self.sampling
@@ -404,7 +498,7 @@ class GenerativeConfig:
 
     def _check_original(self) -> None:
         """The original has one way to use image, redshift and S/N."""
-        published = {"redshift": "unconditional", "snr": "unconditional", "film": False}
+        published = {"prior": "none", "film": False}
         for name, value in published.items():
             refuse(
                 getattr(self.diffusion, name) != value,

@@ -10,21 +10,21 @@ import torch
 from datasets.cutouts.formats import PICTURE_BANDS
 from datasets.errors import UserError
 from datasets.image_transform import IMAGENET_MEAN, IMAGENET_SIGMA, ImageTransform
+from datasets.photometry import photometry_count
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
 from models.conditioning import FrozenCondition, JointCondition
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser, NoiseSchedule
 from models.image_encoder import ImageEncoder
-from models.property_heads import feature_count
+from models.parameter_denoiser import ParameterNetwork, ParameterPrior
 from models.spectral_basis import SpectralBasis, rest_grid
 from models.spectrum_encoder import SpectrumEncoder
-from models.spectrum_prior import REDSHIFT, SpectrumPrior
+from models.spectrum_prior import CONDITIONS, REDSHIFT, SpectrumPrior
 from models.unet import SpectrumUNet
-from utils.core.config import DiffusionConfig, GenerativeConfig, TowersConfig
+from utils.core.config import DiffusionConfig, GenerativeConfig, PriorConfig, TowersConfig
 
 Ranges = dict[str, tuple[float, float]]  # lowest and highest of the training galaxies, by name
-TEMPLATES = 25  # of rest-frame spectra: the mean and E = 24 principal components
 
 
 def build_images(config: TowersConfig, survey: Survey) -> ImageTransform:
@@ -80,23 +80,46 @@ def build_denoiser(
     transform: SpectrumTransform,
     conditions: Ranges | None = None,
 ) -> Denoiser:
-    """The conditional denoiser with fresh weights, around a trained image tower.
+    """The denoiser of spectra with fresh weights.
 
     Args:
         config: Sizes and schedule.
-        contrastive: The trained pair of towers.
+        contrastive: The trained pair of towers, whose features are the condition.
         transform: Gives grid, channels and length of the spectra.
-        conditions: Ranges of the conditions besides the image, from `training_ranges`; None or an
-            empty dict builds a denoiser without a prior.
+        conditions: Ranges of redshift and S/N, from `training_ranges`; without them the denoiser
+            has no prior.
 
     Raises:
         UserError: `diffusion.imagenet_weights` cannot be read or are of another network.
     """
-    prior = None
-    if conditions:
-        prior = empty_prior(transform, conditions, feature_count(contrastive.image_encoder))
-    condition = _condition(config.diffusion, contrastive)
+    prior = empty_prior(config.prior, transform, conditions) if conditions else None
+    size, encoder = config.diffusion, contrastive.image_encoder
+    if size.condition == "frozen":
+        condition = frozen_condition(encoder, size.condition_width)
+    else:
+        condition = joint_condition(size, encoder.bands)
     return assemble_denoiser(config, condition, transform, prior)
+
+
+def build_parameter_denoiser(
+    config: GenerativeConfig, contrastive: ContrastiveModel, transform: SpectrumTransform
+) -> Denoiser | None:
+    """The denoiser of galaxies' parameters with fresh weights; None where they are not sampled.
+
+    Arguments as in `build_denoiser`.
+    """
+    if config.diffusion.prior == "none" or transform.representation == "super":
+        return None
+    size, count = config.parameters, len(CONDITIONS) + config.prior.components
+    return Denoiser(
+        frozen_condition(contrastive.image_encoder, size.token_width),
+        ParameterNetwork(
+            count, size.token_width, size.width, size.depth, size.dropout, config.diffusion.steps
+        ),
+        NoiseSchedule(config.diffusion.schedule, config.diffusion.steps),
+        config.diffusion.prediction,
+        prior=ParameterPrior(count),
+    )
 
 
 def assemble_denoiser(
@@ -132,12 +155,10 @@ def assemble_denoiser(
     )
 
 
-def _condition(
-    config: DiffusionConfig, contrastive: ContrastiveModel
-) -> FrozenCondition | JointCondition:
-    if config.condition == "frozen":
-        return FrozenCondition(contrastive.image_encoder, config.condition_width)
-    return joint_condition(config, contrastive.image_encoder.bands)
+def frozen_condition(encoder: ImageEncoder, width: int) -> FrozenCondition:
+    """Tokens of `width` from the features of an image tower and photometry of its bands."""
+    photometry = photometry_count(encoder.bands)
+    return FrozenCondition(encoder.features, encoder.dimensions, photometry, width)
 
 
 def joint_condition(config: DiffusionConfig, bands: int) -> JointCondition:
@@ -177,18 +198,19 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path}: not a plain state dict ({type(error).__name__})") from error
 
 
-def empty_prior(transform: SpectrumTransform, conditions: Ranges, features: int) -> SpectrumPrior:
-    """A prior for these conditions, to be filled by a fit or a checkpoint.
+def empty_prior(
+    config: PriorConfig, transform: SpectrumTransform, conditions: Ranges
+) -> SpectrumPrior:
+    """A prior, to be filled by a fit or a checkpoint.
 
     Args:
+        config: Sizes.
         transform: Gives grid, channels and length of the spectra.
-        conditions: Their ranges by name.
-        features: Image features F that the coefficients are predicted from.
+        conditions: Ranges of redshift and S/N.
     """
-    basis = None
-    if REDSHIFT in conditions:
-        log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
-        start, length = rest_grid(log_wavelength, *conditions[REDSHIFT])
-        arranged = transform.arrange(log_wavelength)
-        basis = SpectralBasis(arranged, start, torch.zeros(TEMPLATES, length))
-    return SpectrumPrior((transform.channels, transform.length), basis, features)
+    log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
+    start, length = rest_grid(log_wavelength, *conditions[REDSHIFT])
+    templates = torch.zeros(1 + config.components, length)
+    basis = SpectralBasis(transform.arrange(log_wavelength), start, templates)
+    shape = transform.channels, transform.length
+    return SpectrumPrior(shape, basis, config.template_channels, config.rest_bin, config.ridge)

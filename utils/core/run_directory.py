@@ -8,6 +8,7 @@
     tensorboard/   the metrics for TensorBoard
     last.pt        everything needed to go on, after each epoch
     best.pt        the weights of the best validation
+    parameters/    stage 2: the same of the parameter diffusion, which is trained first
 
 A run goes on from `last.pt`. One that was stopped in its first epoch has none: it begins anew.
 """
@@ -27,6 +28,7 @@ from datasets.errors import UserError
 from utils.core.provenance import versions
 
 CONFIG, RECORD, LAST, BEST = "config.yml", "run.json", "last.pt", "best.pt"
+PARAMETERS = "parameters"
 
 # What a resumed run may change: where it runs and what it shows, not what it computes. The contents
 # of the two files are compared with the checkpoint (`utils.training.trainer`). With other epochs
@@ -37,6 +39,8 @@ MAY_CHANGE = (
     "data.in_memory",
     "diffusion.contrastive",
     "optimiser.epochs",
+    "parameters.optimiser.epochs",
+    "parameters.sampling_steps",
     "sampling.",
     "run.output",
     "run.device",

@@ -3,7 +3,7 @@
 Seeds, galaxies and candidates stay the same, so that differences are those of the part:
 
     other-image             every network gets the features of another galaxy's image
-    other-image-parameters  redshift, S/N and coefficients are sampled for another galaxy's image
+    other-image-parameters  the parameter diffusion attends to another galaxy's image
     other-image-spectrum    the U-Net attends to another galaxy's image
     other-photometry        aperture photometry is another galaxy's, the image tower sees the own
     other-tower             the image tower sees another galaxy, aperture photometry is the own
@@ -98,9 +98,9 @@ def residual_power(stage: TrainedGenerator, survey: Survey, rows: np.ndarray) ->
         (C·L // 2 + 1,) squared modulus of the discrete Fourier transform over C·L pixels in order
         of wavelength, divided by C·L: 1 everywhere for white noise of unit variance.
     """
-    prior, names = stage.network.prior, list(stage.about["conditions"])
-    parameters = galaxy_parameters(prior, stage.spectra, survey, rows, names)[rows]
-    device, total = prior.mean.device, 0.0
+    prior = stage.network.prior
+    parameters = galaxy_parameters(prior, stage.spectra, survey, rows)[rows]
+    device, total = prior.noise.device, 0.0
     for start in range(0, len(rows), BATCH):
         part = slice(start, start + BATCH)
         flux = torch.from_numpy(survey.read("spectra", rows[part])).to(device)

@@ -3,7 +3,7 @@
 /flux (N, P, n) float32      linear, divided by the normalisation; most similar to the image first
 /scores (N, P)               contrastive similarity to the image
 /numbers (N, P)              of the candidates, by which they were sampled
-/redshift, /snr (N, P)       condition of each candidate, NaN where it was unconditional
+/redshift, /snr (N, P)       of each candidate, NaN for a network without a prior
 /rows (N,)                   of the survey file
 /redshift_pdf (N, bins), /redshift_edges (bins + 1,)   p(z | image), where the generator gives one
 attribute `identity` (JSON)  everything that the candidates depend on

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import torch
 
 from datasets.atomic_files import write_text
 from datasets.errors import UserError
@@ -55,14 +54,9 @@ from utils.evaluation.question import (
 from utils.evaluation.retrieval import retrieval_of_split
 from utils.evaluation.setup import EvaluationSetup, catalogue_redshift
 from utils.evaluation.template_fit import template_methods
-from utils.generation.conditions import (
-    effective_galaxies,
-    image_features,
-)
 from utils.training.regression import load_regression
 
 COMPARED_WITH = {OBSERVED: PHOTOMETRY, REST: SHIFTED}  # by question, in subgroups
-MIXED_GALAXIES = 64  # for which the number of training galaxies in a candidate is computed
 
 
 class Evaluation(EvaluationSetup):
@@ -337,19 +331,7 @@ class Evaluation(EvaluationSetup):
             len(rows),
             lambda part: self.library_spectra(rows[part]),
         )
-        return {"distances": distances, "effective_galaxies": self._effective_galaxies(own)}
-
-    def _effective_galaxies(self, own: Method) -> list[float] | None:
-        """16th, 50th and 84th percentile of the number of training galaxies in a candidate."""
-        if own.redshift is None:
-            return None
-        rows, stage = self.rows[:MIXED_GALAXIES], self.pipeline.stages[0]
-        images = torch.from_numpy(self.survey.read("images", rows)).to(self.pipeline.device)
-        keys = [str(identifier) for identifier in self.survey.catalogue["identifier"][rows]]
-        features = image_features(stage.contrastive, images)
-        redshift = torch.from_numpy(own.redshift[:MIXED_GALAXIES]).float()
-        found = effective_galaxies(stage, features, keys, redshift, self.options.seed)
-        return None if found is None else np.percentile(found.cpu(), (16, 50, 84)).tolist()
+        return {"distances": distances}
 
     def _conditional(
         self, answers: dict[str, Answer], scores: dict[str, Columns], truth: Columns | None

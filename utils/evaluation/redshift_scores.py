@@ -1,12 +1,9 @@
 r"""Scores of the redshift alone: p(z | image) against the catalogue's redshift.
 
 The samples are the candidates' redshifts. Their CRPS is that of `metrics`; the logarithmic score is
-−ln p(z) of a Gaussian kernel density of the samples with Silverman's bandwidth,
-
-.. math:: h = 0.9 \min(\sigma, \mathrm{IQR}/1.34)\, P^{-1/5},
-
-(Silverman 1986, eq. 3.31), at least `SMALLEST_BANDWIDTH`: the same for every method. Where a
-generator reports p(z | image) as a histogram, that has its own logarithmic score and PIT.
+−ln p(z) of a Gaussian kernel density of the samples (`utils.generation.redshift_pdf`), the same for
+every method. Where a generator reports p(z | image) as a histogram, that has its own logarithmic
+score and PIT.
 """
 
 from __future__ import annotations
@@ -20,17 +17,15 @@ from utils.evaluation.calibration import coverage_of, pit_histogram, pit_interva
 from utils.evaluation.derived_quantities import OUTLIER_DZ
 from utils.evaluation.markdown import rows_of
 from utils.evaluation.metrics import crps
+from utils.generation.redshift_pdf import silverman_bandwidth
 
-SMALLEST_BANDWIDTH = 1e-3  # samples that agree better are not believed
 SMALLEST_DENSITY = 1e-3  # of a reported histogram: a truth outside it is not infinitely wrong
 
 
 def log_score(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """−ln p(z) (N,) of the kernel density of samples (N, P) at the truth (N,)."""
     count = samples.shape[1]
-    quartiles = np.percentile(samples, (25, 75), axis=1)
-    width = np.minimum(samples.std(axis=1, ddof=1), np.diff(quartiles, axis=0)[0] / 1.34)
-    width = np.maximum(0.9 * width * count**-0.2, SMALLEST_BANDWIDTH)[:, None]
+    width = silverman_bandwidth(samples)[:, None]
     exponents = -0.5 * ((samples - truth[:, None]) / width) ** 2
     density = logsumexp(exponents, axis=1) - np.log(count * np.sqrt(2 * np.pi) * width[:, 0])
     return -density

@@ -122,7 +122,11 @@ def details(metrics: dict) -> str:
             lines += [f"{HEADINGS[question]}; scores relative to the climatology's:", ""]
             lines += subgroups.table(metrics["subgroups"][question], baseline)
     lines += ["# Photometry against the image", "", *_photometry(metrics["photometry"])]
-    lines += ["# Distance to training spectra", "", *_memorising(metrics["memorising"])]
+    lines += [
+        "# Distance to training spectra",
+        "",
+        *memorising.table(metrics["memorising"]["distances"]),
+    ]
     return "\n".join([*lines, "# Retrieval", "", *retrieval(metrics)]) + "\n"
 
 
@@ -266,15 +270,3 @@ def _rankings(rankings: dict) -> list[str]:
             for name, columns in rankings.items()
         ),
     )
-
-
-def _memorising(found: dict) -> list[str]:
-    lines = memorising.table(found["distances"])
-    if found["effective_galaxies"]:
-        low, middle, high = (number(v, 1) for v in found["effective_galaxies"])
-        lines += [
-            f"The coefficients of a candidate are a mixture of effectively {middle} training "
-            f"galaxies (16 to 84 %: {low} to {high}).",
-            "",
-        ]
-    return lines

@@ -57,7 +57,7 @@ class BatchRun:
         kept: Candidates that are written, of the `provenance.sampled`.
         batch: Galaxies at once.
         pictures: Write a picture per galaxy and contact sheets.
-        requested: Redshift and S/N, by name: `sampled` from the image, `unconditional`, `given`
+        requested: Redshift and S/N, by name: `sampled` from the image, `given`
             with the cutouts (sampled where it is not), or a number for all.
         measured: Measure the spectra for the catalogue.
         redshifts: The table that gives the redshifts, instead of the cutouts.

@@ -1,18 +1,17 @@
-"""The conditions of a generator beside the image: redshift and signal-to-noise ratio (S/N).
+"""The parameters of a candidate: redshift, signal-to-noise ratio (S/N) and coefficients.
 
-In training both come from the catalogue, and each is dropped at random (condition dropout), so that
-the network can also be sampled without it. In generation each is `sampled` from p(property | image)
-for every candidate, `given` as a value, or left out (`unconditional`).
+In training redshift and S/N come from the catalogue, the coefficients from the spectrum. In
+generation the parameter diffusion samples all of them for every candidate, or those that are not
+given.
 
-Tensors of both are (..., 2), in the order of `models.spectrum_prior.CONDITIONS`, NaN where unknown
-or left out. With the coefficients of the spectral basis they are the parameters (..., 2 + E) of
-`models.spectrum_prior`.
+Conditions are (..., 2): redshift and S/N in the order of `models.spectrum_prior.CONDITIONS`, NaN
+where they are sampled or unknown. Parameters are (..., D): z, ln S/N, and K coefficients.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,18 +21,18 @@ from datasets.errors import UserError
 from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from models.conditioning import ImageFeatures
-from models.random_streams import uniform_numbers
+from models.generator import generate_candidates
+from models.samplers import DPMSolverPP2M
 from models.spectrum_prior import CONDITIONS, REDSHIFT, SNR
 from utils.core.checkpoints import TrainedContrastive, TrainedGenerator
 
 COLUMNS = {REDSHIFT: "z", SNR: "sn"}  # of a survey's catalogue
-UNCONDITIONAL = -1.0  # in place of a value, which is never negative: leave the condition out
+ROWS = 2048  # candidates that go through the parameter network together
 
 
-def catalogue_conditions(survey: Survey, names: Collection[str] = CONDITIONS) -> Tensor:
-    """The conditions `names` (N, 2) of all galaxies; NaN for others and for unknown values."""
-    unknown = np.full(len(survey), np.nan)
-    columns = [condition_column(survey, name) if name in names else unknown for name in CONDITIONS]
+def catalogue_conditions(survey: Survey) -> Tensor:
+    """Redshift and S/N (N, 2) of all galaxies; NaN where the catalogue does not have them."""
+    columns = [condition_column(survey, name) for name in CONDITIONS]
     return torch.from_numpy(np.stack(columns, axis=1)).float()
 
 
@@ -66,76 +65,56 @@ def image_features(
 
 
 @torch.no_grad()
-def log_probabilities(stage: TrainedGenerator, features: ImageFeatures) -> dict[str, Tensor]:
-    """Logarithm of p(property | image) per bin (B, bins), by the name of the condition."""
-    return {name: head(features.vector()) for name, head in stage.heads.items()}
-
-
-def sample_conditions(
-    stage: TrainedGenerator,
-    log_pdfs: Mapping[str, Tensor],
-    keys: Sequence[str],
-    count: int,
-    seed: int,
-    given: Mapping[str, Tensor],
-) -> Tensor:
-    """Redshift and S/N of every candidate (B, P, 2).
-
-    Args:
-        stage: The trained networks.
-        log_pdfs: From `log_probabilities`.
-        keys: One string per galaxy.
-        count: Candidates P.
-        seed: Seed of the run.
-        given: Values (B,) by name; NaN, or no entry, samples them; `UNCONDITIONAL` leaves the
-            condition out.
-    """
-    conditions = torch.full((len(keys), count, len(CONDITIONS)), torch.nan)
-    for number, name in enumerate(CONDITIONS):
-        if name not in log_pdfs:
-            continue
-        u = uniform_numbers(seed, name, keys, count).to(log_pdfs[name])
-        sampled = stage.heads[name].quantile(log_pdfs[name], u).cpu()
-        value = given.get(name, torch.full((len(keys),), torch.nan)).to(sampled)
-        value = torch.where(value.isnan()[:, None], sampled, value[:, None])
-        conditions[..., number] = torch.where(value == UNCONDITIONAL, torch.nan, value)
-    return conditions
-
-
-@torch.no_grad()
 def sample_parameters(
     stage: TrainedGenerator,
     features: ImageFeatures,
     keys: Sequence[str],
-    conditions: Tensor,
+    count: int,
     seed: int,
+    given: Tensor,
+    guidance: float = 1.0,
 ) -> Tensor | None:
-    """The parameters of the candidates (B, P, 2 + E): `conditions` (B, P, 2), and coefficients
-    sampled for image and redshift. None for a network without a prior."""
-    prior = stage.network.prior
-    if prior is None:
-        return None
-    conditions = conditions.to(features.embedding.device)
-    u = uniform_numbers(seed, "coefficients", keys, conditions.shape[1]).to(conditions)
-    coefficients = prior.sample_coefficients(features.vector(), conditions[..., 0], u)
-    return torch.cat([conditions, coefficients], dim=2)
+    """The parameters (B, P, D) of P candidates; None for a network without a prior.
 
+    A given S/N beyond the training galaxies' is exact in the result, but the network sees the
+    nearest one of theirs. An infinite one asks for a spectrum without noise: it replaces a sampled
+    value, since nothing about the galaxy follows from it.
 
-def effective_galaxies(
-    stage: TrainedGenerator,
-    features: ImageFeatures,
-    keys: Sequence[str],
-    redshift: Tensor,
-    seed: int,
-) -> Tensor | None:
-    """How many training galaxies each candidate's coefficients are a mixture of (B, P); None for a
-    network without a basis. Arguments as in `sample_parameters`, with the redshifts (B, P)."""
-    prior = stage.network.prior
-    if prior is None or prior.basis is None:
+    Args:
+        stage: The trained networks.
+        features: Of the images, from `image_features`.
+        keys: One string per galaxy.
+        count: Candidates P.
+        seed: Seed of the run.
+        given: Conditions (B, 2), NaN where they are sampled.
+        guidance: Weight of the image, as in `models.generator.generate_candidates`.
+    """
+    denoiser = stage.parameters
+    if denoiser is None:
         return None
-    redshift = redshift.to(features.embedding.device)
-    u = uniform_numbers(seed, "coefficients", keys, redshift.shape[1]).to(redshift)
-    return prior.effective_galaxies(features.vector(), redshift, u)
+    size = len(denoiser.prior.mean)
+    exact = torch.full((len(keys), count, size), torch.nan)
+    exact[..., 0], exact[..., 1] = given[:, :1], given[:, 1:].log()
+    exact = exact.to(features.embedding.device)
+    lowest, highest = stage.about["conditions"][SNR]
+    seen = exact.clone()
+    seen[..., 1].clamp_(math.log(lowest), math.log(highest))
+    seen[exact.isinf()] = torch.nan
+    sampled = generate_candidates(
+        denoiser,
+        DPMSolverPP2M(min(stage.config.parameters.sampling_steps, denoiser.schedule.steps)),
+        denoiser.condition.tokens(features),
+        keys,
+        (1, size),
+        count=count,
+        seed=seed,
+        purpose="parameters",
+        parameters=seen,
+        guidance=guidance,
+        rows_at_once=ROWS,
+    )[:, :, 0]
+    sampled[..., 0].clamp_(*stage.about["conditions"][REDSHIFT])
+    return torch.where(exact.isnan(), sampled, exact)
 
 
 @torch.no_grad()
@@ -145,21 +124,19 @@ def guide_parameters(stage: TrainedGenerator, low: Tensor, conditions: Tensor) -
     Args:
         stage: The super-resolution stage.
         low: (..., 1, l), standardised by `encode_low`.
-        conditions: Redshift and S/N (..., 2).
+        conditions: z and ln S/N of the guides (..., 2).
 
     Returns:
-        (..., 2 + E): `conditions`, and the coefficients of the spectra in the stage's own basis.
-        None for a network without a prior.
+        (..., D): `conditions`, and the coefficients of the spectra in the stage's own basis. None
+        for a network without a prior.
     """
     prior = stage.network.prior
     if prior is None:
         return None
-    conditions = conditions.to(low.device)
-    if prior.basis is None:
-        return conditions
-    rows = conditions.flatten(0, -2)  # (R, 2)
-    coefficients = prior.project(low.flatten(0, -3), rows[:, 0])  # (R, E)
-    return torch.cat([conditions, coefficients.unflatten(0, conditions.shape[:-1])], dim=-1)
+    rows = conditions.to(low.device).flatten(0, -2)  # (R, 2)
+    coefficients = prior.project(low.flatten(0, -3), rows[:, 0])  # (R, K)
+    parameters = torch.cat([rows, coefficients], dim=-1)
+    return parameters.unflatten(0, conditions.shape[:-1])
 
 
 def validate_conditions(stage: TrainedGenerator, requested: Mapping[str, str]) -> None:
@@ -167,18 +144,18 @@ def validate_conditions(stage: TrainedGenerator, requested: Mapping[str, str]) -
 
     Args:
         stage: The first stage.
-        requested: `sampled`, `unconditional`, `given` or a value, by the name of the condition.
+        requested: `sampled`, `given` or a value, by the name of the condition.
 
     Raises:
         UserError: with the option.
     """
     for name, request in requested.items():
-        if request in ("sampled", "unconditional"):
+        if request == "sampled":
             continue
-        if name not in stage.heads:
+        if stage.parameters is None:
             raise UserError(
-                f"--{name} {request}: this network was trained without the {name} as a condition; "
-                "leave the option out"
+                f"--{name} {request}: this network was trained with diffusion.prior none, without "
+                f"the {name} as a parameter; leave the option out"
             )
         if name == REDSHIFT and request != "given" and why_out_of_range(stage, float(request)):
             raise UserError(f"--{name} {request}: {why_out_of_range(stage, float(request))}")
@@ -192,21 +169,17 @@ def why_out_of_range(stage: TrainedGenerator, redshift: float) -> str:
     return f"trained for {lowest:.4f} to {highest:.4f}"
 
 
-def given_conditions(
-    requested: Mapping[str, str], values: Mapping[str, np.ndarray]
-) -> dict[str, Tensor]:
-    """The argument `given` of `sample_conditions` for a batch: (B,) by name.
+def given_conditions(requested: Mapping[str, str], values: Mapping[str, np.ndarray]) -> Tensor:
+    """The argument `given` of `sample_parameters` for a batch: (B, 2).
 
     Args:
-        requested: By name, from the command line.
+        requested: By name, from the command line: `sampled`, `given`, or a value.
         values: (B,) by name, the values that came with the galaxies; NaN where unknown.
     """
-    given = {}
-    for name, request in requested.items():
-        value = torch.from_numpy(np.asarray(values[name], np.float32))
-        if request == "given":
-            given[name] = value
-        elif request != "sampled":
-            number = UNCONDITIONAL if request == "unconditional" else float(request)
-            given[name] = torch.full_like(value, number)
-    return given
+    columns = []
+    for name in CONDITIONS:
+        request, value = requested.get(name, "sampled"), np.asarray(values[name], np.float32)
+        if request != "given":
+            value = np.full_like(value, np.nan if request == "sampled" else float(request))
+        columns.append(torch.from_numpy(value))
+    return torch.stack(columns, dim=1)

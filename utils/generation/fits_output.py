@@ -7,7 +7,7 @@
                   uncertainty; the best, σ and mean as the network gives them (normalised)
     CANDIDATES    image (kept, pixels) float32, normalised, best first
     SCORES        table: number of each kept candidate (0 … sampled − 1), contrastive score, and
-                  the redshift and S/N per pixel it was generated with (NaN if unconditional)
+                  the redshift and S/N per pixel it was generated with (NaN without a prior)
     REDSHIFT_PDF  table: p(z | image), where the network gives one: z_low, z_high, probability
 
 For P sampled candidates f_p, the uncertainty is half the distance between the 16th and the 84th

@@ -55,7 +55,7 @@ class GeneratedSpectrum:
         ra, dec: Degrees; NaN if unknown.
         identifier: unsigned 64-bit; 0 if unknown.
         redshift: Given with the cutout; NaN if unknown.
-        redshifts, snrs: (kept,) float32, the conditions of the candidates, NaN where unconditional.
+        redshifts, snrs: (kept,) float32, of the candidates; NaN for a network without a prior.
         redshift_pdf: Edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
         image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
     """

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from utils.generation.ranking import RANKINGS
 
-REQUESTS = ("sampled", "unconditional", "given")  # of a condition, besides a value
+REQUESTS = ("sampled", "given")  # of a condition, besides a value
 SMALLEST = {"redshift": 0.0, "snr": 1e-3}  # value that can be requested; S/N per SDSS pixel
 SAMPLERS = ("dpm", "ddim", "ancestral")  # as in `utils.core.config.SamplingConfig`
 
@@ -20,7 +20,7 @@ def parse_condition(name: str, given: bool = True) -> Callable[[str], str]:
         name: `redshift` or `snr`.
         given: whether `given`, a value per galaxy, can be requested.
     """
-    words = REQUESTS if given else REQUESTS[:2]
+    words = REQUESTS if given else REQUESTS[:1]
 
     def check(text: str) -> str:
         if text not in words and not float(text) >= SMALLEST[name]:
@@ -112,8 +112,8 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
         "--redshift",
         type=parse_condition("redshift"),
         default="sampled",
-        help="sampled from the image for each candidate, unconditional, given with the cutouts "
-        "(REDSHIFT in their headers, or an array redshift), or a number (%(default)s)",
+        help="sampled from the image for each candidate, given with the cutouts (REDSHIFT in their "
+        "headers, or an array redshift), or a number (%(default)s)",
     )
     group.add_argument(
         "--catalogue",
@@ -125,8 +125,8 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
         "--snr",
         type=parse_condition("snr", given=False),
         default="sampled",
-        help="signal-to-noise ratio per SDSS pixel: sampled from the image for each candidate, "
-        "unconditional, or a number; inf asks for a spectrum without noise (%(default)s)",
+        help="signal-to-noise ratio per SDSS pixel: sampled from the image for each candidate, or "
+        "a number; inf asks for a spectrum without noise (%(default)s)",
     )
 
 

@@ -1,15 +1,16 @@
 """From raw cutouts to ranked candidate spectra, with one trained generator or the cascade of two.
 
-Every stage encodes the images once, samples P candidates, decodes them to linear normalised flux
-and sorts them, best first, by the similarity that its own contrastive towers give them. In the
-cascade the best K low-resolution candidates each guide P/K of the super-resolution ones, which have
-the redshift, the S/N and the coefficients of their guide.
+Images are encoded once. The parameter diffusion samples redshift, S/N and coefficients of P
+candidates, the spectrum diffusion a spectrum for each. The spectra are decoded to linear normalised
+flux and sorted, best first, by the similarity that the contrastive towers give them. In the cascade
+the best K low-resolution candidates each guide P/K of the super-resolution ones, which have the
+redshift and the S/N of their guide, and the coefficients of its spectrum.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -29,14 +30,14 @@ from utils.core.checkpoints import TrainedGenerator
 from utils.core.config import SamplingConfig
 from utils.core.device import uses_bfloat16
 from utils.generation.conditions import (
+    CONDITIONS,
     REDSHIFT,
     guide_parameters,
     image_features,
-    log_probabilities,
-    sample_conditions,
     sample_parameters,
 )
 from utils.generation.ranking import ranking_scores
+from utils.generation.redshift_pdf import DRAWS, redshift_pdf
 
 GUIDES = 2  # low-resolution candidates K that guide the super-resolution ones
 
@@ -50,7 +51,7 @@ class Candidates:
         scores: (B, P) float32, cosine similarity to the image.
         numbers: (B, P) int64, the numbers by which the candidates were sampled, 0 to P - 1: with
             the seed and the galaxy's key they identify a candidate.
-        redshift, snr: (B, P) float32, the conditions of each candidate; NaN where unconditional.
+        redshift, snr: (B, P) float32 of each candidate; NaN for a network without a prior.
         wavelength_angstrom: (n,) float64, vacuum, observed frame.
         redshift_pdf: (B, bins) float32, probability of each bin given the image, or None.
         redshift_edges: (bins + 1,) float32, or None.
@@ -89,16 +90,19 @@ class Substitute:
         """The inputs with those of the other images in their places."""
         images = self.images.to(own.images.device)
         other = image_features(stage.contrastive, images)
-        parameters, spectrum = own.parameters, own.spectrum
-        if "photometry" in self.features:
-            parameters = parameters._replace(photometry=other.photometry)
-        if "tower" in self.features:
-            parameters = other._replace(photometry=own.parameters.photometry)
-        if "parameters" in self.features:
-            parameters = other
-        if {"spectrum", "tower"} & set(self.features):
-            return NetworkInputs(parameters, other, images)
-        return NetworkInputs(parameters, spectrum, own.images)
+        inputs = own
+        for name in self.features:
+            if name == "parameters":
+                inputs = inputs._replace(parameters=other)
+            elif name == "spectrum":
+                inputs = inputs._replace(spectrum=other, images=images)
+            elif name == "photometry":
+                mixed = own.parameters._replace(photometry=other.photometry)
+                inputs = NetworkInputs(mixed, mixed, own.images)
+            else:
+                mixed = other._replace(photometry=own.parameters.photometry)
+                inputs = NetworkInputs(mixed, mixed, images)
+        return inputs
 
 
 class NetworkInputs(NamedTuple):
@@ -217,7 +221,7 @@ class Pipeline:
         count: int,
         seed: int,
         sampler: Sampler,
-        given: Mapping[str, Tensor] | None = None,
+        given: Tensor | None = None,
         substitute: Substitute | None = None,
     ) -> Candidates:
         """Sample and rank candidates.
@@ -229,26 +233,26 @@ class Pipeline:
             count: Candidates P per galaxy.
             seed: Seed of the run.
             sampler: How to sample.
-            given: Conditions (B,) by name ("redshift", "snr"); NaN, or no entry, samples them from
-                the image, if the network was trained for it; `conditions.UNCONDITIONAL` leaves
-                them out.
+            given: Redshift and S/N (B, 2); NaN, or None for all, samples them.
             substitute: Other images for some of the networks; candidates are ranked by their own.
         """
-        images, first, guides = images.to(self.device), self.stages[0], None
+        images, guides, pdf = images.to(self.device), None, (None, None)
+        if given is None:
+            given = torch.full((len(keys), len(CONDITIONS)), torch.nan)
         for stage in self.stages:
             features = image_features(stage.contrastive, images)
             inputs = NetworkInputs(features, features, images)
             if substitute is not None:
                 inputs = substitute.apply(stage, inputs)
-            if stage is first:
-                log_pdfs = log_probabilities(stage, inputs.parameters)
-                conditions = sample_conditions(stage, log_pdfs, keys, count, seed, given or {})
+            if guides is None:
+                parameters, pdf = self._parameters(inputs.parameters, keys, count, seed, given)
             flux, scores = sample_stage(
                 stage,
                 inputs,
                 features.embedding,
                 keys,
-                conditions,
+                count,
+                parameters,
                 guides,
                 seed=seed,
                 sampler=sampler,
@@ -257,16 +261,41 @@ class Pipeline:
                 bfloat16=self.bfloat16,
             )
             if stage is not self.last:
-                guides, conditions = _guides(flux, scores, conditions)
+                guides, parameters = _guides(flux, scores, parameters)
         order = self._order(images, flux, scores).cpu()
+        redshift = snr = np.full(order.shape, np.nan, np.float32)
+        if parameters is not None:
+            ordered = parameters.cpu().take_along_dim(order[..., None], dim=1)
+            redshift, snr = ordered[..., 0].numpy(), ordered[..., 1].exp().numpy()
         return Candidates(
             flux.cpu().take_along_dim(order[..., None], dim=1).numpy(),
             scores.cpu().take_along_dim(order, dim=1).numpy(),
             order.numpy(),
-            *conditions.take_along_dim(order[..., None], dim=1).permute(2, 0, 1).numpy(),
+            redshift,
+            snr,
             self.wavelength_angstrom,
-            *_redshift_pdf(first, log_pdfs),
+            *pdf,
         )
+
+    def _parameters(
+        self, features: ImageFeatures, keys: Sequence[str], count: int, seed: int, given: Tensor
+    ) -> tuple[Tensor | None, tuple[np.ndarray | None, np.ndarray | None]]:
+        """The parameters of the candidates (B, P, D), and p(z | image) with its bins' edges.
+
+        Where a redshift is given, p(z | image) does not depend on it.
+        """
+        stage = self.stages[0]
+        if stage.parameters is None:
+            return None, (None, None)
+
+        def sample(draws: int, conditions: Tensor) -> Tensor:
+            return sample_parameters(stage, features, keys, draws, seed, conditions, self.guidance)
+
+        free = given.clone()
+        free[:, 0] = torch.nan
+        draws = sample(max(count, DRAWS), free)
+        pdf = redshift_pdf(draws[..., 0].cpu().numpy(), *stage.about["conditions"][REDSHIFT])
+        return draws[:, :count] if given[:, 0].isnan().all() else sample(count, given), pdf
 
     def _order(self, images: Tensor, flux: Tensor, scores: Tensor) -> Tensor:
         """Candidate numbers (B, P), best first, by `rank`."""
@@ -280,26 +309,18 @@ class Pipeline:
         return best_first(torch.from_numpy(ranking))
 
 
-def _guides(flux: Tensor, scores: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
-    """The guide of every super-resolution candidate (B, P, 563), and its conditions (B, P, 2).
+def _guides(
+    flux: Tensor, scores: Tensor, parameters: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The guide of every super-resolution candidate (B, P, 563), and its parameters (B, P, D).
 
     Each of the `GUIDES` best of the low-resolution candidates guides an equal share.
     """
     count = scores.shape[1]
     kept = best_first(scores)[:, :GUIDES]
-    kept = kept[:, torch.arange(count) * kept.shape[1] // count]  # (B, P)
-    guides = flux.take_along_dim(kept[..., None], dim=1)
-    return guides, conditions.take_along_dim(kept[..., None].cpu(), dim=1)
-
-
-def _redshift_pdf(
-    stage: TrainedGenerator, log_pdfs: Mapping[str, Tensor]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Probabilities (B, bins) and edges (bins + 1,) of the redshift."""
-    if REDSHIFT not in log_pdfs:
-        return None, None
-    edges = stage.heads[REDSHIFT].edges
-    return log_pdfs[REDSHIFT].exp().cpu().numpy(), edges.cpu().numpy()
+    kept = kept[:, torch.arange(count) * kept.shape[1] // count, None]  # (B, P, 1)
+    guides = flux.take_along_dim(kept, dim=1)
+    return guides, None if parameters is None else parameters.take_along_dim(kept, dim=1)
 
 
 @torch.no_grad()
@@ -308,7 +329,8 @@ def sample_stage(
     inputs: NetworkInputs,
     embedding: Tensor,
     keys: Sequence[str],
-    conditions: Tensor,
+    count: int,
+    parameters: Tensor | None,
     guides: Tensor | None = None,
     *,
     seed: int,
@@ -324,7 +346,9 @@ def sample_stage(
         inputs: Of the networks, with features from `image_features` of the stage's towers.
         embedding: (B, D) of the images, by which candidates are scored.
         keys: One string per galaxy.
-        conditions: Redshift and S/N of every candidate (B, P, 2), from `sample_conditions`.
+        count: Candidates P.
+        parameters: Of every candidate (B, P, D), from `sample_parameters`; for super resolution
+            those of its guide.
         guides: (B, P, 563) linear flux of low-resolution spectra, for super resolution.
         seed, sampler: As in `Pipeline.generate`.
         rows_at_once, bfloat16, guidance: As in `models.generator.generate_candidates`.
@@ -332,19 +356,18 @@ def sample_stage(
     Returns:
         Linear normalised flux (B, P, n) and scores (B, P).
     """
-    if guides is None:
-        low = None
-        parameters = sample_parameters(stage, inputs.parameters, keys, conditions, seed)
-    else:
+    low = None
+    if guides is not None:
         low = stage.spectra.encode_low(guides)  # (B, P, 1, 563)
-        parameters = guide_parameters(stage, low, conditions)
+        if parameters is not None:
+            parameters = guide_parameters(stage, low, parameters[..., : len(CONDITIONS)])
     standardised = generate_candidates(
         stage.network,
         sampler,
         _tokens(stage, inputs),
         keys,
         (stage.spectra.channels, stage.spectra.length),
-        count=conditions.shape[1],
+        count=count,
         seed=seed,
         purpose=stage.spectra.representation,
         low=low,
@@ -364,4 +387,4 @@ def _tokens(stage: TrainedGenerator, inputs: NetworkInputs) -> Tensor:
     condition = stage.network.condition
     if isinstance(condition, FrozenCondition):
         return condition.tokens(inputs.spectrum)
-    return stage.network.encode(stage.contrastive.images.evaluation(inputs.images))
+    return condition.tokens(stage.contrastive.images.evaluation(inputs.images))

@@ -50,12 +50,13 @@ RENAMING = [
     (r"^schedule\.alphas_cumulative$", "diffusion.cumalphas"),
     (r"^schedule\.", "diffusion."),
     (r"^condition\.image_encoder\.", "unet.condition_encoder.model."),
-    (r"^unet\.time\.frequencies$", "unet.encoder.freqs"),
-    (r"^unet\.time\.mlp\.", "unet.first_layer_t."),
-    (r"^unet\.bottom\.enter\.", "unet.bottom_block.0."),
-    (r"^unet\.bottom\.1\.", "unet.bottom_block.1."),
-    (r"^unet\.bottom\.leave\.", "unet.bottom_block.2."),
-    (r"^unet\.output\.", "unet.conv_cls."),
+    (r"^network\.time\.frequencies$", "unet.encoder.freqs"),
+    (r"^network\.time\.mlp\.", "unet.first_layer_t."),
+    (r"^network\.bottom\.enter\.", "unet.bottom_block.0."),
+    (r"^network\.bottom\.1\.", "unet.bottom_block.1."),
+    (r"^network\.bottom\.leave\.", "unet.bottom_block.2."),
+    (r"^network\.output\.", "unet.conv_cls."),
+    (r"^network\.", "unet."),
     # the contrastive network
     (r"^image_encoder\.", "image_model."),
     (r"^spectrum_encoder\.stages\.", "spectrum_model.down_layers."),
@@ -122,7 +123,7 @@ class OriginalDenoiser(nn.Module):
         if spectrum is not None and spectrum.shape[-1] == x_t.shape[-1]:
             spectrum = spectrum[..., ::SUBSAMPLING]
         context = self.denoiser.context(x_t.shape[-1], spectrum)
-        return self.denoiser(x_t, t, self.denoiser.encode(image), context)
+        return self.denoiser(x_t, t, self.denoiser.condition.tokens(image), context)
 
 
 class OriginalContrastive(nn.Module):

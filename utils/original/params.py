@@ -100,8 +100,7 @@ def diffusion_config(params: Params) -> DiffusionConfig:
         prediction="noise",
         schedule=_get(params, "beta_schedule"),
         steps=_get(params, "time_steps"),
-        redshift="unconditional",
-        snr="unconditional",
+        prior="none",
         augmentation_sigma=0.0,  # the original trains on true low-resolution spectra
     )
 
@@ -130,11 +129,11 @@ def generative_config(params: Params) -> GenerativeConfig:
         preview_galaxies=params.get("num_eval_samples", SamplingConfig.preview_galaxies),
     )
     return GenerativeConfig(
-        data_config(params),
-        diffusion_config(params),
-        sampling,
-        _optimiser(params),
-        _run(params),
+        data=data_config(params),
+        diffusion=diffusion_config(params),
+        sampling=sampling,
+        optimiser=_optimiser(params),
+        run=_run(params),
         compatibility="original",
     )
 

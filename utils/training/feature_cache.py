@@ -1,80 +1,103 @@
-"""Features of augmented views of all training images, computed once."""
+"""Features of the training images: of a few augmented views, computed once, or of new ones.
+
+The frozen tower gives the same features for the same view at every epoch; computing them for a few
+views before the training saves its whole forward pass.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.survey_dataset import SurveyDataset
-from models.conditioning import FrozenCondition, ImageFeatures, JointCondition
+from datasets.survey import Survey
+from models.conditioning import ImageFeatures
 from utils.core.checkpoints import TrainedContrastive
 from utils.core.config import GenerativeConfig
+from utils.core.device import autocast
+from utils.generation.conditions import image_features
 from utils.training.distributed import on_first_rank
 
 BATCH = 256  # galaxies at once
 
+# Features (B, …) of one random view of each galaxy of a batch of the training loader.
+Views = Callable[[dict[str, Tensor], torch.Generator], ImageFeatures]
 
-class FrozenFeatures:
-    """Features of augmented views of all training images.
 
-    The frozen tower gives the same features for the same view at every epoch; computing them for a
-    few views before the training saves its whole forward pass.
+class CachedViews:
+    """A random one of the views that were encoded before training.
 
     Args:
         maps, embeddings: (N, V, F, h, w) and (N, V, D) of V views of each image.
-        rows: (N,) of the survey.
+        photometry: (N, m).
+        rows: (N,) of the survey, ascending.
     """
 
-    def __init__(self, maps: Tensor, embeddings: Tensor, rows: np.ndarray):
-        self.maps, self.embeddings = maps, embeddings
-        self.position = {int(row): number for number, row in enumerate(rows)}
+    def __init__(self, maps: Tensor, embeddings: Tensor, photometry: Tensor, rows: np.ndarray):
+        self.maps, self.embeddings, self.photometry = maps, embeddings, photometry
+        self.rows = torch.from_numpy(rows)
 
-    def __call__(self, rows: Tensor, generator: torch.Generator) -> ImageFeatures:
-        """Features of one random view of each of the survey's `rows` (B,)."""
+    def __call__(self, batch: dict[str, Tensor], generator: torch.Generator) -> ImageFeatures:
         device, views = self.maps.device, self.maps.shape[1]
-        position = torch.tensor([self.position[row] for row in rows.tolist()], device=device)
+        position = torch.searchsorted(self.rows, batch["index"]).to(device)
         view = torch.randint(views, position.shape, generator=generator, device=generator.device)
         return ImageFeatures(
-            self.maps[position, view].float(), self.embeddings[position, view].float()
+            self.maps[position, view].float(),
+            self.embeddings[position, view].float(),
+            self.photometry[position],
         )
 
 
-def encode_views(
-    condition: FrozenCondition | JointCondition,
-    towers: TrainedContrastive,
-    dataset: SurveyDataset,
-    config: GenerativeConfig,
-    device: torch.device,
-) -> FrozenFeatures | None:
-    """Features of `diffusion.condition_views` views of each image, in half precision.
-
-    The first process computes them for all. None where every step encodes its views.
+class NewViews:
+    """A new view of each image in every step.
 
     Args:
-        condition: The condition, on `device`.
-        towers: Gives the image transform.
-        dataset: The training split.
-        config: The configuration.
-        device: Where to compute and to keep them.
+        towers: The trained towers, on the device.
+        precision: Of the configuration's run.
     """
-    count = config.diffusion.condition_views
-    if count == 0 or config.diffusion.condition == "joint":
-        return None
 
-    @torch.no_grad()
-    def encode() -> tuple[Tensor, Tensor]:
+    def __init__(self, towers: TrainedContrastive, precision: str):
+        self.towers, self.precision = towers, precision
+
+    def __call__(self, batch: dict[str, Tensor], generator: torch.Generator) -> ImageFeatures:
+        images = batch["image"].to(self.towers.images.mean.device, non_blocking=True)
+        with autocast(images.device, self.precision):
+            return image_features(self.towers, images, generator)
+
+
+def training_views(
+    towers: TrainedContrastive, survey: Survey, rows: np.ndarray, config: GenerativeConfig
+) -> Views:
+    """Views of the training images `rows` (N,), ascending, as `diffusion.condition_views` says.
+
+    The first process encodes them for all, in half precision.
+    """
+    count, device = config.diffusion.condition_views, towers.images.mean.device
+    if count == 0:
+        return NewViews(towers, config.run.precision)
+
+    def encode() -> tuple[Tensor, Tensor, Tensor]:
         generator = torch.Generator(device).manual_seed(config.run.seed)
-        maps, embeddings = [], []
-        starts = range(0, len(dataset), BATCH)
+        maps, embeddings, photometry = [], [], []
+        starts = range(0, len(rows), BATCH)
         for start in tqdm(starts, desc="encoding images", unit="batch", disable=None):
-            items = dataset.__getitems__(list(range(start, min(start + BATCH, len(dataset)))))
-            images = torch.stack([item["image"] for item in items]).to(device)
-            views = [towers.images.training(images, generator) for _ in range(count)]
-            features = [condition.features(view) for view in views]
-            maps.append(torch.stack([view.map for view in features], dim=1).half())
-            embeddings.append(torch.stack([view.embedding for view in features], dim=1).half())
-        return torch.cat(maps), torch.cat(embeddings)
+            images = torch.from_numpy(survey.read("images", rows[start : start + BATCH])).to(device)
+            views = [image_features(towers, images, generator) for _ in range(count)]
+            maps.append(torch.stack([view.map for view in views], dim=1).half())
+            embeddings.append(torch.stack([view.embedding for view in views], dim=1).half())
+            photometry.append(views[0].photometry)
+        return torch.cat(maps), torch.cat(embeddings), torch.cat(photometry)
 
-    return FrozenFeatures(*on_first_rank(encode, device), dataset.rows)
+    return CachedViews(*on_first_rank(encode, device), rows)
+
+
+def central_features(towers: TrainedContrastive, survey: Survey, rows: np.ndarray) -> ImageFeatures:
+    """Features of the central views of `rows` (N,)."""
+    device, parts = towers.images.mean.device, []
+    for start in range(0, len(rows), BATCH):
+        images = torch.from_numpy(survey.read("images", rows[start : start + BATCH]))
+        parts.append(image_features(towers, images.to(device)))
+    return ImageFeatures(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))

@@ -1,112 +1,47 @@
-"""Fitting the spectrum prior and the property heads.
+"""Fitting the spectrum prior, and the parameters of the training galaxies.
 
-Done once, before the diffusion model is trained, from the frozen image tower and the training
-galaxies: the spectral basis, mean and σ of a spectrum given its parameters, the regression of the
-coefficients, and p(property | image).
+Done once, before the two diffusion models are trained: the spectral basis, mean and σ of a spectrum
+given its parameters, and the parameters of all galaxies: z and ln S/N from the catalogue, the
+coefficients from the spectra.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.errors import UserError
+from datasets.photometry import photometric_features
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
-from models.property_heads import PropertyHead, fit_head
 from models.spectral_basis import SpectralBasis, fit_basis
 from models.spectrum_prior import CONDITIONS, REDSHIFT, SNR, SpectrumPrior, informative
-from utils.core.checkpoints import TrainedContrastive, read_checkpoint
-from utils.core.config import GenerativeConfig
+from utils.core.checkpoints import read_checkpoint
+from utils.core.config import GenerativeConfig, PriorConfig
 from utils.core.model_factory import Ranges
-from utils.core.survey_rows import random_subset
-from utils.generation.conditions import (
-    COLUMNS,
-    catalogue_conditions,
-    condition_column,
-    image_features,
-)
+from utils.core.run_directory import LAST, PARAMETERS
+from utils.core.survey_rows import blocks, random_subset
+from utils.generation.conditions import COLUMNS, catalogue_conditions, condition_column
 from utils.training.distributed import on_first_rank
 
-FITTED_GALAXIES = 20_000  # that the prior and the heads are fitted to
-COMPONENT_GALAXIES = 2000  # that the basis is fitted to: more do not change the first components
-BATCH = 256  # galaxies at once
 
-
-@dataclass(frozen=True)
-class TrainingFeatures:
-    """The galaxies that prior and heads are fitted to, and the features of their images.
-
-    Args:
-        survey: The survey.
-        training, validation: Rows (N,) and (n,) of the survey.
-        views: (2, N, F) features of the training images: the central view and a random one.
-        validation_views: (n, F) features of the validation images, central.
-        seed: Of everything random.
-        device: Where to compute.
-    """
-
-    survey: Survey
-    training: np.ndarray
-    validation: np.ndarray
-    views: Tensor
-    validation_views: Tensor
-    seed: int
-    device: torch.device
-
-    @classmethod
-    def of(
-        cls,
-        towers: TrainedContrastive,
-        survey: Survey,
-        training: np.ndarray,
-        validation: np.ndarray,
-        seed: int,
-        device: torch.device,
-    ) -> TrainingFeatures:
-        """Features of a random subset of the training rows, and of the validation rows."""
-        training = fitting_rows(survey, training, seed)
-        generator = torch.Generator(device).manual_seed(seed)
-        central, turned = [], []
-        batches = tqdm(_images(survey, training, device), desc="encoding images", disable=None)
-        for images in batches:
-            central.append(image_features(towers, images).vector())
-            turned.append(image_features(towers, images, generator).vector())
-        unseen = [
-            image_features(towers, images).vector()
-            for images in _images(survey, validation, device)
-        ]
-        views = torch.stack([torch.cat(central), torch.cat(turned)])
-        return cls(survey, training, validation, views, torch.cat(unseen), seed, device)
-
-    def values(self, name: str) -> tuple[Tensor, Tensor]:
-        """A condition of the training (N,) and of the validation galaxies (n,)."""
-        values = torch.from_numpy(condition_column(self.survey, name)).float().to(self.device)
-        return values[self.training], values[self.validation]
-
-
-def fitting_rows(survey: Survey, rows: np.ndarray, seed: int) -> np.ndarray:
-    """At most `FITTED_GALAXIES` of `rows`, ascending, without those that are far noisier than the
-    others: a random subset that does not depend on the order of the file."""
+def informative_rows(survey: Survey, rows: np.ndarray, config: PriorConfig) -> np.ndarray:
+    """Those of `rows` that are not far noisier than the others."""
     snr = torch.from_numpy(condition_column(survey, SNR)[rows].astype(np.float64))
-    return random_subset(survey, rows[informative(snr).numpy()], FITTED_GALAXIES, seed)
+    return rows[informative(snr, config.largest_q).numpy()]
 
 
-def _images(survey: Survey, rows: np.ndarray, device: torch.device) -> Iterator[Tensor]:
-    starts = range(0, len(rows), BATCH)
-    read = (survey.read("images", rows[start : start + BATCH]) for start in starts)
-    return (torch.from_numpy(images).to(device) for images in read)
+def fitting_rows(survey: Survey, rows: np.ndarray, config: PriorConfig, seed: int) -> np.ndarray:
+    """At most `prior.galaxies` informative ones of `rows`, ascending: a random subset that does not
+    depend on the order of the file."""
+    return random_subset(survey, informative_rows(survey, rows, config), config.galaxies, seed)
 
 
 def training_ranges(survey: Survey, rows: np.ndarray, config: GenerativeConfig) -> Ranges:
-    """The conditions that the network takes, each with the range of the galaxies.
+    """Ranges of redshift and S/N of the galaxies; empty for a network without a prior.
 
     Args:
         survey: The survey.
@@ -114,154 +49,110 @@ def training_ranges(survey: Survey, rows: np.ndarray, config: GenerativeConfig) 
         config: The configuration.
 
     Raises:
-        UserError: the catalogue lacks a condition for some of the galaxies, or a S/N is not
+        UserError: the catalogue lacks one of them for some of the galaxies, or a S/N is not
             positive.
     """
+    if config.diffusion.prior == "none":
+        return {}
     ranges = {}
     for name in CONDITIONS:
-        if config.compatibility == "original" or getattr(config.diffusion, name) == "unconditional":
-            continue
         values = condition_column(survey, name)[rows]
         usable = np.isfinite(values) & (values > (0.0 if name == SNR else -1.0))
         if not usable.all():
             raise UserError(
                 f"{survey.path}: {COLUMNS[name]} ({name}) of {np.sum(~usable)} of the training and "
                 f"validation galaxies is missing or {'not positive' if name == SNR else '≤ −1'}; "
-                f"build the survey without them, or train with --diffusion.{name} unconditional"
+                "build the survey without them, or train with --diffusion.prior none"
             )
         ranges[name] = float(values.min()), float(values.max())
     return ranges
 
 
-class FittedPrior(NamedTuple):
-    """Heads by the name of the condition, and the parameters (all, 2 + E) of the galaxies of the
-    survey, or None for a network without a prior."""
-
-    heads: dict[str, PropertyHead]
-    parameters: Tensor | None
-
-
 def fit_prior(
     prior: SpectrumPrior | None,
-    towers: TrainedContrastive,
     spectra: SpectrumTransform,
     survey: Survey,
     training: np.ndarray,
-    validation: np.ndarray,
-    names: Collection[str],
-    seed: int,
-    saved: dict[str, Any] | None = None,
-) -> FittedPrior:
-    """Fit a prior, in place, and the heads of its conditions; the first process does it for all.
+    config: GenerativeConfig,
+    saved: dict[str, Tensor] | None = None,
+) -> None:
+    """Fit a prior, in place; the first process does it for all.
 
     Args:
-        prior: From `empty_prior`, or None for a network without conditions.
-        towers: The trained towers, on the device of the prior.
+        prior: From `empty_prior`; None for a network without one.
         spectra: Transform of the spectra, on the device of the prior.
         survey: The survey.
-        training, validation: Rows of the survey.
-        names: The conditions that the network takes.
-        seed: Of everything random.
-        saved: From `saved_fit`: restored instead.
+        training: Training rows.
+        config: The configuration.
+        saved: From `saved_prior`: restored instead.
     """
     if prior is None:
-        return FittedPrior({}, None)
-    device = prior.mean.device
+        return
+    settings, seed = config.prior, config.run.seed
 
-    def fit() -> dict[str, Any]:
-        features = TrainingFeatures.of(towers, survey, training, validation, seed, device)
-        fit_spectrum_prior(prior, spectra, features, names)
-        heads = {name: fit_property_head(name, features).state_dict() for name in names}
-        return {"prior": prior.state_dict(), "heads": heads}
-
-    def project() -> Tensor:
-        rows = np.concatenate([training, validation])
-        return galaxy_parameters(prior, spectra, survey, rows, names)
-
-    state = saved or on_first_rank(fit, device)
-    prior.load_state_dict(state["prior"])
-    heads = {name: PropertyHead.from_state(head) for name, head in state["heads"].items()}
-    heads = {name: head.to(device) for name, head in heads.items()}
-    return FittedPrior(heads, on_first_rank(project, torch.device("cpu")))
-
-
-def saved_fit(path: Path) -> dict[str, Any] | None:
-    """The state of prior and heads in the checkpoint `path` of a stopped run; None without one."""
-    if not path.exists():
-        return None
-    checkpoint = read_checkpoint(path, "generative")
-    weights = {
-        name.removeprefix("prior."): tensor
-        for name, tensor in checkpoint["network"].items()
-        if name.startswith("prior.")
-    }
-    return {"prior": weights, "heads": checkpoint["heads"]}
-
-
-def fit_spectrum_prior(
-    prior: SpectrumPrior,
-    spectra: SpectrumTransform,
-    features: TrainingFeatures,
-    names: Collection[str],
-) -> None:
-    """Fit a prior to the training galaxies, in place.
-
-    Args:
-        prior: From `empty_prior`, on the device.
-        spectra: Transform of the spectra, on the device.
-        features: The galaxies it is fitted to.
-        names: The conditions that the network takes.
-    """
-    survey, rows, seed = features.survey, features.training, features.seed
-    if prior.basis is not None:
-        some = random_subset(survey, rows, COMPONENT_GALAXIES, seed)
+    def fit() -> dict[str, Tensor]:
+        rows = fitting_rows(survey, training, settings, seed)
+        some = random_subset(survey, rows, settings.basis_galaxies, seed)
         _fill_basis(prior.basis, spectra, survey, some)
-    both = np.concatenate([rows, features.validation])
-    parameters = galaxy_parameters(prior, spectra, survey, both, names).to(features.device)
-    if prior.basis is not None:
-        z, validation_z = features.values(REDSHIFT)
-        prior.fit_coefficient_sampler(
-            torch.cat([features.views, z[None, :, None].expand(2, -1, 1)], dim=2),
-            parameters[rows, 2:],
-            (
-                torch.cat([features.validation_views, validation_z[:, None]], dim=1),
-                parameters[features.validation, 2:],
-            ),
-            seed,
+        parameters = galaxy_parameters(prior, spectra, survey, rows)[rows]
+        prior.fit(
+            _encoded(spectra, survey, rows),
+            parameters.to(spectra.mean.device),
+            largest_q=settings.largest_q,
+            clip_sigma=settings.clip_sigma,
+            pseudo_count=settings.pseudo_count,
+            variance_floor=settings.variance_floor,
+            smoothing_pixels=settings.smoothing_pixels,
         )
-    prior.fit(_encoded(spectra, survey, rows), parameters[rows])
+        return prior.state_dict()
+
+    prior.load_state_dict(saved or on_first_rank(fit, spectra.mean.device))
+
+
+def saved_prior(folder: Path) -> dict[str, Tensor] | None:
+    """The state of the prior that a stopped run in `folder` began with; None without one."""
+    for path, kind in ((folder / PARAMETERS / LAST, "parameters"), (folder / LAST, "generative")):
+        if path.exists():
+            checkpoint = read_checkpoint(path, kind)
+            state, prefix = checkpoint["network"], "prior."
+            if kind == "parameters":
+                return checkpoint["prior"]
+            state = {n.removeprefix(prefix): w for n, w in state.items() if n.startswith(prefix)}
+            return state or None
+    return None
 
 
 def galaxy_parameters(
-    prior: SpectrumPrior,
-    spectra: SpectrumTransform,
-    survey: Survey,
-    rows: np.ndarray,
-    names: Collection[str],
+    prior: SpectrumPrior, spectra: SpectrumTransform, survey: Survey, rows: np.ndarray
 ) -> Tensor:
-    """Redshift, S/N and coefficients of the galaxies of a survey (all, 2 + E), on the CPU.
+    """Parameters (z, ln S/N, coefficients) of the galaxies of a survey (all, D), on the CPU.
 
     The coefficients are those of the true spectra; for super resolution those of the true
     low-resolution spectra, since generation has no others.
 
     Args:
-        prior: With a fitted basis, or none.
+        prior: With a fitted basis.
         spectra: Transform of the spectra, on the device of the prior.
         survey: The survey.
         rows: The galaxies whose coefficients are computed; those of the others are NaN.
-        names: The conditions that the network takes; the others are NaN.
     """
-    conditions = catalogue_conditions(survey, names)
-    if prior.basis is None:
-        return conditions
-    coefficients = torch.full((len(survey), len(prior.basis) - 1), torch.nan)
-    for start in range(0, len(rows), BATCH):
-        part = rows[start : start + BATCH]
+    parameters = torch.full((len(survey), prior.parameters_count), torch.nan)
+    conditions = catalogue_conditions(survey)
+    parameters[:, 0], parameters[:, 1] = conditions[:, 0], conditions[:, 1].log()
+    for part in blocks(rows):
         flux = torch.from_numpy(survey.read("spectra", part)).to(spectra.mean.device)
         low = spectra.representation == "super"
         x = spectra.encode_low(flux) if low else spectra.encode(flux)
-        coefficients[part] = prior.project(x, conditions[part, 0].to(x.device)).cpu()
-    return torch.cat([conditions, coefficients], dim=1)
+        z = conditions[part, 0].to(x.device)
+        parameters[part, len(CONDITIONS) :] = prior.project(x, z).cpu()
+    return parameters
+
+
+def training_photometry(survey: Survey, rows: np.ndarray) -> Tensor:
+    """Photometric features (N, m) of the images of `rows`."""
+    scale = survey.pixel_scale_arcsec
+    parts = [photometric_features(survey.read("images", part), scale) for part in blocks(rows)]
+    return torch.from_numpy(np.concatenate(parts)).float()
 
 
 def _fill_basis(
@@ -281,14 +172,5 @@ def _fill_basis(
 
 def _encoded(spectra: SpectrumTransform, survey: Survey, rows: np.ndarray) -> Tensor:
     """Standardised spectra (N, C, L) of rows of the survey."""
-    parts = (survey.read("spectra", rows[i : i + BATCH]) for i in range(0, len(rows), BATCH))
-    device = spectra.mean.device
-    return torch.cat([spectra.encode(torch.from_numpy(part).to(device)) for part in parts])
-
-
-def fit_property_head(name: str, features: TrainingFeatures) -> PropertyHead:
-    """p(property | image) for the condition `name`, calibrated on the validation galaxies."""
-    values, validation_values = features.values(name)
-    return fit_head(
-        (features.views[1], values), (features.validation_views, validation_values), features.seed
-    )
+    device, read = spectra.mean.device, (survey.read("spectra", part) for part in blocks(rows))
+    return torch.cat([spectra.encode(torch.from_numpy(part).to(device)) for part in read])

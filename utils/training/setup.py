@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ignite.distributed as idist
 import torch
 import yaml
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from datasets.errors import UserError
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
 from datasets.survey_dataset import SurveyDataset
 from datasets.survey_description import SurveyDescription
-from models.conditioning import FrozenCondition
 from utils.core.checkpoints import TrainedContrastive, read_checkpoint, trained_weights
 from utils.core.command_line import Flags
 from utils.core.config import Config, DataConfig, GenerativeConfig, to_dict
-from utils.core.run_directory import CONFIG, check_run, record_run, run_folder
+from utils.core.run_directory import (
+    BEST,
+    CONFIG,
+    PARAMETERS,
+    check_run,
+    record_run,
+    run_folder,
+)
 from utils.core.run_log import LOGGER, log_to
 from utils.core.survey_rows import blocks, split_rows
+from utils.training.data_order import training_loader
 from utils.training.trainer import Task, Trainer
+
+VALIDATIONS = 20  # of the parameter diffusion, whose epochs are short
 
 
 def open_survey(config: DataConfig) -> Survey:
@@ -85,7 +96,7 @@ def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeC
 def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
     """Give `network` the trained weights of a checkpoint of another run, to train them further.
 
-    A frozen image tower, the spectrum prior and the noise schedule stay as the network was built.
+    The prior, the mean and σ of the photometry and the noise schedule stay as they are.
 
     Args:
         path: A checkpoint of the same stage.
@@ -96,8 +107,7 @@ def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
         UserError: as `read_checkpoint`; or the checkpoint's network has other sizes.
     """
     weights, own = trained_weights(read_checkpoint(path, kind)), network.state_dict()
-    frozen = isinstance(getattr(network, "condition", None), FrozenCondition)
-    built_with = ("schedule.", "prior.", *(("condition.image_encoder.",) if frozen else ()))
+    built_with = ("schedule.", "prior.", "condition.photometry_mean", "condition.photometry_sigma")
     shapes, own_shapes = (
         {name: w.shape for name, w in state.items() if not name.startswith(built_with)}
         for state in (weights, own)
@@ -120,10 +130,10 @@ def describe_plan(
     flags: Flags,
     survey: Survey,
     loader: DataLoader,
-    network: nn.Module,
+    networks: Sequence[nn.Module],
     device: torch.device,
 ) -> None:
-    """Print the resolved configuration, the data and the size of the network.
+    """Print the resolved configuration, the data and the size of the networks.
 
     Raises:
         UserError: the run may not begin or go on in its directory.
@@ -131,26 +141,38 @@ def describe_plan(
     check_run(run_folder(config.run.output), to_dict(config), flags.resume)
     if idist.get_rank() != 0:
         return
-    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
+    weights = " + ".join(f"{sum(p.numel() for p in n.parameters()):,}" for n in networks)
     count, size = len(loader.dataset), config.optimiser.batch_size
     print(yaml.safe_dump(to_dict(config), sort_keys=False))
     print(survey.describe())
     print(f"training   {count} galaxies, {len(loader)} batches of {size} per epoch")
-    print(f"network    {trained:,} parameters to train, {frozen:,} frozen")
+    print(f"networks   {weights} weights to train")
     print(f"computing  on {device.type}, {idist.get_world_size()} process(es)")
 
 
 def start(
-    task: Task, loader: DataLoader, config: Config, flags: Flags, device: torch.device
-) -> None:
-    """Train, from the beginning or from where a stopped run was; a dry run ends before."""
+    task: Task,
+    loader: DataLoader,
+    config: Config,
+    flags: Flags,
+    device: torch.device,
+    part: str = "",
+) -> Path | None:
+    """Train, from the beginning or from where a stopped run was.
+
+    Args:
+        task, loader, config, flags, device: Of the stage.
+        part: Subfolder of the run directory, for the first of two trainings.
+
+    Returns:
+        The folder with the trained weights; None after a dry run, which ends before training.
+    """
+    folder, values = run_folder(config.run.output) / part, to_dict(config)
     trainer = Trainer(task, loader, config.optimiser, config.run, device)
+    resume = check_run(folder, values, flags.resume)
     if flags.dry_run:
         LOGGER.info("dry run: everything is ready, nothing was written")
-        return
-    folder, values = run_folder(config.run.output), to_dict(config)
-    resume = check_run(folder, values, flags.resume)
+        return None
     idist.barrier()  # every process has looked before the first one writes
     if idist.get_rank() == 0:
         stopped = (folder / CONFIG).exists()
@@ -161,3 +183,22 @@ def start(
         for line in changed:
             LOGGER.info("changed: %s", line)
     trainer.fit(folder, resume)
+    idist.barrier()  # the last checkpoint is written
+    return folder
+
+
+def train_parameters(
+    task: Task, dataset: Dataset, config: GenerativeConfig, flags: Flags, device: torch.device
+) -> None:
+    """Train the parameter diffusion in its part of the run directory; its network then has the
+    best weights."""
+    settings = config.parameters.optimiser
+    every = max(1, round(settings.epochs / VALIDATIONS))
+    run = replace(config.run, validate_every_epochs=every, preview_every_epochs=0)
+    config = replace(config, optimiser=settings, run=run)
+    loader = training_loader(dataset, config, device)
+    folder = start(task, loader, config, flags, device, PARAMETERS)
+    if folder is not None:
+        best = trained_weights(read_checkpoint(folder / BEST, "parameters"))
+        task.network.load_state_dict(best)
+    task.network.requires_grad_(False).eval()

@@ -29,7 +29,6 @@ from torch.utils.data import DataLoader
 from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
 from datasets.hashing import mix
-from utils.core.checkpoints import InferenceState
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
 from utils.core.run_directory import BEST, LAST
@@ -206,20 +205,19 @@ class Trainer:
     def _for_users(self) -> dict[str, Any]:
         """The contents of `best.pt`: each weight once."""
         constants = {name: ConstantState(values) for name, values in self.task.constants().items()}
-        network = InferenceState(self.validated_network)
-        return {**constants, "network": network, "trainer": self.engine}
+        return {**constants, "network": self.validated_network, "trainer": self.engine}
 
     def _to_resume(self) -> dict[str, Any]:
         """The contents of `last.pt`."""
         objects = {
             **self._for_users(),
-            "network": InferenceState(self.task.network),
+            "network": self.task.network,
             "optimiser": self.optimiser,
             "scheduler": self.scheduler,
             "best": self.best,
         }
         if self.average is not None:
-            objects["average"] = InferenceState(self.average)
+            objects["average"] = self.average
         return objects
 
     def _load(self) -> int:
@@ -239,7 +237,9 @@ class Trainer:
 
     def _step(self, engine: Engine, batch: dict[str, Tensor]) -> dict[str, float]:
         self.objective.train()
-        self.generator.manual_seed(mix(self.run.seed, idist.get_rank(), engine.state.iteration))
+        seed = mix(self.run.seed, idist.get_rank(), engine.state.iteration)
+        self.generator.manual_seed(seed)
+        torch.manual_seed(seed)  # of dropout
         inputs = self.task.prepare(batch, self.generator)
         with autocast(self.device, self.run.precision):
             loss = self.objective(*inputs)
@@ -311,10 +311,12 @@ class Trainer:
         if not self.writes:
             return
         self.table.append(row | {"seconds": time.monotonic() - self.started})
+        self._board("epoch", row, row["iteration"])
+        if self.task.score_name not in row:  # an epoch without validation
+            return
         counters = ("epoch", "iteration")
         text = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in counters)
         LOGGER.info("epoch %d/%g  %s", row["epoch"], self.config.epochs, text)
-        self._board("epoch", row, row["iteration"])
 
     def _board(self, tag: str, values: dict[str, float], iteration: int) -> None:
         """Curves for TensorBoard; given up after the first error."""

@@ -8,19 +8,15 @@ import torch
 import train_generative
 from datasets.errors import UserError
 from datasets.photometry import PHOTOMETRY_VERSION
-from models.conditioning import FrozenCondition, JointCondition
-from models.image_encoder import ImageEncoder
 from tests.support import tiny
 from utils.core.checkpoints import (
-    InferenceState,
     load_contrastive,
     load_generator,
     read_checkpoint,
+    trained_weights,
     with_data_of,
 )
 from utils.core.config import GenerativeConfig
-
-TOWER = "condition.image_encoder."
 
 
 def tensors(values):
@@ -44,55 +40,29 @@ def test_best_holds_each_weight_once_and_no_optimiser(tiny_towers, tiny_generato
 def test_last_holds_the_frozen_tower_once(tiny_generator):
     last = read_checkpoint(tiny_generator.with_name("last.pt"))
     assert last.keys() >= {"optimiser", "scheduler", "average", "best", "trainer", "network"}
-    assert not any(TOWER in name for part in ("network", "average") for name in last[part])
+    parts = ("network", "average", "parameters")
+    assert not any("image_encoder" in name for part in parts for name in last[part])
     assert any(name.startswith("image_encoder.") for name in last["contrastive"]["weights"])
 
 
-def test_a_generator_shares_the_tower_of_its_towers(tiny_towers, tiny_generator):
+def test_a_generator_has_the_trained_weights_of_all_its_networks(tiny_towers, tiny_generator):
     stage, towers = load_generator(tiny_generator), load_contrastive(tiny_towers)
-    own = stage.network.condition.image_encoder
-    assert own is stage.contrastive.network.image_encoder
-    for name, weight in towers.network.image_encoder.state_dict().items():
-        assert torch.equal(own.state_dict()[name], weight)
-    saved = read_checkpoint(tiny_generator)["network"]
-    assert saved.keys() == {n for n in stage.network.state_dict() if not n.startswith(TOWER)}
-    for name, weight in saved.items():
-        assert torch.equal(stage.network.state_dict()[name], weight)
-
-
-def test_inference_state_leaves_out_a_frozen_tower_only():
-    encoder = ImageEncoder(18, 3, embedding=4, width=8)
-    frozen = torch.nn.ModuleDict({"condition": FrozenCondition(encoder, 8)})
-    kept = InferenceState(frozen).state_dict()
-    assert kept and not any(name.startswith(TOWER) for name in kept)
-    average = torch.optim.swa_utils.AveragedModel(frozen)
-    kept = InferenceState(average).state_dict()
-    assert "n_averaged" in kept and not any(TOWER in name for name in kept)
-    assert InferenceState(FrozenCondition(encoder, 8)).frozen == ("image_encoder.",)
-    joint = JointCondition(ImageEncoder(18, 3, embedding=None, width=8))
-    assert InferenceState(joint).state_dict().keys() == joint.state_dict().keys()
-
-
-def test_inference_state_loads_with_and_without_the_tower():
-    def fresh():
-        encoder = ImageEncoder(18, 3, embedding=4, width=8)
-        return torch.nn.ModuleDict({"condition": FrozenCondition(encoder, 8)})
-
-    saved, without, whole = fresh(), fresh(), fresh()
-    tower = without["condition"].image_encoder.conv1.weight.clone()
-    InferenceState(without).load_state_dict(InferenceState(saved).state_dict())
-    InferenceState(whole).load_state_dict(saved.state_dict())
-    assert torch.equal(without["condition"].image_encoder.conv1.weight, tower)
-    for name, weight in saved.state_dict().items():
-        assert torch.equal(whole.state_dict()[name], weight)
-        assert name.startswith(TOWER) or torch.equal(without.state_dict()[name], weight)
-    with pytest.raises(RuntimeError, match="Missing key"):  # but a learnt weight must be there
-        InferenceState(fresh()).load_state_dict({})
+    first = read_checkpoint(tiny_generator.parent / "parameters" / "best.pt", "parameters")
+    for module, weights in (
+        (stage.contrastive.network, towers.network.state_dict()),
+        (stage.parameters, trained_weights(first)),
+        (stage.network, read_checkpoint(tiny_generator)["network"]),
+    ):
+        state = module.state_dict()
+        assert state.keys() == weights.keys()
+        assert all(torch.equal(state[name], weight) for name, weight in weights.items())
+        assert not any(parameter.requires_grad for parameter in module.parameters())
+        assert not module.training
 
 
 @pytest.mark.parametrize(
     ("found", "reason"),
-    [(1, "keys and weights were renamed; train it again"), (3, "newer version")],
+    [(2, "before the parameter diffusion: train it again"), (4, "newer version")],
 )
 def test_other_formats_are_refused_with_the_reason(found, reason, tiny_towers, tmp_path):
     checkpoint = read_checkpoint(tiny_towers)

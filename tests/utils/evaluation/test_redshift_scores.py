@@ -5,7 +5,6 @@ import pytest
 from scipy.stats import norm
 
 from utils.evaluation.redshift_scores import (
-    SMALLEST_BANDWIDTH,
     SMALLEST_DENSITY,
     fifths,
     histogram_scores,
@@ -15,6 +14,7 @@ from utils.evaluation.redshift_scores import (
     redshift_scores,
     reported_pit,
 )
+from utils.generation.redshift_pdf import SMALLEST_BANDWIDTH
 
 GENERATOR = np.random.default_rng(3)
 SIGMA = 0.01

@@ -80,7 +80,7 @@ def test_converted_u_nets_give_the_originals_noise(name, tmp_path, towers_file):
     stage = load_generator(folder / "generative.pt")
     spectrum = reference.get("full_resolution_spectrum")
     low = None if spectrum is None else spectrum[..., ::8]
-    tokens = stage.network.encode(reference["image"])
+    tokens = stage.network.condition.tokens(reference["image"])
     context = stage.network.context(reference["x_t"].shape[-1], low)
     found = stage.network(reference["x_t"], reference["t"], tokens, context)
     assert_golden(tokens, reference["context"])

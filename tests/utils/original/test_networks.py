@@ -37,7 +37,7 @@ def test_u_nets_give_the_originals_tokens_and_noise(name):
     assert not network.training
     spectrum = reference.get("full_resolution_spectrum")
     x_t, image, t = (reference[key] for key in ("x_t", "image", "t"))
-    assert_golden(network.denoiser.encode(image), reference["context"])
+    assert_golden(network.denoiser.condition.tokens(image), reference["context"])
     assert_golden(network(x_t, image, t, spectrum), reference["predicted_noise"])
     assert count(network) == reference["n_parameters"]
     condition = count(network.denoiser.condition)
@@ -48,7 +48,7 @@ def test_u_nets_give_the_originals_tokens_and_noise(name):
 def test_sampling_gives_the_originals_spectra(small):
     state, params, reference = small
     denoiser, noise = restore(state, params).denoiser, iter(reference["step_noise"])
-    tokens = denoiser.encode(reference["image"])
+    tokens = denoiser.condition.tokens(reference["image"])
     found = Ancestral().sample(
         lambda x, t: denoiser.estimate(x, t, tokens),
         denoiser.schedule,

@@ -57,7 +57,7 @@ def test_the_generative_file():
     assert isinstance(config, GenerativeConfig)
     size = config.diffusion
     assert config.data.representation == "super" and config.compatibility == "original"
-    assert (size.condition, size.condition_depth, size.redshift) == ("joint", 18, "unconditional")
+    assert (size.condition, size.condition_depth, size.prior) == ("joint", 18, "none")
     assert (size.channels, size.multipliers, size.attention_levels) == (64, (1, 2, 4, 8), (3,))
     assert (size.prediction, size.schedule, size.steps) == ("noise", "cosine", 250)
     assert size.augmentation_sigma == 0

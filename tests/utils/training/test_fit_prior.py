@@ -8,7 +8,7 @@ import train_generative
 from datasets.errors import UserError
 from datasets.survey import Survey
 from tests.support import tiny
-from utils.core.config import DataConfig, DiffusionConfig, GenerativeConfig
+from utils.core.config import DataConfig, DiffusionConfig, GenerativeConfig, PriorConfig
 from utils.core.survey_rows import random_subset, split_rows
 from utils.training import fit_prior
 from utils.training.fit_prior import fitting_rows, training_ranges
@@ -34,22 +34,20 @@ def reordered(survey, path, order):
     return path
 
 
-def test_a_sorted_survey_is_fitted_to_the_galaxies_of_a_shuffled_one(
-    tiny_survey, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(fit_prior, "FITTED_GALAXIES", 20)
+def test_a_sorted_survey_is_fitted_to_the_galaxies_of_a_shuffled_one(tiny_survey, tmp_path):
+    config = PriorConfig(galaxies=20)
     ordered = Survey(tiny_survey)  # by redshift
     order = np.random.default_rng(0).permutation(len(ordered))
     shuffled = Survey(reordered(tiny_survey, tmp_path / "shuffled.h5", order))
     chosen = []
     for survey in (ordered, shuffled):
-        rows = fitting_rows(survey, survey.indices("train"), seed=1)
+        rows = fitting_rows(survey, survey.indices("train"), config, seed=1)
         assert len(rows) == 20
         chosen.append(set(survey.catalogue["identifier"][rows].tolist()))
     assert chosen[0] == chosen[1]
-    z = ordered.catalogue["z"][fitting_rows(ordered, ordered.indices("train"), seed=1)]
+    z = ordered.catalogue["z"][fitting_rows(ordered, ordered.indices("train"), config, seed=1)]
     assert z.min() < 0.07 and z.max() > 0.13  # of 0.05 to 0.15
-    other = fitting_rows(ordered, ordered.indices("train"), seed=2)
+    other = fitting_rows(ordered, ordered.indices("train"), config, seed=2)
     assert set(ordered.catalogue["identifier"][other].tolist()) != chosen[0]
 
 
@@ -64,7 +62,7 @@ def test_a_smaller_subset_is_part_of_a_larger_one(tiny_survey):
 def test_galaxies_of_extreme_noise_are_not_fitted(tiny_survey, tmp_path):
     rows = Survey(tiny_survey).indices("train")
     survey = Survey(changed(tiny_survey, tmp_path / "noisy.h5", sn={rows[3]: 0.05}))
-    assert set(rows) - set(fitting_rows(survey, rows, seed=1)) == {rows[3]}
+    assert set(rows) - set(fitting_rows(survey, rows, PriorConfig(), seed=1)) == {rows[3]}
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan])
@@ -73,11 +71,10 @@ def test_a_signal_to_noise_that_is_not_positive_is_refused(value, split, tiny_su
     row = Survey(tiny_survey).indices(split)[1]
     survey = Survey(changed(tiny_survey, tmp_path / "zero.h5", sn={row: value}))
     rows = np.concatenate([survey.indices(name) for name in ("train", "validation")])
-    with pytest.raises(UserError, match=r"sn \(snr\) of 1 of .*--diffusion.snr unconditional"):
+    with pytest.raises(UserError, match=r"sn \(snr\) of 1 of .*--diffusion.prior none"):
         training_ranges(survey, rows, GenerativeConfig())
-    without = GenerativeConfig(diffusion=DiffusionConfig(snr="unconditional"))
-    ranges = training_ranges(survey, rows, without)
-    assert list(ranges) == ["redshift"]
+    without = GenerativeConfig(diffusion=DiffusionConfig(prior="none"))
+    assert training_ranges(survey, rows, without) == {}
 
 
 def test_an_empty_validation_split_is_refused_before_training(
@@ -112,5 +109,5 @@ def test_a_resumed_run_restores_its_prior(tiny_survey, tiny_towers, tmp_path, mo
     def fit(*_):
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(fit_prior, "fit_spectrum_prior", fit)
+    monkeypatch.setattr(fit_prior, "_fill_basis", fit)
     assert train_generative.main([*arguments, "--resume"]) == 0

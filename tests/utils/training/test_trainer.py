@@ -22,8 +22,10 @@ from utils.core.config import ContrastiveConfig, OptimiserConfig
 from utils.core.run_log import MetricsTable
 from utils.training.contrastive_task import ContrastiveObjective, ContrastiveTask
 from utils.training.data_order import EpochSampler, training_loader
-from utils.training.diffusion_task import GenerativeTask
+from utils.training.feature_cache import NewViews
 from utils.training.optimiser import averaged, rate_factor
+from utils.training.parameter_task import ParameterTask
+from utils.training.spectrum_task import SpectrumTask
 from utils.training.trainer import AtomicSaver
 
 
@@ -165,8 +167,13 @@ def test_contrastive_resume_is_exact(contrastive_run, tmp_path, monkeypatch, ste
     check_resume(main, arguments, whole, tmp_path / "stopped", monkeypatch, point)
 
 
-@pytest.mark.parametrize("views", [0, 2])
-def test_generative_resume_is_exact(contrastive_run, tiny_survey, tmp_path, monkeypatch, views):
+@pytest.mark.parametrize(
+    ("views", "task", "step"),  # in the second epoch of either diffusion
+    [(0, SpectrumTask, 5), (2, SpectrumTask, 5), (0, ParameterTask, 7), (2, ParameterTask, 7)],
+)
+def test_generative_resume_is_exact(
+    contrastive_run, tiny_survey, tmp_path, monkeypatch, views, task, step
+):
     towers, _ = contrastive_run
     arguments = [
         tiny("generative"),
@@ -177,8 +184,9 @@ def test_generative_resume_is_exact(contrastive_run, tiny_survey, tmp_path, monk
     whole = tmp_path / "whole"
     main = train_generative.main
     assert main([*arguments, "--optimiser.epochs=3", f"--run.output={whole}"]) == 0
-    point = (GenerativeTask, "prepare", 5)  # in the second epoch of three steps
-    check_resume(main, arguments, whole, tmp_path / "stopped", monkeypatch, point)
+    stopped = tmp_path / "stopped"
+    check_resume(main, arguments, whole, stopped, monkeypatch, (task, "prepare", step))
+    assert_same_run(whole / "parameters", stopped / "parameters")
 
 
 def test_epochs_may_be_a_fraction(contrastive_run, tmp_path, capsys):
@@ -325,13 +333,15 @@ def test_two_processes_train_both_stages(tiny_survey, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_frozen_encoder_computes_in_the_precision_of_the_run(precision):
-    task, inside = Mock(features=None, device=torch.device("cpu")), []
-    task.config.run.precision = precision
-    task.network.condition.features = lambda views: inside.append(torch.is_autocast_enabled("cpu"))
-    task._parameters.return_value = None
-    batch = {"image": torch.zeros(1), "spectrum": torch.zeros(1), "index": torch.zeros(1)}
-    GenerativeTask.prepare(task, batch, torch.Generator())
+def test_the_frozen_encoder_computes_in_the_precision_of_the_run(precision, monkeypatch):
+    inside = []
+    monkeypatch.setattr(
+        "utils.training.feature_cache.image_features",
+        lambda *_: inside.append(torch.is_autocast_enabled("cpu")),
+    )
+    towers = Mock()
+    towers.images.mean = torch.zeros(5)
+    NewViews(towers, precision)({"image": torch.zeros(1)}, torch.Generator())
     assert inside == [precision == "bfloat16"]
 
 
@@ -340,7 +350,7 @@ def test_dry_run_leaves_nothing(contrastive_run, tmp_path, capsys):
     arguments += ["--run.tensorboard=true", f"--run.output={tmp_path / 'r'}", "--dry-run"]
     assert train_contrastive.main(arguments) == 0
     assert not (tmp_path / "r").exists()
-    assert "parameters to train" in capsys.readouterr().out
+    assert "weights to train" in capsys.readouterr().out
 
 
 def test_dry_run_refuses_what_a_run_refuses(contrastive_run, tmp_path, capsys):
