@@ -33,7 +33,6 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     import numpy as np
     from ignite.utils import manual_seed
 
-    from datasets.survey_dataset import SurveyDataset
     from datasets.survey_description import SurveyDescription
     from models.diffusion import DenoisingLoss
     from utils.core.checkpoints import TrainedGenerator, describe, load_contrastive, with_data_of
@@ -41,26 +40,18 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     from utils.core.run_directory import run_folder
     from utils.training.data_order import training_loader
     from utils.training.distributed import device_of
-    from utils.training.feature_cache import central_features, training_views
-    from utils.training.fit_prior import (
-        fit_prior,
-        galaxy_parameters,
-        informative_rows,
-        saved_prior,
-        training_photometry,
-        training_ranges,
-    )
-    from utils.training.parameter_task import ParameterTask, Rows
+    from utils.training.fit_prior import fit_prior, saved_prior, training_ranges
+    from utils.training.parameter_task import train_parameters
     from utils.training.setup import (
         check_towers,
         describe_plan,
         open_survey,
         start,
         start_from,
-        train_parameters,
         training_split,
     )
     from utils.training.spectrum_task import SpectrumTask, checkpoint_constants, validation_rows
+    from utils.training.training_data import TrainingData
 
     # The galaxies, and the towers of stage 1, which stay as they are.
     device, seed = device_of(config.run), config.run.seed
@@ -87,55 +78,22 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     describe_plan(config, flags, survey, loader, networks, device)
 
     # 1. The prior: mean and σ of a spectrum given its galaxy's parameters. Fitted, not trained.
-    towers, spectra = towers.to(device), spectra.to(device)
-    prior, parameters = denoiser.prior, None
+    towers, spectra, prior = towers.to(device), spectra.to(device), denoiser.prior
     saved = saved_prior(run_folder(config.run.output)) if flags.resume else None
     fit_prior(prior, spectra, survey, training.rows, config, saved)
-    if prior is not None:
-        known = np.concatenate([training.rows, rows])
-        parameters = galaxy_parameters(prior, spectra, survey, known)
-    views = features = None
-    if parameter_denoiser is not None or config.diffusion.condition == "frozen":
-        views = training_views(towers, survey, training.rows, config)
-        features = central_features(towers, survey, rows)
-        photometry = training_photometry(survey, training.rows)
-    validation = rows, features
+    data = TrainingData.of(prior, towers, spectra, survey, training.rows, rows, config)
 
     # 2. The parameter diffusion: p(z, S/N, coefficients | image).
     dropout = config.diffusion.image_dropout
     if parameter_denoiser is not None:
-        parameter_denoiser.to(device)
-        used = informative_rows(survey, training.rows, config.prior)
-        parameter_denoiser.prior.fit(parameters[used])
-        parameter_denoiser.condition.standardise(photometry)
+        loss = DenoisingLoss(parameter_denoiser.to(device), image_dropout=dropout)
         constants = checkpoint_constants(about | {"kind": "parameters"}, towers)
-        constants["prior"] = prior.state_dict()
-        task = ParameterTask(
-            DenoisingLoss(parameter_denoiser, image_dropout=dropout),
-            parameters,
-            views,
-            validation,
-            config.parameters.given,
-            seed,
-            constants,
-        )
-        cached = config.diffusion.condition_views > 0
-        dataset = Rows(used) if cached else SurveyDataset(survey, used, config.data.in_memory)
-        train_parameters(task, dataset, config, flags, device)
+        train_parameters(loss, data, constants | {"prior": prior.state_dict()}, config, flags)
 
     # 3. The spectrum diffusion: p(spectrum | parameters, image), about the prior's mean.
-    joint = config.diffusion.condition == "joint"
-    if not joint:
-        denoiser.condition.standardise(photometry)
-    task = SpectrumTask(
-        DenoisingLoss(denoiser, config.diffusion.augmentation_sigma, dropout),
-        TrainedGenerator(denoiser, parameter_denoiser, spectra, towers, config, about),
-        survey,
-        parameters,
-        None if joint else views,
-        validation,
-    )
-    start(task, loader, config, flags, device)
+    loss = DenoisingLoss(denoiser, config.diffusion.augmentation_sigma, dropout)
+    stage = TrainedGenerator(denoiser, parameter_denoiser, spectra, towers, config, about)
+    start(SpectrumTask(loss, stage, data), loader, config, flags, device)
 
 
 if __name__ == "__main__":

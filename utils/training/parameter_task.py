@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from models.conditioning import ImageFeatures
+from datasets.survey_dataset import SurveyDataset
 from models.diffusion import Denoiser, DenoisingLoss
 from models.spectrum_prior import CONDITIONS
-from utils.training.feature_cache import Views
+from utils.core.checkpoints import read_checkpoint, trained_weights
+from utils.core.command_line import Flags
+from utils.core.config import GenerativeConfig
+from utils.core.run_directory import BEST, PARAMETERS
+from utils.training.data_order import training_loader
+from utils.training.feature_cache import CachedViews
+from utils.training.fit_prior import informative_rows
+from utils.training.setup import start
+from utils.training.training_data import TrainingData
 
+VALIDATIONS = 20  # of a training, whose epochs are short
 NOISE_SAMPLES = 8  # times and noises per validation galaxy
 
 
@@ -36,9 +46,7 @@ class ParameterTask:
 
     Args:
         objective: The loss around the denoiser that is trained.
-        parameters: z, ln S/N and coefficients (all, D) of the survey's galaxies.
-        views: Features of the training images.
-        validation: Rows (n,) of the validation galaxies, and features of their images.
+        data: What it is trained on.
         given: Fraction of the galaxies whose redshift, or S/N, is given.
         seed: Of the validation's times and noises.
         constants: The parts of a checkpoint besides weights and states.
@@ -49,20 +57,15 @@ class ParameterTask:
     def __init__(
         self,
         objective: DenoisingLoss,
-        parameters: Tensor,
-        views: Views,
-        validation: tuple[np.ndarray, ImageFeatures],
+        data: TrainingData,
         given: float,
         seed: int,
         constants: dict[str, dict[str, Any]],
     ):
-        self.objective, self.network = objective, objective.denoiser
-        self.views, self.given, self.seed = views, given, seed
+        self.objective, self.network, self.data = objective, objective.denoiser, data
+        self.given, self.seed, self._constants = given, seed, constants
         self.device = self.network.prior.mean.device
-        self.parameters = parameters.to(self.device)
-        rows, self.validation_features = validation
-        self.validation_parameters = self.parameters[torch.from_numpy(rows).to(self.device)]
-        self._constants = constants
+        self.parameters = data.parameters.to(self.device)
 
     def constants(self) -> dict[str, dict[str, Any]]:
         """The parts of a checkpoint besides weights and states."""
@@ -71,7 +74,7 @@ class ParameterTask:
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:
         """The loss's arguments for a batch; some redshifts and S/N are given."""
         parameters = self.parameters[batch["index"].to(self.device)]
-        features = self.views(batch, generator)
+        features = self.data.views(batch, generator)
         given = given_at_random(parameters, self.given, generator)
         return parameters[:, None], features, generator, None, given
 
@@ -81,10 +84,10 @@ class ParameterTask:
         network.eval()
         loss = DenoisingLoss(network)
         generator = torch.Generator(self.device).manual_seed(self.seed)
-        parameters = self.validation_parameters
+        parameters = self.parameters[torch.from_numpy(self.data.validation).to(self.device)]
         nothing = torch.full_like(parameters, torch.nan)
         losses = [
-            loss(parameters[:, None], self.validation_features, generator, None, nothing)
+            loss(parameters[:, None], self.data.features, generator, None, nothing)
             for _ in range(NOISE_SAMPLES)
         ]
         return {"validation_loss": torch.stack(losses).mean().item()}
@@ -100,3 +103,37 @@ def given_at_random(parameters: Tensor, share: float, generator: torch.Generator
     given = torch.full_like(parameters, torch.nan)
     given[:, : shape[1]] = torch.where(u < share, parameters[:, : shape[1]], torch.nan)
     return given
+
+
+def train_parameters(
+    objective: DenoisingLoss,
+    data: TrainingData,
+    constants: dict[str, dict[str, Any]],
+    config: GenerativeConfig,
+    flags: Flags,
+) -> None:
+    """Train the parameter diffusion in its part of the run directory; its network then has the
+    best weights.
+
+    Args:
+        objective: The loss around the denoiser, on the device.
+        data: What it is trained on.
+        constants: The parts of a checkpoint besides weights and states.
+        config, flags: Of the run.
+    """
+    denoiser, optimiser = objective.denoiser, config.parameters.optimiser
+    rows = informative_rows(data.survey, data.training, config.prior)
+    denoiser.prior.fit(data.parameters[rows])
+    denoiser.condition.standardise(data.photometry)
+    task = ParameterTask(objective, data, config.parameters.given, config.run.seed, constants)
+    cached = isinstance(data.views, CachedViews)
+    dataset = Rows(rows) if cached else SurveyDataset(data.survey, rows, config.data.in_memory)
+    every = max(1, round(optimiser.epochs / VALIDATIONS))
+    run = replace(config.run, validate_every_epochs=every, preview_every_epochs=0)
+    config = replace(config, optimiser=optimiser, run=run)
+    loader = training_loader(dataset, config, task.device)
+    folder = start(task, loader, config, flags, task.device, PARAMETERS)
+    if folder is not None:
+        best = read_checkpoint(folder / BEST, "parameters")
+        denoiser.load_state_dict(trained_weights(best))
+    denoiser.requires_grad_(False).eval()

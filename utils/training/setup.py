@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import ignite.distributed as idist
 import torch
 import yaml
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from datasets.errors import UserError
 from datasets.spectrum_transform import SpectrumTransform
@@ -21,19 +20,14 @@ from utils.core.checkpoints import TrainedContrastive, read_checkpoint, trained_
 from utils.core.command_line import Flags
 from utils.core.config import Config, DataConfig, GenerativeConfig, to_dict
 from utils.core.run_directory import (
-    BEST,
     CONFIG,
-    PARAMETERS,
     check_run,
     record_run,
     run_folder,
 )
 from utils.core.run_log import LOGGER, log_to
 from utils.core.survey_rows import blocks, split_rows
-from utils.training.data_order import training_loader
 from utils.training.trainer import Task, Trainer
-
-VALIDATIONS = 20  # of the parameter diffusion, whose epochs are short
 
 
 def open_survey(config: DataConfig) -> Survey:
@@ -185,20 +179,3 @@ def start(
     trainer.fit(folder, resume)
     idist.barrier()  # the last checkpoint is written
     return folder
-
-
-def train_parameters(
-    task: Task, dataset: Dataset, config: GenerativeConfig, flags: Flags, device: torch.device
-) -> None:
-    """Train the parameter diffusion in its part of the run directory; its network then has the
-    best weights."""
-    settings = config.parameters.optimiser
-    every = max(1, round(settings.epochs / VALIDATIONS))
-    run = replace(config.run, validate_every_epochs=every, preview_every_epochs=0)
-    config = replace(config, optimiser=settings, run=run)
-    loader = training_loader(dataset, config, device)
-    folder = start(task, loader, config, flags, device, PARAMETERS)
-    if folder is not None:
-        best = trained_weights(read_checkpoint(folder / BEST, "parameters"))
-        task.network.load_state_dict(best)
-    task.network.requires_grad_(False).eval()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datasets.spectrum_transform import PHASES
 from datasets.survey import Survey
-from models.conditioning import ImageFeatures
+from models.conditioning import ImageFeatures, JointCondition
 from models.diffusion import Denoiser, DenoisingLoss
 from models.spectrum_prior import CONDITIONS
 from utils.core.checkpoints import TrainedContrastive, TrainedGenerator
@@ -21,7 +21,7 @@ from utils.core.survey_rows import random_subset, split_rows
 from utils.generation.conditions import image_features, sample_parameters
 from utils.generation.pipeline import NetworkInputs, make_sampler, sample_stage
 from utils.plotting.plots import plot_preview, save_figure
-from utils.training.feature_cache import Views
+from utils.training.training_data import TrainingData
 
 VALIDATION_GALAXIES = 500
 NOISE_SAMPLES = 4  # times and noises per validation galaxy
@@ -35,29 +35,20 @@ class SpectrumTask:
         objective: The loss around the denoiser that is trained; its prior, if any, is fitted.
         stage: What the checkpoint will hold besides: towers, transform, configuration, and the
             trained parameter denoiser.
-        survey: The survey file.
-        parameters: z, ln S/N and coefficients (all, D) of its galaxies; None without a prior.
-        views: Features of the training images; None where the condition is trained jointly.
-        validation: Rows (n,) of the validation galaxies, and features of their images.
+        data: What it is trained on.
     """
 
     score_name = "validation_loss"
 
-    def __init__(
-        self,
-        objective: DenoisingLoss,
-        stage: TrainedGenerator,
-        survey: Survey,
-        parameters: Tensor | None,
-        views: Views | None,
-        validation: tuple[np.ndarray, ImageFeatures],
-    ):
+    def __init__(self, objective: DenoisingLoss, stage: TrainedGenerator, data: TrainingData):
         self.objective, self.network = objective, objective.denoiser
-        self.stage, self.survey, self.parameters, self.views = stage, survey, parameters, views
+        self.stage, self.data = stage, data
         self.contrastive, self.spectra, self.config = stage.contrastive, stage.spectra, stage.config
         self.device = self.spectra.mean.device
-        self.rows, self.features = validation
-        self.spectra_of_rows = torch.from_numpy(survey.read("spectra", self.rows))
+        self.joint = isinstance(self.network.condition, JointCondition)
+        if not self.joint:
+            self.network.condition.standardise(data.photometry)
+        self.validation_flux = torch.from_numpy(data.survey.read("spectra", data.validation))
 
     def constants(self) -> dict[str, dict[str, Any]]:
         """The parts of a checkpoint besides weights and states."""
@@ -69,11 +60,11 @@ class SpectrumTask:
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:
         """The loss's arguments for a batch: spectra, and features of a random view."""
         flux = batch["spectrum"].to(self.device, non_blocking=True)
-        if self.views is not None:
-            features = self.views(batch, generator)
-        else:
+        if self.joint:
             images = batch["image"].to(self.device, non_blocking=True)
             features = self.contrastive.images.training(images, generator)
+        else:
+            features = self.data.views(batch, generator)
         parameters = self._parameters(batch["index"])
         return self.spectra.encode(flux), features, generator, self._low(flux), parameters
 
@@ -82,14 +73,15 @@ class SpectrumTask:
 
     def _parameters(self, rows: Tensor) -> Tensor | None:
         """Parameters (B, D) of the survey's rows."""
-        return None if self.parameters is None else self.parameters[rows.cpu()].to(self.device)
+        parameters = self.data.parameters
+        return None if parameters is None else parameters[rows.cpu()].to(self.device)
 
     def _validation_features(self, part: slice) -> ImageFeatures | Tensor:
         """Of the validation galaxies; for a jointly trained encoder their central views."""
-        if self.views is not None:
-            return ImageFeatures(*(tensor[part] for tensor in self.features))
-        images = torch.from_numpy(self.survey.read("images", self.rows[part])).to(self.device)
-        return self.contrastive.images.evaluation(images)
+        if not self.joint:
+            return ImageFeatures(*(tensor[part] for tensor in self.data.features))
+        images = self.data.survey.read("images", self.data.validation[part])
+        return self.contrastive.images.evaluation(torch.from_numpy(images).to(self.device))
 
     @torch.no_grad()
     def validate(self, network: Denoiser) -> dict[str, float]:
@@ -97,11 +89,11 @@ class SpectrumTask:
         network.eval()
         loss = DenoisingLoss(network)
         generator = torch.Generator(self.device).manual_seed(self.config.run.seed)
-        total, count = 0.0, len(self.rows)
+        total, count = 0.0, len(self.data.validation)
         for start in range(0, count, BATCH):
             part = slice(start, start + BATCH)
-            flux = self.spectra_of_rows[part].to(self.device)
-            parameters = self._parameters(torch.from_numpy(self.rows[part]))
+            flux = self.validation_flux[part].to(self.device)
+            parameters = self._parameters(torch.from_numpy(self.data.validation[part]))
             inputs = (
                 self.spectra.encode(flux),
                 self._validation_features(part),
@@ -117,7 +109,7 @@ class SpectrumTask:
         """Plot generated and true spectra of some validation galaxies, always the same."""
         rows = self._preview_rows()
         images, truth = (
-            torch.from_numpy(self.survey.read(name, rows)) for name in ("images", "spectra")
+            torch.from_numpy(self.data.survey.read(name, rows)) for name in ("images", "spectra")
         )
         figure = plot_preview(
             images.numpy(),
@@ -140,7 +132,7 @@ class SpectrumTask:
         parameters = sample_parameters(stage, features, keys, count, seed, given, sampling.guidance)
         if self.spectra.representation == "super":  # guided by the truth
             guides = truth.to(self.device)[:, None, ::PHASES].expand(-1, count, -1)
-            if self.parameters is not None:
+            if self.data.parameters is not None:
                 own = self._parameters(torch.from_numpy(self._preview_rows()))
                 parameters = own[:, None].expand(-1, count, -1)
         flux, _ = sample_stage(
@@ -159,7 +151,8 @@ class SpectrumTask:
 
     def _preview_rows(self) -> np.ndarray:
         count = self.config.sampling.preview_galaxies
-        return random_subset(self.survey, self.rows, count, self.config.run.seed)
+        data = self.data
+        return random_subset(data.survey, data.validation, count, self.config.run.seed)
 
     def _decoded(self, truth: Tensor) -> np.ndarray:
         """True spectra on the pixels of the network, as it would reproduce them at best."""

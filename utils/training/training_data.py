@@ -1,0 +1,61 @@
+"""What both diffusion models are trained on: the galaxies, their parameters, and their images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from datasets.spectrum_transform import SpectrumTransform
+from datasets.survey import Survey
+from models.conditioning import ImageFeatures
+from models.spectrum_prior import SpectrumPrior
+from utils.core.checkpoints import TrainedContrastive
+from utils.core.config import GenerativeConfig
+from utils.training.feature_cache import Views, central_features, training_views
+from utils.training.fit_prior import galaxy_parameters, training_photometry
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The galaxies of a survey that stage 2 is trained on.
+
+    Args:
+        survey: The survey file.
+        training, validation: Rows (N,) and (n,) of the survey.
+        parameters: z, ln S/N and coefficients (all, D) of its galaxies; None without a prior.
+        views: Features of the training images; None where nothing takes them.
+        features: Of the central views of the validation images, likewise.
+        photometry: Of the training images (N, m), likewise.
+    """
+
+    survey: Survey
+    training: np.ndarray
+    validation: np.ndarray
+    parameters: Tensor | None
+    views: Views | None
+    features: ImageFeatures | None
+    photometry: Tensor | None
+
+    @classmethod
+    def of(
+        cls,
+        prior: SpectrumPrior | None,
+        towers: TrainedContrastive,
+        spectra: SpectrumTransform,
+        survey: Survey,
+        training: np.ndarray,
+        validation: np.ndarray,
+        config: GenerativeConfig,
+    ) -> TrainingData:
+        """Compute parameters and features, with a fitted prior and the trained towers."""
+        parameters = views = features = photometry = None
+        if prior is not None:
+            known = np.concatenate([training, validation])
+            parameters = galaxy_parameters(prior, spectra, survey, known)
+        if prior is not None or config.diffusion.condition == "frozen":
+            views = training_views(towers, survey, training, config)
+            features = central_features(towers, survey, validation)
+            photometry = training_photometry(survey, training)
+        return cls(survey, training, validation, parameters, views, features, photometry)
