@@ -102,7 +102,10 @@ def test_demo_passes_its_gates(tmp_path):
 def test_the_same_with_20000_training_galaxies_and_as_many_steps(tmp_path):
     folder = tmp_path / "demo"
     make_demo(
-        folder, "COUNT=23600", "TOWERS=--optimiser.epochs 4", "GENERATOR=--optimiser.epochs 1.25"
+        folder,
+        "COUNT=23600",
+        "TOWERS=--optimiser.epochs 4",
+        "GENERATOR=--optimiser.epochs 1.25 --parameters.optimiser.epochs 77",
     )
     check_gates(folder / "evaluation")
 
