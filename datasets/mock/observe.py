@@ -111,11 +111,14 @@ def expose(flux: np.ndarray, streams: list[np.random.Generator]) -> tuple[np.nda
 
 
 def _bad_runs(stream: np.random.Generator) -> list[slice]:
+    """Runs of bad pixels; the first and the last pixel of a spectrum stay good, as SDSS's spectra
+    go on where those of the mock survey end."""
     runs = []
     for _ in range(stream.poisson(BAD_RUNS)):
         length = RUN_LENGTH * np.exp(RUN_SCATTER * stream.standard_normal())
         start = int(stream.integers(FIBRE_PIXELS))
-        runs.append(slice(start, start + int(np.clip(length, 1, LONGEST_RUN))))
+        stop = start + int(np.clip(length, 1, LONGEST_RUN))
+        runs.append(slice(max(start, 1), min(stop, FIBRE_PIXELS - 1)))
     return runs
 
 

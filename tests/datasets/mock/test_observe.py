@@ -89,3 +89,10 @@ def test_break_outside_the_spectrum_is_missing():
     at_low, at_high = observe.dn4000(flux, np.array([0.005, 0.05]))
     assert np.isnan(at_low)
     assert at_high == pytest.approx((4050 / 3900) ** 2, rel=2e-3)  # F_nu of a flat F_lambda
+
+
+def test_bad_pixels_never_cut_a_spectrum_short(monkeypatch):
+    monkeypatch.setattr(observe, "BAD_RUNS", 200)
+    streams = [np.random.default_rng(seed) for seed in range(20)]
+    _, ivar = observe.expose(np.full((20, observe.FIBRE_PIXELS), 10.0), streams)
+    assert (ivar[:, [0, -1]] > 0).all() and (ivar == 0).mean() > 0.1
