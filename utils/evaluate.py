@@ -29,7 +29,7 @@ from pathlib import Path
 
 from datasets.errors import run_command
 from datasets.processors import usable_cores
-from utils.generation.options import parse_condition
+from utils.generation.options import SAMPLERS, parse_condition
 from utils.generation.ranking import RANKINGS
 
 ABLATION_OPTIONS = (  # the keys of `utils.evaluation.ablations.ABLATIONS`, which is slow to import
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_sampling(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--candidates", type=int, help="candidates per galaxy")
-    group.add_argument("--sampler", choices=["dpm", "ddim", "ancestral"])
+    group.add_argument("--sampler", choices=SAMPLERS)
     group.add_argument("--steps", type=int, help="sampling steps")
     group.add_argument(
         "--redshift", type=parse_condition("redshift"), default="sampled",

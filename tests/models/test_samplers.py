@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from models.diffusion import NoiseSchedule
-from models.samplers import DDIM, Ancestral, DPMSolverPP2M, uniform_times
+from models.samplers import DDIM, AdamsBashforth2, Ancestral, DPMSolverPP2M, uniform_times
 
 SHAPE = (4096, 1, 8)  # 32768 numbers: the spread is known to 0.4 %, the mean to 0.6 % of it
 MEAN = 0.7
@@ -48,6 +48,9 @@ def sample(sampler, spread, schedule=None, draw=None):
         (DPMSolverPP2M(20), 1.0, 0.02),
         (DPMSolverPP2M(20), 0.5, 0.02),
         (DPMSolverPP2M(10), 1.0, 0.03),
+        (AdamsBashforth2(5), 1.0, 0.01),
+        (AdamsBashforth2(10), 1.0, 0.01),
+        (AdamsBashforth2(10), 0.5, 0.03),
     ],
     ids=str,
 )
@@ -57,10 +60,21 @@ def test_a_gaussian_comes_out_with_its_mean_and_its_spread(sampler, spread, tole
     assert x.std().item() == pytest.approx(spread, rel=tolerance)
 
 
-@pytest.mark.parametrize("sampler", [DDIM(50), DPMSolverPP2M(20)], ids=str)
+@pytest.mark.parametrize("sampler", [DDIM(50), DPMSolverPP2M(20), AdamsBashforth2(20)], ids=str)
 def test_few_steps_make_narrow_data_too_narrow(sampler):
     """The reason for standardised data, and a control: the test above can fail."""
     assert sample(sampler, 0.05).std().item() < 0.8 * 0.05
+
+
+def test_adams_bashforth_is_of_second_order():
+    """Twice the steps, a quarter of the error: not so for a sampler of first order."""
+    exact = sample(AdamsBashforth2(250), 0.5, NoiseSchedule(steps=1000))
+    for sampler, low, high in ((AdamsBashforth2, 3, 6), (DDIM, 1.5, 2.5)):
+        errors = [
+            (sample(sampler(steps), 0.5, NoiseSchedule(steps=1000)) - exact).square().mean().sqrt()
+            for steps in (20, 40)
+        ]
+        assert low < errors[0] / errors[1] < high, sampler
 
 
 def test_the_chain_without_its_noise_loses_the_spread():

@@ -400,7 +400,8 @@ class SamplingConfig:
     """How candidates are sampled.
 
     Args:
-        sampler: DPM-Solver++(2M), DDIM, or ancestral sampling (published).
+        sampler: `adams`: Adams-Bashforth 2 in the diffusion angle; `dpm`: DPM-Solver++(2M); `ddim`;
+            or `ancestral` sampling (published).
         steps: Sampling steps; ancestral sampling always takes all of the schedule.
         candidates: Candidate spectra per galaxy.
         mean_of_best: Candidates, best first, whose mean is written; null: all of them.
@@ -408,7 +409,7 @@ class SamplingConfig:
         preview_galaxies: Validation galaxies of a preview.
     """
 
-    sampler: Literal["dpm", "ddim", "ancestral"] = "dpm"
+    sampler: Literal["adams", "dpm", "ddim", "ancestral"] = "dpm"
     steps: int = 20
     candidates: int = 16
     mean_of_best: int | None = None

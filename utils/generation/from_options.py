@@ -46,7 +46,7 @@ def load_pipeline(options: argparse.Namespace) -> tuple[Pipeline, SamplingConfig
     if options.steps and sampling.sampler == "ancestral":
         raise UserError(
             f"--steps {options.steps}: ancestral sampling takes all of the schedule; leave it "
-            "out, or give --sampler dpm or ddim"
+            "out, or give another --sampler"
         )
     return pipeline, sampling
 

@@ -10,7 +10,7 @@ from utils.generation.ranking import RANKINGS
 
 REQUESTS = ("sampled", "given")  # of a condition, besides a value
 SMALLEST = {"redshift": 0.0, "snr": 1e-3}  # value that can be requested; S/N per SDSS pixel
-SAMPLERS = ("dpm", "ddim", "ancestral")  # as in `utils.core.config.SamplingConfig`
+SAMPLERS = ("adams", "dpm", "ddim", "ancestral")  # as in `utils.core.config.SamplingConfig`
 
 
 def parse_condition(name: str, given: bool = True) -> Callable[[str], str]:
@@ -90,7 +90,7 @@ def _add_sampling(group: argparse._ArgumentGroup) -> None:
         "--mean-of-best", type=count, help="candidates, best first, whose mean is written (all)"
     )
     group.add_argument("--sampler", choices=SAMPLERS, help="solver of the reverse process")
-    group.add_argument("--steps", type=count, help="sampling steps of dpm and ddim")
+    group.add_argument("--steps", type=count, help="sampling steps of all but ancestral")
     group.add_argument(
         "--guidance",
         type=not_negative,

@@ -25,7 +25,7 @@ from datasets.synthetic_photometry import synthetic_colours
 from models.conditioning import FrozenCondition, ImageFeatures
 from models.contrastive import best_first
 from models.generator import generate_candidates, score_candidates
-from models.samplers import DDIM, Ancestral, DPMSolverPP2M, Sampler
+from models.samplers import DDIM, AdamsBashforth2, Ancestral, DPMSolverPP2M, Sampler
 from utils.core.checkpoints import TrainedGenerator
 from utils.core.config import SamplingConfig
 from utils.core.device import uses_bfloat16
@@ -116,9 +116,10 @@ class NetworkInputs(NamedTuple):
 
 def make_sampler(config: SamplingConfig) -> Sampler:
     """The sampler that `config` names."""
-    if config.sampler == "dpm":
-        return DPMSolverPP2M(config.steps)
-    return DDIM(config.steps) if config.sampler == "ddim" else Ancestral()
+    if config.sampler == "ancestral":
+        return Ancestral()
+    solvers = {"adams": AdamsBashforth2, "dpm": DPMSolverPP2M, "ddim": DDIM}
+    return solvers[config.sampler](config.steps)
 
 
 def sampling_of(default: SamplingConfig, options: argparse.Namespace) -> SamplingConfig:
