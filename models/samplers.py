@@ -166,27 +166,8 @@ class Ancestral(Sampler):
 
 
 @dataclass(frozen=True)
-class DDIM(Sampler):
-    """Few steps, deterministic.
-
-    Args:
-        steps: number of steps, 1 to T.
-    """
-
-    steps: int = 50
-
-    def times(self, total: int) -> list[int]:
-        """Evenly spaced times."""
-        return uniform_times(self.steps, total)
-
-    def step(self, state: SamplerState) -> Tensor:
-        """Back to the estimated clean spectrum, and out again to the next level."""
-        return state.then.signal * state.clean + state.then.spread * state.noise
-
-
-@dataclass(frozen=True)
-class AdamsBashforth2(Sampler):
-    """Adams-Bashforth 2 in the angle: few steps, deterministic, evenly spaced in t.
+class FewSteps(Sampler):
+    """Deterministic samplers with times that are evenly spaced in t.
 
     Args:
         steps: number of steps, 1 to T.
@@ -197,6 +178,18 @@ class AdamsBashforth2(Sampler):
     def times(self, total: int) -> list[int]:
         """Evenly spaced times."""
         return uniform_times(self.steps, total)
+
+
+class DDIM(FewSteps):
+    """First order in x̂ and ε̂."""
+
+    def step(self, state: SamplerState) -> Tensor:
+        """Back to the estimated clean spectrum, and out again to the next level."""
+        return state.then.signal * state.clean + state.then.spread * state.noise
+
+
+class AdamsBashforth2(FewSteps):
+    """Adams-Bashforth 2 in the angle: second order in v̂."""
 
     def step(self, state: SamplerState) -> Tensor:
         """One step; two velocities extrapolate the velocity along φ."""
@@ -207,19 +200,8 @@ class AdamsBashforth2(Sampler):
         return state.x - ahead * velocity
 
 
-@dataclass(frozen=True)
-class DPMSolverPP2M(Sampler):
-    """DPM-Solver++(2M): few steps, deterministic, evenly spaced in t.
-
-    Args:
-        steps: number of steps, 1 to T.
-    """
-
-    steps: int = 20
-
-    def times(self, total: int) -> list[int]:
-        """Evenly spaced times."""
-        return uniform_times(self.steps, total)
+class DPMSolverPP2M(FewSteps):
+    """DPM-Solver++(2M): second order in x̂."""
 
     def step(self, state: SamplerState) -> Tensor:
         """One step; two estimates extrapolate the clean spectrum along λ."""

@@ -108,20 +108,27 @@ def fit_basis(
         values = spectrum[upper - 1] * (1 - fraction) + spectrum[upper] * fraction
         inside = (observed >= log_wavelength[0]) & (observed <= log_wavelength[-1])
         rest[row] = torch.where(inside, values, torch.nan)
+    before, after = OUTLIERS
     kept = torch.ones(len(rest), dtype=torch.bool)
-    for limit in OUTLIERS:
-        mean = rest[kept].nanmean(dim=0).nan_to_num(0.0)
-        deviation = torch.where(rest.isnan(), 0.0, rest - mean)
-        if limit == OUTLIERS[1]:
-            components = _components(deviation[kept], count - 1)
-            deviation = deviation - deviation @ components.T @ components / length
-        rms = deviation.square().mean(dim=1).sqrt()
-        centre = rms.median()
-        kept &= rms <= centre + limit * (rms - centre).abs().median()
+    kept = _near_zero(_deviation(rest, kept)[1], before)
+    deviation = _deviation(rest, kept)[1]
+    components = _components(deviation[kept], count - 1)
+    kept &= _near_zero(deviation - deviation @ components.T @ components / length, after)
+    mean, deviation = _deviation(rest, kept)
+    return torch.cat([mean[None], _components(deviation[kept], count - 1)])
+
+
+def _deviation(rest: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (M,) of the `kept` ones of spectra (N, M), and the deviation of all from it (N, M)."""
     mean = rest[kept].nanmean(dim=0).nan_to_num(0.0)
-    deviation = torch.where(rest.isnan(), 0.0, rest - mean)[kept]
-    components = _components(deviation, count - 1)
-    return torch.cat([mean[None], components])
+    return mean, torch.where(rest.isnan(), 0.0, rest - mean)
+
+
+def _near_zero(deviation: Tensor, limit: float) -> Tensor:
+    """Which of (N, M) have an rms at most `limit` median absolute deviations above the median."""
+    rms = deviation.square().mean(dim=1).sqrt()
+    centre = rms.median()
+    return rms <= centre + limit * (rms - centre).abs().median()
 
 
 def _components(deviation: Tensor, count: int) -> Tensor:

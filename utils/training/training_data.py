@@ -14,7 +14,7 @@ from models.spectrum_prior import SpectrumPrior
 from utils.core.checkpoints import TrainedContrastive
 from utils.core.config import GenerativeConfig
 from utils.training.feature_cache import Views, central_features, training_views
-from utils.training.fit_prior import galaxy_parameters, training_photometry
+from utils.training.fit_prior import fitting_rows, galaxy_parameters, training_photometry
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TrainingData:
         parameters: z, ln S/N and coefficients (all, D) of its galaxies; None without a prior.
         views: Features of the training images; None where nothing takes them.
         features: Of the central views of the validation images, likewise.
-        photometry: Of the training images (N, m), likewise.
+        photometry: Of at most `prior.galaxies` training images (any, m), likewise.
     """
 
     survey: Survey
@@ -54,8 +54,10 @@ class TrainingData:
         if prior is not None:
             known = np.concatenate([training, validation])
             parameters = galaxy_parameters(prior, spectra, survey, known)
-        if prior is not None or config.diffusion.condition == "frozen":
+        sampled = prior is not None and spectra.representation != "super"
+        if sampled or config.diffusion.condition == "frozen":
             views = training_views(towers, survey, training, config)
             features = central_features(towers, survey, validation)
-            photometry = training_photometry(survey, training)
+            fitted = fitting_rows(survey, training, config.prior, config.run.seed)
+            photometry = training_photometry(survey, fitted)
         return cls(survey, training, validation, parameters, views, features, photometry)
