@@ -1,17 +1,23 @@
 """What the prior is fitted to, and the parameters that training and generation agree on."""
 
+from dataclasses import fields
+
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import train_generative
 from datasets.errors import UserError
 from datasets.survey import Survey
 from tests.support import tiny
+from utils.core.checkpoints import load_contrastive, with_data_of
 from utils.core.config import DataConfig, DiffusionConfig, GenerativeConfig, PriorConfig
+from utils.core.model_factory import empty_prior
 from utils.core.survey_rows import random_subset, split_rows
 from utils.training import fit_prior
 from utils.training.fit_prior import fitting_rows, training_ranges
+from utils.training.setup import training_split
 
 
 def changed(survey, path, **columns):
@@ -111,3 +117,49 @@ def test_a_resumed_run_restores_its_prior(tiny_survey, tiny_towers, tmp_path, mo
 
     monkeypatch.setattr(fit_prior, "_fill_basis", fit)
     assert train_generative.main([*arguments, "--resume"]) == 0
+
+
+@pytest.fixture(scope="module")
+def fit(tiny_survey, tiny_towers):
+    """Fits a prior with the settings that differ from the tiny ones; its shapes and state."""
+    survey, towers = Survey(tiny_survey), load_contrastive(tiny_towers)
+
+    def fitted(**settings):
+        config = GenerativeConfig(prior=PriorConfig(**{"components": 4} | settings))
+        config = with_data_of(towers, config)
+        training, spectra = training_split(survey, config.data)
+        prior = empty_prior(config.prior, spectra, training_ranges(survey, training.rows, config))
+        fit_prior.fit_prior(prior, spectra, survey, training.rows, config)
+        return {"channels": torch.tensor(prior.channels), **prior.state_dict()}
+
+    return fitted
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("components", 2),
+        ("template_channels", 2),
+        ("galaxies", 20),
+        ("basis_galaxies", 20),
+        ("rest_bin", 16),
+        ("ridge", 1.0),
+        ("largest_q", 1.5),
+        ("clip_sigma", 1.0),
+        ("pseudo_count", 100.0),
+        ("variance_floor", 5.0),
+        ("smoothing_pixels", 101),
+    ],
+)
+def test_every_key_of_the_prior_has_an_effect(key, value, fit):
+    default, changed = fit(), fit(**{key: value})
+    same = (
+        default[name].shape == changed[name].shape and torch.equal(default[name], changed[name])
+        for name in default
+    )
+    assert not all(same)
+
+
+def test_the_cases_are_all_keys_of_the_prior():
+    (cases,) = (m.args[1] for m in test_every_key_of_the_prior_has_an_effect.pytestmark)
+    assert [key for key, _ in cases] == [field.name for field in fields(PriorConfig)]
