@@ -89,7 +89,8 @@ def report(run: BatchRun, count: int, allow_rejects: bool) -> int:
     for assumption, times in run.assumed.most_common():
         print(f"assumed for {times} cutouts: {assumption}")
     folder = run.folder
-    print(f"{count} spectra in {folder / 'spectra'}, catalogue in {folder / 'catalogue.fits'}")
+    catalogue = f", catalogue in {folder / 'catalogue.fits'}" if count else ""
+    print(f"{count} spectra in {folder / 'spectra'}{catalogue}")
     if not run.rejects:
         return 0
     print(

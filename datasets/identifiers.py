@@ -7,29 +7,67 @@ from __future__ import annotations
 
 import numpy as np
 
-IDENTIFIERS = ("identifier", "objid", "specobjid", "bestobjid")  # first: preferred
+MISSING = ("", "null", "na", "n/a", "nan", "none", "--", "-", "masked")  # words, in lower case
+EXACT_FLOATS = {8: 2.0**53, 4: 2.0**24}  # below, a float of so many bytes holds every integer
+FINE_UNKNOWN = -(2**53)  # negative integers above it mean "none"; below, they are 64 bits with sign
 
 
-def exact_identifiers(values: np.ndarray) -> np.ndarray:
-    """Identifiers as uint64, from integers or text of digits.
+def identifiers_of(values: np.ndarray, name: str = "specobjid") -> tuple[np.ndarray, np.ndarray]:
+    """Identifiers as uint64, 0 where there is none.
 
-    A float64 is accepted only where every value is a multiple of 1024: specObjID always is, and
-    such integers below 2⁶³ are exact in a float64.
+    None are negative numbers such as -9999, NaN, and text such as "" or "null". A negative integer
+    of 64 bits is the same number without sign: specObjID of eBOSS plates above 8191. Floats are
+    exact below 2⁵³; beyond, only those of a specObjID, whose last ten bits are 0.
 
-    Raises:
-        ValueError: the values are not exact, or not 64-bit integers ≥ 0.
+    Args:
+        values: (N,) integers, floats or text.
+        name: of the column, in lower case.
+
+    Returns:
+        (N,) uint64, and (N,) bool: values that were an identifier once, and lost digits; 0.
     """
     values = np.asarray(values)
-    try:
-        if values.dtype.kind in "US":
-            return np.array([int(value) for value in values], dtype=np.uint64)
-        whole = values.dtype == np.float64 and not np.any(values % 1024)
-        exact = values.dtype.kind in "iu" or (whole and np.all(values < 2.0**63))
-        if exact and not np.any(values < 0):
-            return values.astype(np.uint64)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"not 64-bit integers ({error})") from None
-    raise ValueError(f"values of type {values.dtype} that are not exact 64-bit integers")
+    if values.dtype.kind not in "biuf":
+        parts = [_of_text(value) for value in values]
+        return np.array([p[0] for p in parts], np.uint64), np.array([p[1] for p in parts], bool)
+    inexact = np.zeros(values.shape, bool)
+    if values.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            known = values > 0
+            exact = (values % 1 == 0) & (values < EXACT_FLOATS.get(values.dtype.itemsize, 0.0))
+            if name == "specobjid" and values.dtype.itemsize == 8:
+                exact |= (values % 1024 == 0) & (values < 2.0**63)
+        inexact = known & ~exact
+        values = np.where(known & exact, values, 0)
+    elif values.dtype.kind == "i":
+        values = np.where((values < 0) & (values > FINE_UNKNOWN), 0, values)
+    return values.astype(np.uint64), inexact
+
+
+def _of_text(value: object) -> tuple[int, bool]:
+    """An identifier as text, or any object, and whether its digits are lost."""
+    text = (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
+    if text.lower() in MISSING:
+        return 0, False
+    if text.lstrip("+-").isdecimal():
+        number = int(text)
+        if number < 0:
+            return (number % 2**64 if -(2**63) <= number <= FINE_UNKNOWN else 0), False
+        return (number, False) if number < 2**64 else (0, True)
+    return 0, True
+
+
+def exact_identifiers(values: np.ndarray, name: str = "specobjid") -> np.ndarray:
+    """The identifiers of `identifiers_of`.
+
+    Raises:
+        ValueError: values are not exact, or not 64-bit integers; with the first of them.
+    """
+    identifiers, inexact = identifiers_of(values, name)
+    if inexact.any():
+        row = int(np.argmax(inexact))
+        raise ValueError(f"row {row + 1}: {np.asarray(values)[row]} is not an exact 64-bit integer")
+    return identifiers
 
 
 def match_identifiers(identifier: np.ndarray, reference: np.ndarray) -> np.ndarray:

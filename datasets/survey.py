@@ -17,7 +17,6 @@ The writer streams: memory does not grow with N. Readers open the file once per 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from datasets.command_parser import CommandParser
 from datasets.constants import SPLITS
 from datasets.errors import UserError, run_command
 from datasets.file_limits import check_stored, own_datasets, own_group
@@ -177,8 +177,9 @@ def read_rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the contents of a survey file; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.survey", description="Print the contents of a survey file."
+    parser = CommandParser(
+        "Print the contents of a survey file.",
+        "python -m datasets.survey",
     )
     parser.add_argument("survey", help="survey file")
     return run_command(_describe, parser.parse_args(argv).survey)

@@ -73,7 +73,7 @@ class SurveyWriter:
             "image_unit": image_unit,
             "grid": grid.to_dict(),
             "preparation": preparation.to_dict(),
-            "provenance": provenance or {},
+            "provenance": dict(provenance or {}),
             "seed": seed,
             "fractions": list(fractions),
             "split_rule": split_rule,
@@ -94,6 +94,11 @@ class SurveyWriter:
         finally:
             self._file.close()
             self._partial.unlink(missing_ok=True)
+
+    def add_provenance(self, **entries: object) -> None:
+        """Add to the origin of the galaxies, inside the `with` block."""
+        self._settings["provenance"].update(entries)
+        self._file.attrs["settings"] = json.dumps(self._settings)
 
     def append(
         self,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 
 if TYPE_CHECKING:
@@ -31,11 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m figures.evaluation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m figures.evaluation")
     parser.add_argument("evaluation", help="output folder of utils.evaluate")
     parser.add_argument("--survey", help="survey file, if it has moved")
     parser.add_argument("--output", help="folder of the figures (EVALUATION/figures)")

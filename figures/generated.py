@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasets.command_parser import CommandParser
 from datasets.errors import UserError, run_command
 
 if TYPE_CHECKING:
@@ -26,11 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m figures.generated",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m figures.generated")
     parser.add_argument("spectra", help="output folder of generate.py")
     parser.add_argument("--survey", required=True, help="survey file with the galaxies")
     parser.add_argument("--output", required=True, help="picture: .png, .pdf or .svg")

@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 
 
@@ -23,11 +24,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m figures.mock_against_sdss",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m figures.mock_against_sdss")
     parser.add_argument("survey", help="mock survey file")
     parser.add_argument("--spectra", required=True, help="HDF5 collection of SDSS spectra")
     parser.add_argument("--output", default=".", help="folder of the figure (default: here)")

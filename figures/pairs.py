@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 
 
@@ -23,11 +24,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m figures.pairs",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m figures.pairs")
     parser.add_argument("spectra", type=Path, help="output folder of generate.py")
     parser.add_argument("--table", required=True, type=Path, help="CSV table of the pairs")
     parser.add_argument("--survey", required=True, help="survey that the network was trained on")

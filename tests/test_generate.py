@@ -307,7 +307,8 @@ def test_galaxies_whose_names_make_the_same_file_name_get_two_files(
 
 def test_damaged_settings_are_reported_with_the_remedy(cutouts, tiny_generator, tmp_path, capsys):
     folder = tmp_path / "out"
-    folder.mkdir()
+    (folder / "spectra").mkdir(parents=True)
+    (folder / "spectra" / "a.fits").touch()  # of an earlier run; without any, it begins again
     for damage in ('{"seed": 1, "ke', "", "[1, 2]", "null"):
         (folder / "generate.json").write_text(damage)
         assert run(cutouts, tiny_generator, folder, "--resume") == 2

@@ -9,20 +9,16 @@ how many are not and why; exit status 1 if a file could not be read at all.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from datasets.command_parser import CommandParser
 from datasets.errors import UserError, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, read, print; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.check_files",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m utils.check_files")
     parser.add_argument("folder", type=Path, help="folder with spectra, images, frames, …")
     return run_command(_check, parser.parse_args(argv).folder)
 

@@ -18,6 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 
 
@@ -38,11 +39,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.compare_evaluations",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m utils.compare_evaluations")
     parser.add_argument("folders", nargs="+", type=Path, help="folders with an evaluation.json")
     parser.add_argument("--baseline", help="method that every row is compared with")
     parser.add_argument("--output", type=Path, help="Markdown file to write the table to as well")

@@ -14,16 +14,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and cut; 1 if positions lie outside all fields."""
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.cut_frames",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m utils.cut_frames")
     parser.add_argument("frames", nargs="+", type=Path, help="SDSS frames, all bands of a field")
     parser.add_argument("--positions", required=True, type=Path, help="table: ra, dec (deg)")
     parser.add_argument("--output", required=True, type=Path, help="folder for the cutouts")
@@ -35,12 +32,13 @@ def _cut(options: argparse.Namespace) -> int:
     # after the arguments are parsed: these take seconds to import
     from datasets.sdss.frames import cut_fields, read_positions
 
-    positions = read_positions(options.positions)
+    positions, refused = read_positions(options.positions)
     missing = cut_fields(options.frames, positions, options.output, options.size)
     print(f"{len(positions) - len(missing)} cutouts in {options.output}")
-    for position in missing:
-        print(f"{position.name}: not inside any field", file=sys.stderr)
-    return int(bool(missing))
+    refused += [(position.name, "not inside any field") for position in missing]
+    for name, reason in refused:
+        print(f"{name}: {reason}", file=sys.stderr)
+    return int(bool(refused))
 
 
 if __name__ == "__main__":

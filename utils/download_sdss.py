@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 
 
@@ -33,11 +34,7 @@ def _download(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.download_sdss",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m utils.download_sdss")
     add = parser.add_argument
     add("catalogue", help="table with the column specObjID: CSV, ECSV, FITS or VOTable")
     add("folder", type=Path, help="folder for the spectra, made if needed")

@@ -27,6 +27,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 from datasets.processors import usable_cores
 from utils.generation.options import SAMPLERS, parse_condition
@@ -62,11 +63,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m utils.evaluate")
     parser.add_argument(
         "--checkpoint",
         nargs="+",

@@ -9,17 +9,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from datasets.command_parser import CommandParser
 from datasets.constants import SPLITS
 from datasets.errors import run_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse and write; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.export_cutouts",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m utils.export_cutouts")
     parser.add_argument("survey", help="survey file")
     parser.add_argument("output", type=Path, help="folder for the cutouts, made if needed")
     parser.add_argument("--split", default="test", choices=SPLITS, help="%(default)s")

@@ -19,6 +19,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from datasets.command_parser import CommandParser
 from datasets.errors import UserError, run_command
 from datasets.processors import usable_cores
 from utils.spectroscopy.wavelength import DEFAULT_REDSHIFT_RANGE
@@ -30,11 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.measure",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m utils.measure")
     parser.add_argument("spectra", nargs="+", metavar="SPECTRA", help="files or folders")
     parser.add_argument("--output", required=True, type=Path, help="FITS catalogue to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing catalogue")

@@ -1,8 +1,7 @@
 """Cutouts in FITS files: a cube, or one band per extension or per file; and writing them.
 
-Bands are named by `BANDS` ("u,g,r,i,z" or "ugriz") or `BAND1` … in a cube, by `BAND`,
-`FILTER` or `EXTNAME` of each extension; the unit is `BUNIT`; the pixel scale s comes from
-the world coordinates, s² = |det CD| with CD their matrix of degrees per pixel, or `PIXSCALE`.
+Bands are named by `BANDS` ("u,g,r,i,z" or "ugriz") or `BAND1` … in a cube, by `BAND`, `FILTER` or
+`EXTNAME` of each extension. Units and pixel scales, each band's own: `datasets.cutouts.headers`.
 """
 
 from __future__ import annotations
@@ -12,16 +11,17 @@ import warnings
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
-from astropy.wcs import WCS
 
 from datasets.atomic_files import atomic_path
 from datasets.cutouts.formats import CutoutError, RawCutout, check_shape, split_bands, stated_fields
+from datasets.cutouts.headers import flux_unit, is_band, linear, pixel_scale, sky_geometry
 from datasets.file_limits import check_bytes
 
 PIXEL_BYTES = 4  # as read: float32, and more only for images that are float64 or scaled
@@ -33,47 +33,63 @@ def read_fits(path: Path) -> Iterator[RawCutout]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # of blemishes; the rest is checked
             hdus = stack.enter_context(fits.open(path, memmap=False))
-            chosen, bands, about = _chosen(hdus)
-            if len(chosen[0].shape) < 4:
-                planes = [hdu.data for hdu in chosen]
-        if len(chosen[0].shape) < 4:
-            yield RawCutout(planes[0] if planes[0].ndim == 3 else planes, bands, **about)
+            remarks: list[str] = []
+            chosen = _chosen(hdus, remarks)
+            about = _about(chosen, hdus[0].header, remarks)
+            many = len(chosen[0].shape) == 4
+            planes = [] if many else [linear(hdu.data, hdu.header, remarks) for hdu in chosen]
+        about["remarks"] = tuple(dict.fromkeys(remarks))
+        if not many:
+            yield RawCutout(planes[0] if planes[0].ndim == 3 else planes, **about)
             return
         for index in range(chosen[0].shape[0]):  # one at a time
-            yield RawCutout(chosen[0].section[index], bands, **about, index=index)
+            plane = linear(chosen[0].section[index], chosen[0].header, [])
+            yield RawCutout(plane, **about, index=index)
 
 
-def _chosen(hdus: fits.HDUList) -> tuple[list, tuple[str, ...] | None, dict[str, Any]]:
-    """The HDUs that make a cutout, their bands, and what their headers state."""
+def _chosen(hdus: fits.HDUList, remarks: list[str]) -> list:
+    """The HDUs that make a cutout: a cube, or a plane for each band."""
     images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
     if not images:
         raise CutoutError("holds no image")
-    cube = next((hdu for hdu in images if hdu.header["NAXIS"] > 2), None)
-    chosen = images if cube is None else [cube]
+    bands = [hdu for hdu in images if is_band(hdu.header)]
+    if not bands:
+        raise CutoutError(f"holds no image but {', '.join(hdu.name or '?' for hdu in images)}")
+    cubes = [hdu for hdu in bands if hdu.header["NAXIS"] > 2]
+    chosen = cubes[:1] or bands
+    others = [hdu for hdu in images if not any(hdu is one for one in chosen)]
+    if others:
+        names = sorted({_called(hdu) for hdu in others})
+        remarks.append(f"planes passed over: {', '.join(names)}")
     for hdu in chosen:
         check_shape(hdu.shape, PIXEL_BYTES)
-    if cube is not None:
-        about = _about([cube.header, hdus[0].header])
-        return chosen, _bands_of_cube(ChainMap(cube.header, hdus[0].header)), about
-    check_bytes([sum(math.prod(hdu.shape) for hdu in chosen)], PIXEL_BYTES)
-    return chosen, _bands_of_planes(chosen), _about([chosen[0].header, hdus[0].header])
+    if not cubes:
+        check_bytes([sum(math.prod(hdu.shape) for hdu in chosen)], PIXEL_BYTES)
+    return chosen
+
+
+def _called(hdu: Any) -> str:
+    """A plane by what its header says that it is."""
+    return str(hdu.header.get("IMAGETYP") or hdu.header.get("IMTYPE") or hdu.name or "unnamed")
 
 
 def read_band_files(paths: Mapping[str, Path]) -> RawCutout:
     """One cutout from FITS files of one band each, `{band: path}`."""
     parts = {band: next(read_fits(path)) for band, path in paths.items()}
-    first = next(iter(parts.values()))
     for band, part in parts.items():
         if len(part.planes) != 1:
             raise CutoutError(f"the file of band {band} holds more than one image")
-        if part.unit != first.unit:
-            raise CutoutError(f"bands in different units: {first.unit} and {part.unit}")
-        scales = [part.pixel_scale_arcsec or 0.0, first.pixel_scale_arcsec or 0.0]
-        if not math.isclose(*scales, rel_tol=5e-3):
-            raise CutoutError("bands of different pixel scales: resample them to one grid first")
-    about = {name: getattr(first, name) for name in RawCutout.__dataclass_fields__}
-    about.update(planes=[part.planes[0] for part in parts.values()], bands=tuple(parts))
-    return RawCutout(**about)
+    first = next(iter(parts.values()))
+    remarks = [remark for part in parts.values() for remark in part.remarks]
+    remarks += _shifted([(part.ra, part.dec) for part in parts.values()], first.pixel_scale_arcsec)
+    return replace(
+        first,
+        planes=[part.planes[0] for part in parts.values()],
+        bands=tuple(parts),
+        pixel_scale_arcsec=tuple(part.pixel_scale_arcsec[0] for part in parts.values()),
+        unit=tuple(part.unit[0] for part in parts.values()),
+        remarks=tuple(dict.fromkeys(remarks)),
+    )
 
 
 def _bands_of_planes(hdus: Sequence) -> tuple[str, ...] | None:
@@ -92,40 +108,48 @@ def _bands_of_cube(header: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(numbered) or None
 
 
-def _about(headers: Sequence[fits.Header]) -> dict[str, Any]:
-    """What the headers, the most specific first, state about the image."""
-    stated = ChainMap(*({key.lower(): value for key, value in h.items() if key} for h in headers))
-    scale, ra, dec, radius = _sky_geometry(headers[0])
-    if scale is None and (stated.get("pixscale") or stated.get("pixscal1")):
-        scale = float(stated.get("pixscale") or stated["pixscal1"])
-    fields = stated_fields(stated)
+def _about(hdus: Sequence, primary: fits.Header, remarks: list[str]) -> dict[str, Any]:
+    """What the headers of the planes, and of their file, state about the image."""
+    headers = [ChainMap(hdu.header, primary) for hdu in hdus]
+    cube = len(hdus[0].shape) > 2
+    places = [sky_geometry(hdu.header) for hdu in hdus]
+    scales = tuple(
+        pixel_scale([hdu.header, primary], place[0], remarks)
+        for hdu, place in zip(hdus, places, strict=True)
+    )
+    units = tuple(flux_unit(header, remarks) for header in headers)
+    remarks += _shifted([place[1:3] for place in places], scales[0])
+    _, ra, dec, radius = places[0]
+    stated = ({key.lower(): value for key, value in h.items() if key} for h in headers[0].maps)
+    fields = stated_fields(ChainMap(*stated), remarks)
     # RA and DEC in the header of a survey's image may be the telescope's: only inside the image.
     east = (fields["ra"] - ra + 180) % 360 - 180
     distance = math.hypot(east * math.cos(math.radians(dec)), fields["dec"] - dec)
     if not math.isnan(ra) and not distance <= radius:
         fields.update(ra=ra, dec=dec)
-    unit = stated.get("bunit")
-    return {"pixel_scale_arcsec": scale, "unit": str(unit).strip() if unit else None, **fields}
+    return {
+        "bands": _bands_of_cube(headers[0]) if cube else _bands_of_planes(hdus),
+        "pixel_scale_arcsec": scales[0] if cube else scales,
+        "unit": units[0] if cube else units,
+        **fields,
+    }
 
 
-def _sky_geometry(header: fits.Header) -> tuple[float | None, float, float, float]:
-    """Pixel scale in arcsec; right ascension, declination of the centre, half-diagonal in deg."""
-    header = header.copy()
-    if "CTYPE1" not in header and ("CD1_1" in header or "CDELT1" in header):
-        header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
-    unknown = (None, math.nan, math.nan, math.nan)
-    try:
-        wcs = WCS(header).celestial
-    except ValueError:  # contradictory keywords: as if there were none
-        return unknown
-    if not wcs.has_celestial or wcs.pixel_shape is None:
-        return unknown
-    scale = math.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))
-    if "CRVAL1" not in header:
-        return 3600 * scale, math.nan, math.nan, math.nan
-    width, height = wcs.pixel_shape
-    ra, dec = wcs.all_pix2world((width - 1) / 2, (height - 1) / 2, 0)
-    return 3600 * scale, float(ra), float(dec), scale * math.hypot(width, height) / 2
+def _shifted(centres: Sequence[tuple[float, float]], scale_arcsec: Any) -> list[str]:
+    """A remark if the centres of the bands, by their world coordinates, lie more than a pixel from
+    each other."""
+    scale = scale_arcsec[0] if isinstance(scale_arcsec, tuple) else scale_arcsec
+    ra, dec = np.array(centres, dtype=float).T
+    if not scale or np.isnan(ra).any():
+        return []
+    east = ((ra - ra[0] + 180) % 360 - 180) * math.cos(math.radians(dec[0]))
+    pixels = 3600 / scale * np.hypot(east[:, None] - east, dec[:, None] - dec).max()
+    if pixels <= 1:
+        return []
+    return [
+        f"bands are up to {pixels:.0f} px apart on the sky: cut them out around one position "
+        "(SDSS frames: python -m utils.cut_frames)"
+    ]
 
 
 def write_cutout(

@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from datasets.column_names import DEC, IDENTIFIERS, MAGNITUDES, RA, REDSHIFTS
 from datasets.errors import UserError
 from datasets.file_limits import (
     MAX_COLUMN_BYTES,
@@ -30,20 +31,22 @@ from datasets.file_limits import (
     own_datasets,
     own_group,
 )
-from datasets.identifiers import IDENTIFIERS, exact_identifiers
+from datasets.identifiers import identifiers_of
 
 MAX_SIDE_PIXELS = 10_000
 MAX_BANDS = 64
 PICTURE_BANDS = ("R", "G", "B")
 PICTURE_UNIT = "intensity"  # 0 … 1, as a JPEG has it; not photometric
+PLAUSIBLE_PIXELS_ARCSEC = (0.01, 10.0)  # of the pixels of optical surveys
 
 IMAGE_KEYS = ("images", "image", "cube", "cutouts", "cutout", "data", "arr_0")
 FIELDS = {  # name of a field of `RawCutout`, and its names in files, in lower case
-    "ra": ("ra", "ra_obj", "raj2000"),
-    "dec": ("dec", "dec_obj", "dej2000"),
+    "ra": RA,
+    "dec": DEC,
     "identifier": IDENTIFIERS,
-    "redshift": ("redshift", "z"),
+    "redshift": REDSHIFTS,
 }
+UNKNOWN_REDSHIFT = -1.0  # and below: -9, -99, -9999
 
 
 class CutoutError(UserError):
@@ -52,17 +55,22 @@ class CutoutError(UserError):
 
 @dataclass(frozen=True)
 class RawCutout:
-    """One cutout as it stands in its file; what the file does not state is None, NaN or 0."""
+    """One cutout as it stands in its file; what the file does not state is None, NaN or 0.
+
+    Pixel scale and unit are those of all planes, or a tuple with one for each.
+    """
 
     planes: np.ndarray | Sequence[np.ndarray]  # a 2-D or 3-D array, or one 2-D array per band
     bands: tuple[str, ...] | None = None
-    pixel_scale_arcsec: float | None = None
-    unit: str | None = None
+    pixel_scale_arcsec: float | tuple[float | None, ...] | None = None
+    unit: str | tuple[str | None, ...] | None = None
     ra: float = math.nan
     dec: float = math.nan
     identifier: int = 0
     redshift: float = math.nan
     index: int | None = None  # in a file of many
+    remarks: tuple[str, ...] = ()  # what of the file was not used, or not believed
+    bare: bool = False  # an array, for which no convention says where to state anything
 
 
 def check_shape(shape: Sequence[int], item_bytes: int) -> None:
@@ -83,22 +91,40 @@ def check_shape(shape: Sequence[int], item_bytes: int) -> None:
     check_bytes(image, item_bytes)
 
 
-def stated_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Position, identifier (an exact integer) and redshift among `values` (keys lower case)."""
-    found = {"ra": math.nan, "dec": math.nan, "identifier": 0, "redshift": math.nan}
+def stated_fields(values: Mapping[str, Any], remarks: list[str]) -> dict[str, Any]:
+    """Position, identifier (an exact integer) and redshift among `values` (keys lower case).
+
+    What is there and cannot be used is added to `remarks`.
+    """
+    found: dict[str, Any] = {"ra": math.nan, "dec": math.nan, "redshift": math.nan}
     for field in found:
         for name in FIELDS[field]:
             try:
-                value = values[name]
-                found[field] = _identifier(value) if field == "identifier" else float(value)
+                if name == "z" and values.keys() >= MAGNITUDES:
+                    remarks.append("z beside u, g, r and i: a magnitude, not the redshift")
+                    break
+                found[field] = float(values[name])
             except (KeyError, ValueError, TypeError):
-                continue  # absent, text such as "12:30:49", or digits lost in a float
+                continue  # absent, or text such as "12:30:49"
             break
-    return found
+    if found["redshift"] <= UNKNOWN_REDSHIFT:
+        found["redshift"] = math.nan
+    return {**found, "identifier": _identifier(values, remarks)}
 
 
-def _identifier(value: Any) -> int:
-    return int(exact_identifiers(np.atleast_1d(value))[0])
+def _identifier(values: Mapping[str, Any], remarks: list[str]) -> int:
+    """The first exact identifier among `values`; 0 without one."""
+    for name in FIELDS["identifier"]:
+        if name in values:
+            identifier, inexact = identifiers_of(np.atleast_1d(values[name]), name)
+            if identifier[0]:
+                return int(identifier[0])
+            if inexact[0]:
+                remarks.append(
+                    f"{name} is not an exact 64-bit integer, as the digits of a float are lost: "
+                    "taken as unknown"
+                )
+    return 0
 
 
 def split_bands(text: str) -> tuple[str, ...]:
@@ -188,17 +214,23 @@ def _array_cutouts(images: Any, beside: Mapping[str, Any]) -> Iterator[RawCutout
         "bands": None if bands is None else _band_names(bands),
         "pixel_scale_arcsec": None if scale is None else float(scale),
         "unit": None if unit is None else _text(unit),
+        "bare": True,
     }
+    remarks: list[str] = []
     if len(images.shape) < 4:
         scalars = {n: np.reshape(v, -1)[0] for n, v in columns.items() if np.size(v) == 1}
-        yield RawCutout(np.asarray(images[()]), **about, **stated_fields(scalars))
+        fields = stated_fields(scalars, remarks)
+        yield RawCutout(np.asarray(images[()]), **about, **fields, remarks=tuple(remarks))
         return
     count = images.shape[0]
-    stated = {name for names in FIELDS.values() for name in names} & columns.keys()
+    stated = {*MAGNITUDES, *(name for names in FIELDS.values() for name in names)} & columns.keys()
     lists = {n: np.asarray(columns[n]) for n in stated if np.shape(columns[n]) == (count,)}
     for index in range(count):
-        row = stated_fields({name: values[index] for name, values in lists.items()})
-        yield RawCutout(np.asarray(images[index]), **about, **row, index=index)
+        remarks = []
+        row = stated_fields({name: values[index] for name, values in lists.items()}, remarks)
+        yield RawCutout(
+            np.asarray(images[index]), **about, **row, index=index, remarks=tuple(remarks)
+        )
 
 
 def _band_names(value: Any) -> tuple[str, ...]:

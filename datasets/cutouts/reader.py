@@ -30,6 +30,7 @@ from datasets.cutouts.formats import (
     read_picture,
 )
 from datasets.errors import UserError
+from datasets.text_files import read_text
 
 
 def read_fits(path: Path) -> Iterator[RawCutout]:
@@ -48,7 +49,6 @@ FITS_SUFFIXES = tuple(suffix for suffix, reader in READERS.items() if reader is 
 COUNTABLE = (read_npy, read_npz, read_hdf5)
 COMPANIONS = (".csv", ".txt", ".md", ".json", ".yml", ".yaml", ".log")  # passed over in folders
 COMMON_BANDS = "ugrizyJHK"  # recognised in file names even if the network does not take them
-BAND_SUFFIX = re.compile(r"(?P<name>.+)[-_.](?P<band>[A-Za-z]+)")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class _Source:
+class CutoutSource:
     """One file, or the files of one band each that make up one cutout."""
 
     name: str
@@ -114,6 +114,9 @@ class _Source:
 class CutoutReader:
     """Iterates over the cutouts of `sources` as `Cutout` or `Rejected`.
 
+    Attributes:
+        sources: A `CutoutSource` for each file, or for the files of one band each of a galaxy.
+
     Args:
         sources: A folder (without its subfolders), a file, a glob, a text file with one path per
             line, or a list of these.
@@ -131,14 +134,16 @@ class CutoutReader:
                 f"no cutouts in {', '.join(map(str, listed))}: give a folder, a glob or files "
                 f"ending in {', '.join(READERS)}"
             )
+        if not any(path.exists() for path in paths):
+            raise CutoutError(f"{next(iter(paths))} does not exist")
         self.target = target
-        self._sources = _group(list(paths), {*target.bands, *(target.input_bands or ())})
-        self._taken = {_as_file(source.name) for source in self._sources}
+        self.sources = _group(list(paths), {*target.bands, *(target.input_bands or ())})
+        self._taken = {_as_file(source.name) for source in self.sources}
 
     def __len__(self) -> int:
         """How many cutouts the files declare; every FITS and every damaged file counts as one."""
         total = 0
-        for source in self._sources:
+        for source in self.sources:
             try:
                 total += len(source)
             except Exception:  # any damage to any format; reading reports it
@@ -146,14 +151,14 @@ class CutoutReader:
         return total
 
     def __iter__(self) -> Iterator[Cutout | Rejected]:
-        for source in self._sources:
+        for source in self.sources:
             try:
                 for raw in source.read():
                     yield self._convert(source, raw)
             except Exception as error:  # libraries raise anything on damage; the run goes on
                 yield Rejected(str(source.paths[0]), _reason(error))
 
-    def _convert(self, source: _Source, raw: RawCutout) -> Cutout | Rejected:
+    def _convert(self, source: CutoutSource, raw: RawCutout) -> Cutout | Rejected:
         number = "" if raw.index is None else f"#{raw.index}"
         path, name = source.paths[0], source.name
         if number:
@@ -162,10 +167,16 @@ class CutoutReader:
             image, assumptions = self.target.convert(raw)
         except (UserError, ValueError, TypeError) as error:
             return Rejected(f"{path}{number}", _reason(error))
+        identifier = raw.identifier or (0 if number else _identifier_in(source.name))
         return Cutout(
-            name, image, path, raw.ra, raw.dec, raw.identifier, raw.redshift,
-            tuple(assumptions),
-        )  # fmt: skip
+            name, image, path, raw.ra, raw.dec, identifier, raw.redshift, tuple(assumptions)
+        )
+
+
+def _identifier_in(name: str) -> int:
+    """The identifier that a file is named by, 17 to 20 digits; 0 for other names."""
+    named = re.fullmatch(r"\d{17,20}", name)
+    return int(name) if named and int(name) < 2**64 else 0
 
 
 def write_rejects(path: str | Path, rejects: Iterable[Rejected]) -> None:
@@ -198,32 +209,43 @@ def _expand(source: Path) -> list[Path]:
         files = (path for path in source.iterdir() if path.is_file() and path.name[0] != ".")
         return sorted(path for path in files if path.suffix.lower() not in COMPANIONS)
     if source.suffix == ".txt" and source.is_file():
-        lines = source.read_text(encoding="utf-8").split("\n")
+        lines = read_text(source).split("\n")
         return [source.parent / line.strip() for line in lines if line.strip()]
     if glob.has_magic(str(source)) and not source.exists():
         return sorted(Path(match) for match in glob.glob(str(source), recursive=True))
     return [source]
 
 
-def _group(paths: Sequence[Path], bands: Iterable[str]) -> list[_Source]:
-    """One source per cutout file; FITS files `name-u`, `name-g` … of one folder together."""
+def _group(paths: Sequence[Path], bands: Iterable[str]) -> list[CutoutSource]:
+    """One source per cutout file; FITS files of one folder whose names differ only in the band
+    together: `name-u`, `name-g` …, or `HSC-G-9813`, `HSC-R-9813` …"""
     recognised = {band.lower() for band in (*bands, *COMMON_BANDS)}
-    groups: dict[tuple, dict[str, Path]] = defaultdict(dict)
+    groups: dict[tuple[Path, str, str], dict[str, Path]] = defaultdict(dict)
     for path in paths:
-        match = BAND_SUFFIX.fullmatch(_stem(path)) if _suffix(path) in FITS_SUFFIXES else None
-        band = match["band"] if match and match["band"].lower() in recognised else ""
-        groups[(path.parent, match["name"]) if band else (path,)][band] = path
-    sources = []
-    for key, files in groups.items():
+        if _suffix(path) in FITS_SUFFIXES:
+            for before, band, after in _bands_in(_stem(path), recognised):
+                groups[path.parent, before, after].setdefault(band, path)
+    sources, grouped = [], set()
+    for (_, before, after), files in sorted(groups.items(), key=lambda item: -len(item[1])):
+        files = {band: path for band, path in files.items() if path not in grouped}
         if len(files) > 1:
-            sources.append(_Source(key[1], tuple(files.values()), tuple(files)))
-        else:
-            (path,) = files.values()
-            sources.append(_Source(_stem(path), (path,)))
-    return _uniquely_named(sources)
+            grouped.update(files.values())
+            name = before[:-1] + after if before else after[1:]  # without one separator
+            sources.append(CutoutSource(name, tuple(files.values()), tuple(files)))
+    sources += [CutoutSource(_stem(path), (path,)) for path in paths if path not in grouped]
+    order = {path: number for number, path in enumerate(paths)}
+    return _uniquely_named(sorted(sources, key=lambda source: order[source.paths[0]]))
 
 
-def _uniquely_named(sources: Sequence[_Source]) -> list[_Source]:
+def _bands_in(stem: str, recognised: set[str]) -> Iterator[tuple[str, str, str]]:
+    """The words of a name that are bands, the last first, with the text before and after."""
+    for word in reversed(list(re.finditer(r"(?<![A-Za-z0-9])[A-Za-z]+(?![A-Za-z0-9])", stem))):
+        before, after = stem[: word.start()], stem[word.end() :]
+        if word[0].lower() in recognised and (before or after):
+            yield before, word[0], after
+
+
+def _uniquely_named(sources: Sequence[CutoutSource]) -> list[CutoutSource]:
     """The second of two sources of one name, in the order of their paths, is `name~2`."""
     taken: set[str] = set()
     names = {}

@@ -25,6 +25,17 @@ MAX_LABEL_BYTES = 1 << 32  # the public file has 0.3 GiB
 LOCAL_HEADER_BYTES = 30  # of a zip member, before its name and extra field (APPNOTE 4.3.7)
 
 
+def is_cube(path: str | Path) -> bool:
+    """Whether a file is an archive with `cube` and `labels`, or is not readable at all."""
+    if not str(path).endswith(".npz"):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "labels.npy" in archive.namelist() or "cube.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return True
+
+
 def read_identifiers(path: str | Path) -> np.ndarray:
     """(N,) uint64 specObjID of the cube's rows.
 

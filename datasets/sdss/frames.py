@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -23,12 +23,13 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
 
+from datasets.column_names import DEC, MAGNITUDES, RA, REDSHIFTS
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.fits_files import write_cutout
 from datasets.errors import UserError
 from datasets.file_limits import check_bytes
-from datasets.identifiers import IDENTIFIERS
-from datasets.tables import read_table
+from datasets.identifiers import identifiers_of
+from datasets.tables import numbers, read_table, redshifts
 
 REFERENCE_BAND = "r"  # whose pixel grid the cutouts have
 SPLINE_MARGIN_PIXELS = 12  # a cubic spline's response has decayed to 1e-7 there
@@ -90,7 +91,10 @@ def cut_out(
     offsets = np.mgrid[:size, :size] - (size - 1) / 2
     cutouts: list[np.ndarray | None] = []
     for position in zip(ra, dec, strict=True):
-        column, row = frames[REFERENCE_BAND].wcs.all_world2pix(*position, 0)
+        column, row = frames[REFERENCE_BAND].wcs.all_world2pix(*position, 0, quiet=True)
+        if not (_near(column, frames) and _near(row, frames)):  # NaN on the other half of the sky
+            cutouts.append(None)
+            continue
         sky = frames[REFERENCE_BAND].wcs.all_pix2world(offsets[1] + column, offsets[0] + row, 0)
         planes = [_interpolate(frames[band], *sky) for band in SDSS_BANDS]
         whole = all(plane is not None for plane in planes)
@@ -98,8 +102,13 @@ def cut_out(
     return cutouts
 
 
+def _near(pixel: float, frames: dict[str, Frame]) -> bool:
+    """Whether a pixel of the reference band may lie in the field."""
+    return bool(0 <= pixel <= max(frames[REFERENCE_BAND].pixels.shape))
+
+
 def _interpolate(frame: Frame, ra: np.ndarray, dec: np.ndarray) -> np.ndarray | None:
-    columns, rows = frame.wcs.all_world2pix(ra, dec, 0)
+    columns, rows = frame.wcs.all_world2pix(ra, dec, 0, quiet=True)
     height, width = frame.pixels.shape
     if min(rows.min(), columns.min()) < 0 or rows.max() > height - 1 or columns.max() > width - 1:
         return None
@@ -119,31 +128,59 @@ class Position:
     identifier: int
     redshift: float | None
 
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Position:
-        """A row of the positions; KeyError without ra and dec, ValueError if they are text."""
-        ra, dec = float(row["ra"]), float(row["dec"])
-        name = Path(str(row.get("name", "")) or f"{ra:.5f}{dec:+.5f}").name
-        redshift = float(row.get("z", row.get("redshift", math.nan)))
-        identifier = int(row.get("objid", 0)) or int(row.get("identifier", 0))
-        return cls(name, ra, dec, identifier, redshift if math.isfinite(redshift) else None)
 
+def read_positions(path: Path) -> tuple[list[Position], list[tuple[str, str]]]:
+    """The positions in a table (`datasets.tables.read_table`), and the rows without one.
 
-def read_positions(path: Path) -> list[Position]:
-    """The positions in a table (`datasets.tables.read_table`).
+    Returns:
+        Positions; and for every row that has none its name and the reason. Redshift and identifier
+        are unknown where they are not exact or missing.
 
     Raises:
-        UserError: without the columns ra and dec, or with values that are not numbers.
+        UserError: without columns of right ascension and declination in degrees.
     """
     columns = read_table(path)
-    for name in columns.keys() & set(IDENTIFIERS):
-        if columns[name].dtype.kind == "U":  # of a CSV file, where empty means none
-            columns[name] = np.where(columns[name] == "", "0", columns[name])
-    try:
-        rows = zip(*columns.values(), strict=True)
-        return [Position.from_row(dict(zip(columns, row, strict=True))) for row in rows]
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path} needs columns ra and dec in degrees ({error})") from error
+    ra, dec = (_degrees(path, columns, names) for names in (RA, DEC))
+    redshift = np.full(len(ra), math.nan)
+    name = next((name for name in REDSHIFTS if name in columns), None)
+    if name == "z" and columns.keys() >= MAGNITUDES:
+        print(f"{path}: z beside u, g, r and i is a magnitude: no redshifts", file=sys.stderr)
+    elif name:
+        redshift = redshifts(path, name, columns)
+    positions, refused = [], []
+    for row, number in enumerate(_identifiers(path, columns, len(ra))):
+        called = Path(str(columns.get("name", [""] * len(ra))[row])).name
+        called = called or f"{ra[row]:.5f}{dec[row]:+.5f}"
+        if not (0 <= ra[row] % 360 < 360 and abs(dec[row]) <= 90):
+            refused.append((f"row {row + 1} ({called})", f"no position ({ra[row]}, {dec[row]})"))
+            continue
+        z = float(redshift[row]) if math.isfinite(redshift[row]) else None
+        positions.append(Position(called, float(ra[row]), float(dec[row]), int(number), z))
+    return positions, refused
+
+
+def _degrees(path: Path, columns: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    name = next((name for name in names if name in columns), None)
+    if name is None:
+        raise UserError(f"{path} needs a column {names[0]} in degrees; it has {', '.join(columns)}")
+    return numbers(path, name, columns[name])
+
+
+def _identifiers(path: Path, columns: dict[str, np.ndarray], count: int) -> np.ndarray:
+    """(count,) uint64: of every row, from the first column that has one."""
+    found = np.zeros(count, np.uint64)
+    for name in ("objid", "identifier", "specobjid", "bestobjid"):
+        if name in columns:
+            values, inexact = identifiers_of(columns[name], name)
+            found = np.where(found == 0, values, found)
+            if inexact.any():
+                print(
+                    f"{path}: {name} of {inexact.sum()} rows, the first of them "
+                    f"{int(np.argmax(inexact)) + 1}, are not exact 64-bit integers: taken as "
+                    "unknown",
+                    file=sys.stderr,
+                )
+    return found
 
 
 def cut_fields(

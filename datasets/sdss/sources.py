@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,15 @@ import numpy as np
 
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.conversion import CutoutFormat
-from datasets.cutouts.reader import CutoutReader, Rejected
+from datasets.cutouts.reader import Cutout, CutoutReader, CutoutSource, Rejected
 from datasets.errors import UserError
 from datasets.sdss import deepdip
 from datasets.sdss.spec_files import (
+    SDSS_V,
     SdssSpectrum,
     SpectraCollection,
     SpectrumFileError,
+    is_sdss_v,
     read_spec_file,
     read_spectra_collection,
     spec_object_identifier,
@@ -69,7 +72,7 @@ class SpecFiles:
 
     Attributes:
         paths: The spec files.
-        misnamed: Files whose names do not give plate, MJD and fiber.
+        misnamed: Files whose names do not give plate, MJD and fiber, and why.
         observations: (N,) uint64, of the paths.
     """
 
@@ -77,7 +80,11 @@ class SpecFiles:
         pattern = f"{source}/**/*.fits*" if Path(source).is_dir() else source
         found = {path: _named(path) for path in sorted(glob.glob(pattern, recursive=True))}
         self.paths = [path for path, identifier in found.items() if identifier is not None]
-        self.misnamed = [path for path, identifier in found.items() if identifier is None]
+        self.misnamed = [
+            (path, SDSS_V if is_sdss_v(path) else "not named as a spec file")
+            for path, identifier in found.items()
+            if identifier is None
+        ]
         if not self.paths:
             raise SourceError(f"{source}: no files spec-PPPP-MMMMM-FFFF.fits")
         self.observations = observation(
@@ -98,7 +105,7 @@ class CollectionSpectra:
         self._path = source
         self._collection: SpectraCollection = read_spectra_collection(source)
         self.observations = observation(self._collection.catalogue["specobjid"])
-        self.misnamed: list[str] = []
+        self.misnamed: list[tuple[str, str]] = []
 
     def __getitem__(self, i: int) -> SdssSpectrum:
         return self._collection[i]
@@ -111,7 +118,8 @@ class CubeImages:
     """The DeepDIP cube."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path, self.remarks = path, Counter()
+        self.refused: list[tuple[str, str]] = []
         self.identifiers = deepdip.read_identifiers(path)
 
     def read(self, rows: np.ndarray) -> Iterator[np.ndarray | str]:
@@ -123,27 +131,75 @@ class CubeImages:
 
 
 class FolderImages:
-    """A folder of cutouts named by specObjID, such as `299548501317019648.npy` or `.fits`."""
+    """A folder of cutouts named by specObjID, such as `299548501317019648.npy` or, for files of one
+    band each, `299548501317019648-u.fits`.
+
+    Attributes:
+        identifiers: (N,) uint64.
+        refused: Files, and why.
+        remarks: What `CutoutFormat.convert` remarked, with the number of images.
+    """
 
     def __init__(self, folder: str, target: CutoutFormat) -> None:
-        paths = {p.name.split(".")[0]: p for p in sorted(Path(folder).iterdir()) if p.is_file()}
-        named = {int(stem): path for stem, path in paths.items() if stem.isdigit()}
-        named = {identifier: path for identifier, path in named.items() if identifier < 1 << 64}
-        if not named:
+        self._target, self.remarks = target, Counter()
+        self.refused: list[tuple[str, str]] = []
+        self._sources: dict[int, CutoutSource] = {}
+        for source in CutoutReader(folder, target).sources:
+            digits = source.paths[0].name if source.bands is None else source.name
+            digits = re.match(r"\d*", digits)[0]
+            if not digits or int(digits) >= 1 << 64:
+                self.refused.append((str(source.paths[0]), "image: not named by specObjID"))
+            elif int(digits) in self._sources:
+                self.refused.append((str(source.paths[0]), f"a second image of {digits}"))
+            else:
+                self._sources[int(digits)] = source
+        if not self._sources:
             raise SourceError(f"{folder}: no files named by specObjID, as 299548501317019648.npy")
-        self.identifiers = np.array(list(named), dtype=np.uint64)
-        self._paths = list(named.values())
-        self._target = target
+        self.identifiers = np.array(list(self._sources), dtype=np.uint64)
 
     def read(self, rows: np.ndarray) -> Iterator[np.ndarray | str]:
         """Images (bands, 64, 64), or the reason why one cannot be used."""
-        for row in rows:
-            cutout = next(iter(CutoutReader(self._paths[row], self._target)))
-            yield f"image: {cutout.reason}" if isinstance(cutout, Rejected) else cutout.image
+        sources = list(self._sources.values())
+        reader = CutoutReader([path for row in rows for path in sources[row].paths], self._target)
+        reader.sources = [sources[row] for row in rows]
+        yield from (_image(cutout, self.remarks) for cutout in reader)
+
+
+class ListedImages:
+    """One file of many cutouts with their specObjID; attributes as of `FolderImages`."""
+
+    def __init__(self, path: str, target: CutoutFormat) -> None:
+        self._reader, self.remarks = CutoutReader(path, target), Counter()
+        self.refused: list[tuple[str, str]] = []
+        identifiers = [raw.identifier for source in self._reader.sources for raw in source.read()]
+        if not any(identifiers):
+            raise SourceError(f"{path}: no specObjID beside the images: add an array specobjid")
+        first: dict[int, int] = {}
+        for row, identifier in enumerate(identifiers):
+            if identifier and first.setdefault(identifier, row) != row:
+                self.refused.append((f"{path}#{row}", f"a second image of {identifier}"))
+            elif not identifier:
+                self.refused.append((f"{path}#{row}", "image: no specObjID"))
+        self._rows = list(first.values())
+        self.identifiers = np.array(list(first), dtype=np.uint64)
+
+    def read(self, rows: np.ndarray) -> Iterator[np.ndarray | str]:
+        """Images (bands, 64, 64) of increasing rows, or the reason why one cannot be used."""
+        wanted = {self._rows[row] for row in rows}
+        for number, cutout in enumerate(self._reader):
+            if number in wanted:
+                yield _image(cutout, self.remarks)
+
+
+def _image(cutout: Cutout | Rejected, remarks: Counter) -> np.ndarray | str:
+    if isinstance(cutout, Rejected):
+        return f"image: {cutout.reason}"
+    remarks.update(cutout.assumptions)
+    return cutout.image
 
 
 SpectraSource = SpecFiles | CollectionSpectra
-ImageSource = CubeImages | FolderImages
+ImageSource = CubeImages | FolderImages | ListedImages
 
 
 def open_spectra(source: str) -> SpectraSource:
@@ -153,12 +209,14 @@ def open_spectra(source: str) -> SpectraSource:
 
 
 def open_images(source: str, target: CutoutFormat) -> ImageSource:
-    """Images of the DeepDIP cube (.npz) or of a folder."""
+    """Images of the DeepDIP cube (.npz), of a folder, or of a file of many."""
     if Path(source).is_dir():
         return FolderImages(source, target)
-    if target != CutoutFormat(SDSS_BANDS, SDSS_PIXEL_ARCSEC):
+    if not deepdip.is_cube(source):
+        return ListedImages(source, target)
+    if target != CutoutFormat(SDSS_BANDS, SDSS_PIXEL_ARCSEC, assume=target.assume):
         raise SourceError(
-            f"{source}: the bands and the pixel scale of a cube are fixed, leave the options out"
+            f"{source}: the bands, units and pixel scale of a cube are fixed, leave the options out"
         )
     return CubeImages(source)
 

@@ -25,12 +25,17 @@ from astropy.io import fits
 
 from datasets.errors import UserError
 from datasets.file_limits import check_bytes, check_stored, own_datasets
+from datasets.identifiers import exact_identifiers, identifiers_of
 
 LEGACY_RUN2D = (26, 103, 104)  # the pipelines of SDSS-I/II and SEGUE
 LOGLAM_STEP = 1e-4  # dex: the pixels of every SDSS spectrum lie at multiples of it
 PIXEL_COLUMNS = {"flux", "loglam", "ivar", "and_mask"}
 OBJECT_COLUMNS = {"plate", "mjd", "fiberid", "z", "zwarning", "class", "subclass", "run2d"}
 OPTIONAL_COLUMNS = {"specobjid", "ra", "dec", "plug_ra", "plug_dec"}
+
+
+SDSS_V_NAME = re.compile(r"spec-\d+-\d{5}-\d{5,}\.fits(\.gz)?")  # field, MJD, catalogue id
+SDSS_V = "a file of SDSS-V (field and catalogue id instead of plate and fiber): not read"
 
 
 class SpectrumFileError(UserError):
@@ -61,6 +66,11 @@ class SdssSpectrum:
     def pixels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """Wavelength, flux, inverse variance and mask, as `datasets.spectra` takes them."""
         return self.wavelength_angstrom, self.flux, self.ivar, self.and_mask
+
+
+def is_sdss_v(path: str | Path) -> bool:
+    """Whether a file is named as those of SDSS-V: spec-FIELD-MJD-CATALOGID.fits."""
+    return SDSS_V_NAME.fullmatch(Path(path).name) is not None
 
 
 def run2d_number(run2d: str) -> int:
@@ -118,6 +128,8 @@ def read_spec_file(path: str | Path) -> SdssSpectrum:
     except FileNotFoundError:
         raise SpectrumFileError(f"{path}: no such file") from None
     except KeyError as error:
+        if is_sdss_v(path):
+            raise SpectrumFileError(f"{path}: {SDSS_V}") from None
         raise SpectrumFileError(
             f"{path} is not an SDSS spec file: no table has {error}; spec files lie in "
             "…/spectra/lite/PLATE/ and …/spectra/PLATE/ of the archive"
@@ -146,9 +158,13 @@ def _find_table(
 def _spectrum(path: str | Path, pixels: dict[str, np.ndarray], row: dict) -> SdssSpectrum:
     plate, mjd, fiber = int(row["plate"]), int(row["mjd"]), int(row["fiberid"])
     run2d = str(row["run2d"]).strip()
-    identifier = spec_object_identifier(plate, mjd, fiber, run2d)
-    stored = str(row.get("specobjid", "")).strip()  # text in legacy files, a number in BOSS ones
-    if stored and int(stored) != identifier:
+    try:
+        identifier = spec_object_identifier(plate, mjd, fiber, run2d)
+    except ValueError:  # a version that specObjID has no number for
+        identifier = 0
+    # text in legacy files, a number in BOSS ones, with sign or without
+    stored = int(identifiers_of(np.atleast_1d(row.get("specobjid", 0)))[0][0])
+    if stored and identifier and stored != identifier:
         raise SpectrumFileError(
             f"{path}: specObjID {stored} contradicts plate {plate}, MJD {mjd}, fiber {fiber}, "
             f"run2d {run2d}, which give {identifier}: download it again"
@@ -161,7 +177,7 @@ def _spectrum(path: str | Path, pixels: dict[str, np.ndarray], row: dict) -> Sds
         plate=plate,
         mjd=mjd,
         fiber=fiber,
-        specobjid=identifier,
+        specobjid=identifier or stored,
         z=float(row["z"]),
         zwarning=int(row["zwarning"]),
         spectral_class=str(row["class"]).strip(),
@@ -234,12 +250,12 @@ def read_spectra_collection(path: str | Path) -> SpectraCollection:
         wavelength = _wavelength(columns.pop("loglam"))
         flux, ivar = columns.pop("flux"), columns.pop("ivar")
         # Unsigned also where a file stores the 64 bits as a signed integer: eBOSS plates > 8191.
-        columns["specobjid"] = columns["specobjid"].astype(np.uint64)
+        columns["specobjid"] = exact_identifiers(columns["specobjid"])
     except OSError as error:
         raise SpectrumFileError(f"{path} is not a readable HDF5 file: {error}") from error
     except KeyError as error:
         raise SpectrumFileError(f"{path} is not a spectra collection: it lacks {error}") from None
-    except UserError as error:
+    except (UserError, ValueError) as error:
         raise SpectrumFileError(f"{path}: {error}") from error
     text = {name: v.astype(str) for name, v in columns.items() if v.dtype.kind == "S"}
     return SpectraCollection(wavelength, flux, ivar, columns | text)

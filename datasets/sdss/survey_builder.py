@@ -72,6 +72,7 @@ def build_survey(
     bands: Sequence[str] = SDSS_BANDS,
     pixel_scale_arcsec: float = SDSS_PIXEL_ARCSEC,
     input_pixel_scale_arcsec: float | None = None,
+    input_unit: tuple[str, ...] | None = None,
     z_range: tuple[float, float] | None = None,
     allow_warnings: bool = False,
     preparation: str = "median",
@@ -84,10 +85,10 @@ def build_survey(
     Args:
         output: The survey file; an existing one is not overwritten.
         spectra: Folder or glob of spec files, or HDF5 collection.
-        images: DeepDIP cube, or folder of cutouts named by specObjID.
+        images: DeepDIP cube, folder of cutouts named by specObjID, or file of many.
         catalogue: Table with specObjID; its columns are kept, galaxies outside it refused.
         bands, pixel_scale_arcsec: Of the survey's images of 64 × 64 px.
-        input_pixel_scale_arcsec: Of the files in the folder, where their headers lack it.
+        input_pixel_scale_arcsec, input_unit: Of the files, where their headers lack them.
         z_range, allow_warnings: See `SelectionCuts`.
         preparation: Name in `datasets.spectra.PREPARATIONS`.
         fractions, seed: Of the splits, see `datasets.splits`.
@@ -97,7 +98,11 @@ def build_survey(
         UserError: an input cannot be used, or no galaxy is left.
     """
     target = CutoutFormat(
-        tuple(bands), pixel_scale_arcsec, input_pixel_scale_arcsec=input_pixel_scale_arcsec
+        tuple(bands),
+        pixel_scale_arcsec,
+        input_pixel_scale_arcsec=input_pixel_scale_arcsec,
+        input_unit=input_unit,
+        assume=False,
     )
     sources = open_spectra(spectra), open_images(images, target)
     table = read_catalogue(catalogue) if catalogue else {}
@@ -123,8 +128,11 @@ def build_survey(
         with writer, _workers(workers) as pool:
             for galaxies in _galaxies(pairs, *sources, cuts, pool, refused):
                 _append(writer, galaxies, table)
+            writer.add_provenance(remarks=dict(sources[1].remarks))
     finally:
         write_refusals(output.with_suffix(".refused.csv"), refused)
+    for remark, count in sources[1].remarks.most_common():
+        print(f"of {count} images: {remark}", file=sys.stderr)
     return Survey(output)
 
 
@@ -135,7 +143,7 @@ def _pair(
     refused: list[Refusal],
 ) -> list[Pair]:
     """Spectra with an image (and a row in the catalogue), in the order of the images."""
-    refused += [Refusal(path, "", "not named as a spec file") for path in spectra.misnamed]
+    refused += [Refusal(path, "", why) for path, why in (*spectra.misnamed, *images.refused)]
     rows = match_identifiers(spectra.observations, observation(images.identifiers))
     in_catalogue = match_identifiers(images.identifiers, catalogue.get("specobjid", np.empty(0)))
     pairs: list[Pair] = []
@@ -210,5 +218,11 @@ def _workers(count: int) -> AbstractContextManager[Pool | None]:
 def write_refusals(path: Path, refused: list[Refusal]) -> None:
     """List refusals in a CSV file, and count their reasons on the terminal."""
     write_csv(path, Refusal._fields, refused)
-    for reason, count in Counter(one.reason.partition(":")[0] for one in refused).most_common():
+    for reason, count in Counter(_kind(one.reason) for one in refused).most_common():
         print(f"refused {count}: {reason} (see {path})", file=sys.stderr)
+
+
+def _kind(reason: str) -> str:
+    """A reason without what differs from galaxy to galaxy."""
+    parts = reason.split(": ")
+    return ": ".join(parts[: 2 if parts[0] == "image" else 1])

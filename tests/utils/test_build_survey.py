@@ -18,6 +18,7 @@ from tests.spec_files import write_spec_file
 from tests.support import REAL_DATA, needs_real_data
 from utils.build_survey import main
 
+STATED = ("--unit", "nanomaggy", "--pixel-scale", 0.396)
 COUNT = 12
 LOGLAM = 3.58 + 1e-4 * np.arange(3850)
 IDENTIFIERS = [spec_object_identifier(266, 51630, k, "26") for k in range(1, COUNT + 1)]
@@ -149,7 +150,7 @@ def test_folder_of_images_and_catalogue(tmp_path, spectra):
     other = range(2, COUNT + 1)
     lines = [f"{IDENTIFIERS[k - 1]},{1237650795146051733 + k},{k / 10},{k}\n" for k in other]
     table.write_text("specObjID,objID,logMass_Maraston09,sn\n" + "".join(lines))
-    status, refused = build(tmp_path, spectra, folder, "--catalogue", table)
+    status, refused = build(tmp_path, spectra, folder, "--catalogue", table, *STATED)
     assert status == 0
     survey = Survey(tmp_path / "survey.h5")
     check_rows(survey, [2, *range(4, COUNT + 1)])
@@ -183,8 +184,9 @@ def test_identifiers_of_high_plates_stay_exact(tmp_path, signed):
         for name, value in {"z": 0.1, "zwarning": 0, "ra": 1.0, "dec": 2.0}.items():
             file[name] = np.full(3, value) + (np.arange(3) if name == "ra" else 0)
         file["cls"], file["subclass"] = np.full(3, b"GALAXY"), np.full(3, b"")
-    status, refused = build(tmp_path, tmp_path / "spectra.h5", folder)
-    assert (status, refused) == (0, {})
+    status, refused = build(tmp_path, tmp_path / "spectra.h5", folder, *STATED)
+    assert status == 0
+    assert refused == {str(folder / f"{2**64}.npy"): "image: not named by specObjID"}
     catalogue = Survey(tmp_path / "survey.h5").catalogue
     assert catalogue["identifier"].dtype == np.uint64
     assert sorted(catalogue["identifier"].tolist()) == sorted(identifiers)
@@ -221,9 +223,9 @@ def test_inputs_that_hold_nothing(tmp_path, spectra, cube, capsys):
     base = [str(tmp_path / "s.h5"), "--workers", "1"]
     for options, message in [
         ((empty, cube), "no files spec-PPPP-MMMMM-FFFF.fits"),
-        ((spectra, empty), "no files named by specObjID"),
+        ((spectra, empty), "no cutouts in"),
         ((spectra, tmp_path / "missing.npz"), "missing.npz is not an npz file"),
-        ((spectra, cube, "--pixel-scale", 0.2), "leave the options out"),
+        ((spectra, cube, "--survey-pixel-scale", 0.2), "leave the options out"),
         ((spectra, cube, "--z-range", 2, 3), "no galaxy was appended"),
         ((spectra, cube, "--fractions", 0.5, 0.6), "leave nothing to train on"),
     ]:
@@ -242,7 +244,7 @@ def test_real_spectra_with_stand_in_images(tmp_path):
     for number, path in enumerate(REAL_DATA.glob("[sp][pa]*/spec-*.fits")):
         shutil.copy(path, folder)
         np.save(images / f"{read_spec_file(path).specobjid}.npy", image(number))
-    status, refused = build(tmp_path, folder, images)
+    status, refused = build(tmp_path, folder, images, *STATED)
     assert status == 0
     assert len(Survey(tmp_path / "survey.h5")) == 21
     assert list(refused.values()) == ["unreliable redshift: zwarning 5"] * 3

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from datasets.command_parser import replace_unprintable
 from datasets.errors import USER_ERROR, UserError
 from utils.core.config import ConfigType
 
@@ -39,6 +40,7 @@ def parse(
         SystemExit: an unknown key, a value of the wrong type or out of range, a contradiction, a
             missing file (status 2).
     """
+    replace_unprintable()
     argv = sys.argv[1:] if argv is None else argv
     parser = _parser(kind, default_file, description, argv)
     values = parser.parse_args(argv)

@@ -16,6 +16,7 @@ Libraries that only pictures, tables or FITS files need are imported where they 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from utils.plotting.spectrum_panel import Panel
 
 SHEET_GALAXIES = 16  # on one page of the contact sheet
+LONGEST_STEM_BYTES = 120  # of file names without suffix: eCryptfs takes 143 bytes, others 255
 
 
 @dataclass
@@ -83,7 +85,8 @@ class BatchRun:
             UserError: the folder holds a run and `resume` is not set, or one with other settings.
         """
         record = self.folder / "generate.json"
-        if record.exists():
+        made = next((self.folder / "spectra").glob("*.fits"), None)
+        if record.exists() and made:  # else nothing was generated: begin again
             if not resume:
                 raise UserError(
                     f"{self.folder} already holds generated spectra: add --resume to go on, or "
@@ -188,6 +191,7 @@ class BatchRun:
             wavelength_angstrom=candidates.wavelength_angstrom,
             scale=self._scale(cutout.image, candidates.flux[number, 0]),
             source=cutout.path.name,
+            assumptions=cutout.assumptions,
             ra=cutout.ra,
             dec=cutout.dec,
             identifier=cutout.identifier,
@@ -287,8 +291,14 @@ def _read_settings(record: Path) -> dict[str, Any]:
 
 
 def file_stem(name: str) -> str:
-    """A galaxy's name as a file name; `#`, with which TOPCAT marks an extension, becomes `-`.
+    """A galaxy's name as a file name that any file system takes.
 
-    `datasets.cutouts.reader` gives no two galaxies of a run names that become the same.
+    `#`, with which TOPCAT marks an extension, becomes `-`; the end of a very long name becomes a
+    digest. `datasets.cutouts.reader` gives no two galaxies of a run names that become the same.
     """
-    return name.replace("#", "-")
+    stem = name.replace("#", "-")
+    encoded = stem.encode("utf-8", "surrogateescape")
+    if len(encoded) <= LONGEST_STEM_BYTES:
+        return stem
+    kept = encoded[: LONGEST_STEM_BYTES - 17].decode("utf-8", "ignore")
+    return f"{kept}-{hashlib.sha256(encoded).hexdigest()[:16]}"

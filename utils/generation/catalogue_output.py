@@ -71,6 +71,7 @@ def catalogue_row(spectrum: GeneratedSpectrum, path: Path) -> dict:
         "median_sigma": float(np.median(spectrum.sigma)),
         "flux_scale": np.nan if spectrum.scale is None else spectrum.scale,
         **dict(zip(COLOUR_NAMES, colours, strict=True)),
+        "assumptions": "; ".join(spectrum.assumptions),
         "colour_flag": bool(np.any(np.abs(colours) > COLOUR_LIMIT_MAG)),
     }
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.cutouts.conversion import CutoutFormat
+from datasets.cutouts.conversion import CutoutFormat, stated_units
 from datasets.cutouts.reader import CutoutReader
 from datasets.errors import UserError
 from utils.core.checkpoints import load_generator
@@ -109,7 +109,7 @@ def cutout_format(pipeline: Pipeline, options: argparse.Namespace) -> CutoutForm
         survey.image_size,
         input_bands=tuple(options.bands.split(",")) if options.bands else None,
         input_pixel_scale_arcsec=options.pixel_scale,
-        input_unit=options.unit,
+        input_unit=stated_units(options.unit, options.zero_point),
     )
 
 
@@ -149,6 +149,7 @@ def settings_of(
         "bands": options.bands,
         "pixel_scale": options.pixel_scale,
         "unit": options.unit,
+        "zero_point": options.zero_point,
     }
 
 

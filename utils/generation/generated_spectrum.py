@@ -58,6 +58,7 @@ class GeneratedSpectrum:
         redshifts, snrs: (kept,) float32, of the candidates; NaN for a network without a prior.
         redshift_pdf: Edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
         image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
+        assumptions: What was assumed, or not used, of the cutout's file.
     """
 
     name: str
@@ -78,6 +79,7 @@ class GeneratedSpectrum:
     snrs: np.ndarray | None = None
     redshift_pdf: tuple[np.ndarray, np.ndarray] | None = None
     image_colours: tuple[float, float] = (math.nan, math.nan)
+    assumptions: tuple[str, ...] = ()
 
     @classmethod
     def from_candidates(

@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 
+from datasets.command_parser import CommandParser
 from utils.generation.ranking import RANKINGS
 
 REQUESTS = ("sampled", "given")  # of a condition, besides a value
@@ -54,9 +55,7 @@ def not_negative(text: str) -> float:
 
 def generation_parser(description: str) -> argparse.ArgumentParser:
     """The parser of `generate.py`."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description)
     parser.add_argument("cutouts", nargs="+", help="folder, files or globs")
     parser.add_argument(
         "--checkpoint",
@@ -70,7 +69,14 @@ def generation_parser(description: str) -> argparse.ArgumentParser:
     files = parser.add_argument_group("about the cutouts, where their headers do not state it")
     files.add_argument("--bands", help="bands of the files in their order, e.g. u,g,r,i,z")
     files.add_argument("--pixel-scale", type=positive, help="arcsec per pixel of the files")
-    files.add_argument("--unit", help="flux unit of the files, e.g. nanomaggy or nJy")
+    files.add_argument(
+        "--unit",
+        help="flux unit of the files, e.g. nanomaggy or nJy; or one for each of their bands",
+    )
+    files.add_argument(
+        "--zero-point",
+        help="AB magnitude of one count, instead; or one for each band: 24.6,25.1,25",
+    )
     _add_computing(parser.add_argument_group("computing"))
     for option, text in {
         "--no-measure": "do not measure the spectra for the catalogue",

@@ -16,7 +16,7 @@ from datasets.cutouts.formats import FIELDS
 from datasets.cutouts.reader import Cutout
 from datasets.errors import UserError
 from datasets.identifiers import exact_identifiers
-from datasets.tables import read_table
+from datasets.tables import read_table, redshifts
 
 NAMES = ("name", "file")
 
@@ -47,11 +47,11 @@ class RedshiftTable:
                 f"{path}: nothing tells which row belongs to which cutout; add a column name "
                 f"(of the cutout), file, or {', '.join(FIELDS['identifier'])}"
             )
-        redshifts = _numbers(self.path, column, columns[column.lower()])
+        values = redshifts(self.path, column.lower(), columns)
         self._redshifts: dict[str | int, float] = {}
         for name in keys:
             for row, key in _keys(self.path, name, columns[name]):
-                self._add(name, key, float(redshifts[row]))
+                self._add(name, key, float(values[row]))
 
     def _add(self, name: str, key: str | int, redshift: float) -> None:
         if math.isfinite(redshift) and self._redshifts.setdefault(key, redshift) != redshift:
@@ -69,37 +69,17 @@ class RedshiftTable:
         return next((self._redshifts[key] for key in keys if key in self._redshifts), math.nan)
 
 
-def _numbers(path: Path, column: str, values: np.ndarray) -> np.ndarray:
-    """(N,) float64; empty text is NaN."""
-    try:
-        if values.dtype.kind == "U":
-            return np.array([float(value.strip() or "nan") for value in values])
-        if values.dtype.kind in "fiu":
-            return values.astype(np.float64)
-        reason = str(values.dtype)
-    except ValueError as error:
-        reason = str(error)
-    raise UserError(f"{path}: column {column} holds no numbers ({reason}): name another")
-
-
 def _keys(path: Path, name: str, values: np.ndarray) -> Iterator[tuple[int, str | int]]:
     """Rows and what their galaxies are called; rows without are left out."""
     if name in NAMES:
         texts = (str(value).strip().rsplit("/", 1)[-1] for value in values)
         yield from ((row, text) for row, text in enumerate(texts) if text)
         return
-    if values.dtype.kind == "U":
-        values = np.char.strip(values)
-        known = (values != "") & ~np.char.startswith(values, "-")
-    else:
-        known = values > 0  # 0 and negative numbers: none
     try:
-        identifiers = exact_identifiers(values[known])
-    except (ValueError, OverflowError) as error:
+        identifiers = exact_identifiers(values, name)
+    except ValueError as error:
         raise UserError(
             f"{path}: {name}: {error}; export the table again with identifiers as 64-bit integers "
             "or text, or without this column"
         ) from error
-    for row, identifier in zip(np.flatnonzero(known), identifiers, strict=True):
-        if identifier:
-            yield int(row), int(identifier)
+    yield from ((row, int(number)) for row, number in enumerate(identifiers) if number)

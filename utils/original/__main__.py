@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from datasets.command_parser import CommandParser
 from datasets.errors import UserError, run_command
 from datasets.spectra import PREPARATIONS
 
@@ -33,11 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.original",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser(__doc__, "python -m utils.original")
     commands = parser.add_subparsers(required=True, metavar="convert | params | import")
 
     add = _command(commands, "convert", _convert, "checkpoints of the original")

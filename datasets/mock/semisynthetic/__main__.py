@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
+from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the arguments and write the survey; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.mock.semisynthetic",
-        description="Write a survey of real SDSS spectra with rendered ugriz images.",
+    parser = CommandParser(
+        "Write a survey of real SDSS spectra with rendered ugriz images.",
+        "python -m datasets.mock.semisynthetic",
     )
     parser.add_argument("path", metavar="OUT.h5", help="survey file to write")
     parser.add_argument("--spectra", required=True, help="HDF5 collection of SDSS spectra")

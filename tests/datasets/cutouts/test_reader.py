@@ -123,7 +123,8 @@ def test_every_layout_gives_the_same_image_without_assumptions(layout, tmp_path)
     layout(tmp_path)
     cutout = read_one(tmp_path)
     assert cutout.name == "galaxy"
-    assert cutout.assumptions == ()
+    passed_over = ("planes passed over: IVAR",) if layout is as_extensions else ()
+    assert cutout.assumptions == passed_over
     assert cutout.image.dtype == np.float32
     np.testing.assert_allclose(cutout.image, image(), rtol=1e-6, atol=1e-7)
 
@@ -311,7 +312,7 @@ def test_flux_is_converted(tmp_path):
     np.testing.assert_allclose(read_one(tmp_path).image, image(), rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("unit", ["adu", "MJy/sr", "counts", "banana", "mag", ""])
+@pytest.mark.parametrize("unit", ["adu", "K", "counts", "banana", "mag", ""])
 def test_other_units_are_refused_with_the_remedy(unit):
     with pytest.raises(CutoutError, match="convert to nanomaggies"):
         nanomaggies_per(unit)
@@ -454,7 +455,7 @@ def test_a_missing_or_deviating_band_file_is_named(tmp_path):
         save_fits(tmp_path / f"galaxy_{band}.fits", plane)
     assert "lacks band z" in reason(tmp_path)
     save_fits(tmp_path / "galaxy_z.fits", image()[4], BUNIT="Jy")
-    assert "different units" in reason(tmp_path)
+    np.testing.assert_allclose(read_one(tmp_path).image[4], image()[4] * 1e9 / 3631, rtol=1e-5)
 
 
 # Colour pictures

@@ -94,14 +94,14 @@ def test_a_galaxy_twice_is_refused_only_if_its_redshifts_differ(tmp_path):
     [
         ("t.csv", "name,ra\na,1\n", "no column z of one value per row; it has name, ra"),
         ("t.csv", "galaxy,z\na,1\n", "add a column name"),
-        ("t.csv", "name,z\na,high\n", "column z holds no numbers .*'high'"),
+        ("t.csv", "name,z\na,high\n", "column z holds no number in row 1 .*'high'"),
         ("t.csv", "objid,z\n1.2e18,0.1\n", "objid: .* export the table again"),
         ("t.csv", "name,z\na\n", "every row needs the 2 columns"),
         ("t.csv", "", "is empty"),
         ("t.fits", "not FITS", "not a readable table .* export it again"),
         ("t.vot", "<VOTABLE><oops", "not a readable table"),
         ("t.ecsv", "name,z\na,1\n", "not a readable table"),
-        ("t.pkl", "", "unknown format; known are .csv, .ecsv"),
+        ("t.pkl", "", "unknown format; known are .csv, "),
     ],
 )
 def test_unusable_tables_are_named_with_the_remedy(tmp_path, file, text, message):
@@ -128,5 +128,5 @@ def test_missing_truncated_and_ambiguous_files(tmp_path):
 def test_identifiers_that_are_not_exact_are_refused(tmp_path):
     table = Table({"objid": np.array([LARGE, LARGE + 3000], dtype=np.float64), "z": [0.1, 0.2]})
     table["objid"][0] = 1e9 + 1
-    with pytest.raises(UserError, match=r"not exact.*without this column"):
+    with pytest.raises(UserError, match=r"row 2: .* not an exact .*without this column"):
         RedshiftTable(written(table, tmp_path, ".fits"), "z")
