@@ -11,7 +11,8 @@ the error of a predicted noise.
 What is diffused is x_0 = (x - m)/s, with mean m and σ s from a prior, or 0 and 1 without one. There
 are two such x: the parameters of a galaxy, with their mean and σ over all galaxies
 (`models.parameter_denoiser`), and its spectrum, with mean and σ of every pixel given the parameters
-(`models.spectrum_prior`). Below, "pixel" stands for either.
+(`models.spectrum_prior`), whose residuals are also made white along wavelength
+(`models.whitening`). Below, "pixel" stands for either.
 
 Shapes: B batch, C channels, L pixels, c l channels and pixels of a low-resolution spectrum,
 g further input channels, N tokens, W token width, D parameters.
@@ -26,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.conditioning import ImageFeatures
+from models.whitening import Whitening
 
 OFFSET = 0.008  # s of the cosine schedule (Nichol & Dhariwal 2021, arXiv 2102.09672, eq. 17)
 LARGEST_BETA = 0.999  # of the cosine schedule (ibid., sec. 3.2)
@@ -139,7 +141,7 @@ class Context(NamedTuple):
 
     mean, sigma: m and s, broadcast to (B, C, L); channels: further input channels of the network
     (B, any, L) each; properties: further input of its blocks (B, properties); given: x_0 where it
-    is known (B, C, L), NaN where it is sampled.
+    is known (B, C, L), NaN where it is sampled; whitening: coordinates of x_0, or None.
     """
 
     mean: Tensor | float = 0.0
@@ -147,6 +149,21 @@ class Context(NamedTuple):
     channels: Sequence[Tensor] = ()
     properties: Tensor | None = None
     given: Tensor | None = None
+    whitening: Whitening | None = None
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """x_0 of x (B, C, L)."""
+        residual = (x - self.mean) / self.sigma
+        return residual if self.whitening is None else self.whitening.whiten(residual)
+
+    def restored(self, clean: Tensor) -> Tensor:
+        """x (B, C, L) of x_0."""
+        residual = clean if self.whitening is None else self.whitening.colour(clean)
+        return self.mean + self.sigma * residual
+
+    def channels_of(self, spectrum: int) -> int:
+        """Channels of x_0, of a spectrum of so many."""
+        return spectrum if self.whitening is None else self.whitening.kept
 
 
 PLAIN = Context()  # the spectrum itself is diffused, and nothing is given beside it
@@ -285,10 +302,10 @@ class DenoisingLoss(nn.Module):
         t = torch.randint(
             schedule.steps, (len(spectra),), generator=generator, device=generator.device
         ).to(spectra.device)
-        noise = _normal(spectra, generator)
         low = None if low is None else self._augmented(low, generator)
         context = self.denoiser.context(spectra.shape[-1], low, parameters)
-        clean = (spectra - context.mean) / context.sigma  # x_0
+        clean = context.standardised(spectra)  # x_0
+        noise = _normal(clean, generator)
         x_t = schedule.q_sample(clean, t, noise)
         tokens = self._some_dropped(self.denoiser.condition.tokens(features), generator)
         prediction = self.denoiser(x_t, t, tokens, context).float()

@@ -79,14 +79,15 @@ def generate_candidates(
             )
             estimate = partial(denoiser.estimate, context=context)
             names = [(keys[row // count], row % count) for row in rows.tolist()]
-            noise = RowNoise(seed, purpose, names, shape)
-            start = noise().to(tokens.device)  # (rows, C, L)
+            latent = context.channels_of(shape[0]), shape[1]
+            noise = RowNoise(seed, purpose, names, latent)
+            start = noise().to(tokens.device)  # (rows, c, L)
             clean = sampler.sample(
                 guided(estimate, tokens[owner], guidance), denoiser.schedule, start, noise
             )
             if context.given is not None:
                 clean = torch.where(context.given.isnan(), clean, context.given)
-            chunks.append(context.mean + context.sigma * clean)
+            chunks.append(context.restored(clean))
     return torch.cat(chunks).unflatten(0, (len(tokens), count))
 
 

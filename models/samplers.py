@@ -18,7 +18,7 @@ estimates ε̂ and x̂ of noise and clean spectrum at t:
   x_s = (σ_s/σ_t) x_t + α_s (1 - e^{-h}) [ x̂ + (x̂ - x̂_previous)/(2r) ],   r = h_previous/h,
   of first order, x̂ alone in the bracket, in its first and last step.
 
-`StationaryNoise` ignores the network: Gaussian noise with a given power spectrum, to compare with.
+`StationaryNoise` ignores the network, to compare with.
 
 DDIM and DPM-Solver++ are exact for data without variance. With few steps, standardised data come
 out too narrow even with a perfect network: N steps of DDIM shrink them by about cos(π/2N)ᴺ.
@@ -216,16 +216,9 @@ class DPMSolverPP2M(FewSteps):
         return shrink * state.x + (then.signal - shrink * now.signal) * clean
 
 
-@dataclass(frozen=True)
 class StationaryNoise(Sampler):
-    """Gaussian noise of a given power spectrum along wavelength, whatever the network estimates.
-
-    Args:
-        power: (C·L // 2 + 1,) power spectrum over the C·L pixels in order of wavelength, 1 for
-            white noise of unit variance. The noise is periodic.
-    """
-
-    power: Tensor
+    """The noise at the start, whatever the network estimates: the prior colours it with the mean
+    power of the residuals along wavelength (`models.whitening`)."""
 
     def times(self, total: int) -> list[int]:
         """None: the network is not evaluated."""
@@ -234,18 +227,3 @@ class StationaryNoise(Sampler):
     def step(self, state: SamplerState) -> Tensor:
         """Never called, as there are no times."""
         return state.x
-
-    @torch.no_grad()
-    def sample(
-        self,
-        estimate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-        schedule: NoiseSchedule,
-        start: Tensor,
-        fresh_noise: Callable[[], Tensor],
-    ) -> Tensor:
-        """`start` (B, C, L), white, with the power spectrum."""
-        channels, pixels = start.shape[1:]
-        ordered = start.transpose(1, 2).flatten(1)  # (B, C·L): pixel l·C + c
-        shaped = torch.fft.rfft(ordered) * self.power.to(start).sqrt()
-        noise = torch.fft.irfft(shaped, n=channels * pixels)
-        return noise.unflatten(1, (pixels, channels)).transpose(1, 2)

@@ -10,7 +10,9 @@ mean: Han et al. 2022, arXiv 2206.07275). With the rest-frame templates g_k at t
     s^2 = A(\lambda / (1 + z)) + B(\lambda)\, q, \qquad q = (15 / \mathrm{S/N})^2 .
 
 A is the variance that the templates leave, in the rest frame, where lines stay in place; B q is the
-noise of the spectrograph. Both are fitted to the training spectra. An infinite S/N leaves A alone.
+noise of the spectrograph and the sky, whose lines stay in place in the observed frame. Both are
+fitted to the training spectra. An infinite S/N leaves A alone. The residual is then made white
+along wavelength (`models.whitening`).
 
 The parameters of a row are (z, ln S/N, a_1 … a_K). In training the coefficients are the projection
 of the spectrum on the templates; in generation the parameter diffusion samples them
@@ -27,11 +29,13 @@ from torch import Tensor, nn
 
 from models.diffusion import Context
 from models.spectral_basis import SpectralBasis, interpolate
+from models.whitening import Whitening
 
 REDSHIFT, SNR = CONDITIONS = ("redshift", "snr")  # the first parameters, which can be given
 TYPICAL_SNR = 15.0  # per SDSS pixel, of a galaxy of the main sample
 CHI2_MEDIAN = 0.4549  # of one degree of freedom
 CLIPPINGS = 4  # passes of the fit of A in which residuals are clipped
+CHANCE_EXCESS = 0.1  # of squared residuals over s²: five standard errors of 5,000 galaxies
 ROWS = 64  # galaxies at once
 
 
@@ -44,6 +48,10 @@ class SpectrumPrior(nn.Module):
         template_channels: templates that are input channels of the U-Net, the mean first.
         rest_bin: rest-frame pixels of the templates in one pixel of A.
         ridge: of the projection, in units of a template's mean square.
+        bandwidth: share of the frequencies, lowest first, in which residuals are diffused.
+
+    Raises:
+        ValueError: as `models.whitening.Whitening`.
     """
 
     properties = 1
@@ -55,6 +63,7 @@ class SpectrumPrior(nn.Module):
         template_channels: int = 4,
         rest_bin: int = 4,
         ridge: float = 0.01,
+        bandwidth: float = 1.0,
     ):
         super().__init__()
         self.basis, self.rest_bin, self.ridge = basis, rest_bin, ridge
@@ -62,11 +71,12 @@ class SpectrumPrior(nn.Module):
         coarse = basis.templates.shape[1] // rest_bin + 2
         self.register_buffer("rest_variance", torch.ones(shape[0], coarse))  # A
         self.register_buffer("noise", torch.zeros(shape))  # B
+        self.whitening = Whitening(*shape, bandwidth)
 
     @property
     def channels(self) -> int:
         """g, of `Context.channels`: mean, templates and ln σ."""
-        return len(self.noise) * (2 + self.template_channels)
+        return self.whitening.kept * (2 + self.template_channels)
 
     @property
     def parameters_count(self) -> int:
@@ -81,10 +91,13 @@ class SpectrumPrior(nn.Module):
     def _context(self, parameters: Tensor) -> Context:
         redshift, noise = parameters[:, 0], TYPICAL_SNR * torch.exp(-parameters[:, 1])
         mean = self.basis.combine(redshift, parameters[:, 2:])  # (B, C, L)
-        variance = interpolate(self.rest_variance, self._coarse(redshift)).transpose(0, 1)
-        sigma = (variance + self.noise * noise[:, None, None] ** 2).sqrt()  # (B, C, L)
-        templates = self.basis(redshift, self.template_channels).flatten(1, 2)
-        return Context(mean, sigma, [mean, templates, sigma.log()], noise[:, None])
+        sigma = (
+            self._rest_variance(redshift) + self.noise * noise[:, None, None] ** 2
+        ).sqrt()  # (B, C, L)
+        templates = self.basis(redshift, self.template_channels)  # (B, any, C, L)
+        shown = torch.cat([mean[:, None], templates, sigma.log()[:, None]], dim=1)
+        channels = self.whitening.coarsen(shown).flatten(1, 2)
+        return Context(mean, sigma, [channels], noise[:, None], whitening=self.whitening)
 
     def _coarse(self, redshift: Tensor) -> Tensor:
         """Coarse rest-frame pixels (B, L), not whole, of the middle of a block."""
@@ -125,10 +138,13 @@ class SpectrumPrior(nn.Module):
         variance_floor: float = 0.01,
         smoothing_pixels: int = 21,
     ) -> None:
-        """Take A and B from training spectra (N, C, L) of `parameters` (N, D).
+        """Take A, B and the power of the residuals from training spectra (N, C, L) of `parameters`
+        (N, D).
 
-        B is the median rise of the squared residual with q, which lines do not move. A is a mean,
-        of residuals that are clipped in further passes, so that a bad pixel does not set it.
+        B begins as the median rise of the squared residual with q, smoothed, which lines of
+        galaxies do not move, and rises where squared residuals are larger than s² in the mean: at
+        lines of the sky. A is a mean, of residuals that are clipped, so that a bad pixel does not
+        set it.
 
         Args:
             spectra, parameters: of the training galaxies.
@@ -146,32 +162,59 @@ class SpectrumPrior(nn.Module):
         if q.max() > q.min():
             self.noise.copy_(_noise(squared, q, smoothing_pixels))
         least = variance_floor * squared.mean(dim=0).median(dim=1, keepdim=True).values  # (C, 1)
-        z, noise = parameters[:, 0], self.noise * q[:, None, None]
-        self._fit_rest(squared - noise, z, least, pseudo_count)
+        q, redshift = q[:, None, None], parameters[:, 0]
+        self._fit_rest(squared, redshift, q, least, pseudo_count, torch.inf)
         for _ in range(CLIPPINGS):
-            for rows in torch.arange(len(z), device=z.device).split(ROWS):
-                variance = interpolate(self.rest_variance, self._coarse(z[rows])).transpose(0, 1)
-                squared[rows] = squared[rows].minimum(clip_sigma**2 * (variance + noise[rows]))
-            self._fit_rest(squared - noise, z, least, pseudo_count)
+            if q.max() > q.min():
+                self.noise += self._excess(squared, redshift, q, clip_sigma) / q.sum()
+            self._fit_rest(squared, redshift, q, least, pseudo_count, clip_sigma)
+        residuals = []
+        for x, p in zip(spectra.split(ROWS), parameters.split(ROWS), strict=True):
+            context = self._context(p)
+            residual = (x - context.mean) / context.sigma
+            residuals.append(residual.clamp(-clip_sigma, clip_sigma))
+        self.whitening.fit(residuals)
+
+    def _excess(self, squared: Tensor, redshift: Tensor, q: Tensor, clip_sigma: float) -> Tensor:
+        """By how much clipped squared residuals (N, C, L) exceed s², in pixels where they do so by
+        more than chance: sums (C, L)."""
+        excess, total = torch.zeros_like(self.noise), torch.zeros_like(self.noise)
+        for values, z, part in zip(*(x.split(ROWS) for x in (squared, redshift, q)), strict=True):
+            variance = self._rest_variance(z) + self.noise * part
+            excess += (values.minimum(clip_sigma**2 * variance) - variance).sum(dim=0)
+            total += variance.sum(dim=0)
+        return (excess - CHANCE_EXCESS * total).clamp(min=0)
 
     def _fit_rest(
-        self, variance: Tensor, redshift: Tensor, least: Tensor, pseudo_count: float
+        self,
+        squared: Tensor,
+        redshift: Tensor,
+        q: Tensor,
+        least: Tensor,
+        pseudo_count: float,
+        clip_sigma: float,
     ) -> None:
-        """A >= `least` (C, 1) from the variance (N, C, L) of each spectrum, distributed over
-        rest-frame pixels."""
+        """A >= `least` (C, 1) from squared residuals (N, C, L), clipped and less the noise,
+        distributed over rest-frame pixels."""
         total = torch.zeros_like(self.rest_variance)
-        weight = torch.zeros_like(total[0])
-        for values, z in zip(variance.split(ROWS), redshift.split(ROWS), strict=True):
+        weight, everywhere = torch.zeros_like(total[0]), 0.0
+        for values, z, part in zip(*(x.split(ROWS) for x in (squared, redshift, q)), strict=True):
+            noise = self.noise * part
+            clipped = values.minimum(clip_sigma**2 * (self._rest_variance(z) + noise)) - noise
+            everywhere = everywhere + clipped.sum(dim=(0, 2)) / squared[:, 0].numel()  # (C,)
             position = self._coarse(z)
             lower = position.long()
-            fraction = (position - lower).to(values)
-            for pixel, part in ((lower, 1 - fraction), (lower + 1, fraction)):
-                weight.index_add_(0, pixel.flatten(), part.flatten())
-                weighted = (values * part[:, None]).transpose(0, 1).flatten(1)  # (C, B·L)
+            fraction = (position - lower).to(clipped)
+            for pixel, share in ((lower, 1 - fraction), (lower + 1, fraction)):
+                weight.index_add_(0, pixel.flatten(), share.flatten())
+                weighted = (clipped * share[:, None]).transpose(0, 1).flatten(1)  # (C, B·L)
                 total.index_add_(1, pixel.flatten(), weighted)
-        everywhere = variance.mean(dim=(0, 2), keepdim=True)[0]  # (C, 1)
-        mean = (total + pseudo_count * everywhere) / (weight + pseudo_count)
+        mean = (total + pseudo_count * everywhere[:, None]) / (weight + pseudo_count)
         self.rest_variance.copy_(mean.maximum(least))
+
+    def _rest_variance(self, redshift: Tensor) -> Tensor:
+        """A (B, C, L) at redshifts (B,)."""
+        return interpolate(self.rest_variance, self._coarse(redshift)).transpose(0, 1)
 
 
 def informative(snr: Tensor, largest_q: float) -> Tensor:

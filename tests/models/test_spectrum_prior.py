@@ -84,11 +84,28 @@ def test_channels_and_properties_have_the_sizes_they_announce(prior):
     parameters = torch.tensor([[0.1, math.log(20.0), 0.0], [0.12, math.inf, 1.0]])
     context = prior(parameters)
     sizes = [channels.shape for channels in context.channels]
-    assert sizes == [(2, 1, PIXELS), (2, 2, PIXELS), (2, 1, PIXELS)]  # mean, templates, ln σ
-    assert sum(size[1] for size in sizes) == prior.channels == 4
+    assert sizes == [(2, 4, PIXELS)]  # mean, two templates, ln σ
+    assert prior.channels == 4
     assert context.properties.shape == (2, prior.properties)
     assert context.properties[:, 0].tolist() == pytest.approx([0.75, 0.0])
     assert prior.parameters_count == 3
+
+
+def test_lines_of_the_sky_belong_to_the_noise(basis, galaxies):
+    """A line of the sky, stronger than the noise beside it, is narrower than the running median."""
+    spectra, parameters = galaxies
+    generator = torch.Generator().manual_seed(4)
+    line, amplitude = slice(200, 205), 6 * NOISE * TYPICAL_SNR
+    noise = amplitude / parameters[:, 1:2].exp() * torch.randn(len(spectra), 1, generator=generator)
+    spectra = spectra.clone()
+    spectra[:, 0, line] += noise
+    sky, clean = (SpectrumPrior((1, PIXELS), basis) for _ in range(2))
+    sky.fit(spectra, parameters)
+    clean.fit(*galaxies)
+    expected = sky(parameters)
+    left = ((spectra - expected.mean) / expected.sigma)[:, 0, line].std(dim=0)
+    torch.testing.assert_close(left, torch.ones(5), atol=0.1, rtol=0)
+    torch.testing.assert_close(sky.rest_variance, clean.rest_variance, atol=0.02, rtol=0.1)
 
 
 @pytest.mark.parametrize(("flux", "kept"), [("none", True), ("log", False)])

@@ -27,7 +27,7 @@ from utils.core.model_factory import (
 )
 from utils.core.provenance import code_version
 
-CHECKPOINT_FORMAT = 3
+CHECKPOINT_FORMAT = 4
 
 
 @dataclass
@@ -228,5 +228,5 @@ def _check_format(path: Path, about: dict[str, Any]) -> None:
         )
     code, reason = about.get("code", "unknown"), "written by a newer version; update this code"
     if found < CHECKPOINT_FORMAT:
-        reason = "written before the parameter diffusion: train it again, or use its own version"
+        reason = "written before residuals were whitened: train it again, or use its own version"
     raise UserError(f"{path}: checkpoint format {found} (code {code}): {reason}")

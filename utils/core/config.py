@@ -335,6 +335,8 @@ class PriorConfig:
         pseudo_count: Spectra of average variance that are added to those of each rest-frame pixel.
         variance_floor: Least variance, in units of that of a typical pixel.
         smoothing_pixels: Of the running median of the noise over wavelength; odd.
+        bandwidth: Share of the frequencies along wavelength in which polyphase residuals are
+            diffused, a multiple of 1/8. Spectra smoothed with 2 px have no power in the rest.
     """
 
     components: int = 24
@@ -348,6 +350,7 @@ class PriorConfig:
     pseudo_count: float = 5.0
     variance_floor: float = 0.01
     smoothing_pixels: int = 21
+    bandwidth: float = 0.5
 
     def __post_init__(self) -> None:
         at_least(0, "prior", self, "components", "template_channels", "ridge", "pseudo_count")
@@ -356,6 +359,10 @@ class PriorConfig:
         refuse(
             self.smoothing_pixels % 2 == 0,
             f"prior.smoothing_pixels is {self.smoothing_pixels}: it must be odd",
+        )
+        refuse(
+            self.bandwidth not in [eighths / 8 for eighths in range(1, 9)],
+            f"prior.bandwidth is {self.bandwidth}: it must be a multiple of 0.125, at most 1",
         )
 
 
@@ -409,8 +416,8 @@ class SamplingConfig:
         preview_galaxies: Validation galaxies of a preview.
     """
 
-    sampler: Literal["adams", "dpm", "ddim", "ancestral"] = "dpm"
-    steps: int = 20
+    sampler: Literal["adams", "dpm", "ddim", "ancestral"] = "adams"
+    steps: int = 10
     candidates: int = 16
     mean_of_best: int | None = None
     guidance: float = 1.0

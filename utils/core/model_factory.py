@@ -131,9 +131,10 @@ def assemble_denoiser(
     """The denoiser with fresh weights around a condition; arguments as in `build_denoiser`."""
     size, original = config.diffusion, config.compatibility == "original"
     low = 1 if transform.representation == "super" else 0
+    diffused = prior.whitening.kept if prior else transform.channels
     unet = SpectrumUNet(
-        transform.channels + low + (prior.channels if prior else 0),
-        transform.channels,
+        diffused + low + (prior.channels if prior else 0),
+        diffused,
         size.channels,
         size.multipliers,
         size.attention_levels,
@@ -213,4 +214,7 @@ def empty_prior(
     templates = torch.zeros(1 + config.components, length)
     basis = SpectralBasis(transform.arrange(log_wavelength), start, templates)
     shape = transform.channels, transform.length
-    return SpectrumPrior(shape, basis, config.template_channels, config.rest_bin, config.ridge)
+    bandwidth = config.bandwidth if transform.representation == "polyphase" else 1.0
+    return SpectrumPrior(
+        shape, basis, config.template_channels, config.rest_bin, config.ridge, bandwidth
+    )

@@ -151,7 +151,7 @@ class Evaluation(EvaluationSetup):
         fits = self._template_fits(baselines)
         observed = [_generated(GENERATED, file, order)]
         for option in self.options.ablations:
-            ablation = ablation_of(option, self.pipeline.last, self.library, self.options.seed)
+            ablation = ablation_of(option, self.pipeline.last)
             ablated = self._candidates(f"candidates_{option}.h5", self.requested, ablation)
             observed.append(_generated(ablation.name, ablated))
         observed += [*self._regression(), *baselines.observed(), *fits[:1]]

@@ -27,6 +27,8 @@ from utils.core.survey_rows import blocks, random_subset
 from utils.generation.conditions import COLUMNS, catalogue_conditions, condition_column
 from utils.training.distributed import on_first_rank
 
+SMOOTHED_BAND = 1.0  # bandwidth times σ in px: beyond, smoothing left 5e-5 of the power
+
 
 def informative_rows(survey: Survey, rows: np.ndarray, config: PriorConfig) -> np.ndarray:
     """Those of `rows` that are not far noisier than the others."""
@@ -89,6 +91,7 @@ def fit_prior(
     if prior is None:
         return
     settings, seed = config.prior, config.run.seed
+    _check_bandwidth(prior, survey)
 
     def fit() -> dict[str, Tensor]:
         rows = fitting_rows(survey, training, settings, seed)
@@ -107,6 +110,21 @@ def fit_prior(
         return prior.state_dict()
 
     prior.load_state_dict(saved or on_first_rank(fit, spectra.mean.device))
+
+
+def _check_bandwidth(prior: SpectrumPrior, survey: Survey) -> None:
+    """Refuse to leave out frequencies that the spectra of a survey have.
+
+    Raises:
+        UserError: the spectra are smoothed too little for `prior.bandwidth`.
+    """
+    kept = prior.whitening.kept / prior.whitening.channels
+    smoothing = survey.preparation.smoothing_sigma_angstrom / np.diff(survey.grid.angstrom).max()
+    if kept < min(1.0, SMOOTHED_BAND / max(smoothing, 1e-6)):
+        raise UserError(
+            f"{survey.path}: spectra smoothed with {smoothing:.2g} px have structure at the "
+            f"frequencies that prior.bandwidth {kept:g} leaves out: raise it, to 1 at most"
+        )
 
 
 def saved_prior(folder: Path) -> dict[str, Tensor] | None:

@@ -62,7 +62,7 @@ def test_a_generator_has_the_trained_weights_of_all_its_networks(tiny_towers, ti
 
 @pytest.mark.parametrize(
     ("found", "reason"),
-    [(2, "before the parameter diffusion: train it again"), (4, "newer version")],
+    [(3, "before residuals were whitened: train it again"), (5, "newer version")],
 )
 def test_other_formats_are_refused_with_the_reason(found, reason, tiny_towers, tmp_path):
     checkpoint = read_checkpoint(tiny_towers)

@@ -149,6 +149,7 @@ def fit(tiny_survey, tiny_towers):
         ("pseudo_count", 100.0),
         ("variance_floor", 5.0),
         ("smoothing_pixels", 101),
+        ("bandwidth", 1.0),
     ],
 )
 def test_every_key_of_the_prior_has_an_effect(key, value, fit):
