@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from datasets.cutouts.conversion import CutoutFormat
 from datasets.cutouts.formats import read_picture
 from datasets.errors import UserError
+from datasets.file_names import file_stem
 from datasets.sdss.spec_files import read_spec_file
 from datasets.spectra import prepare_spectrum
 from datasets.survey import Survey
 from datasets.tables import read_table
-from utils.generation.batch_run import file_stem
 from utils.generation.fits_output import read_spectrum
 from utils.plotting.spectrum_panel import (
     MARKS,

@@ -25,6 +25,7 @@ from datasets.cutouts.formats import (
     PLAUSIBLE_PIXELS_ARCSEC,
     CutoutError,
     RawCutout,
+    is_no_band,
 )
 
 NANOMAGGY_JANSKY = 3.631e-6  # 3631 Jy is magnitude 0 in AB
@@ -306,7 +307,9 @@ def _position(band: str, names: Sequence[str]) -> int:
     """Where `band` is among `names`: by its name, else as a word of one ("SDSS-r")."""
     exact = [k for k, name in enumerate(names) if name.strip().lower() == band.lower()]
     words = [re.split(r"[^a-z0-9]+", name.lower()) for name in names]
-    found = exact or [k for k, parts in enumerate(words) if band.lower() in parts]
+    found = exact or [
+        k for k, parts in enumerate(words) if band.lower() in parts and not is_no_band(names[k])
+    ]
     if len(found) != 1:
         problem = "lacks" if not found else "has more than one"
         raise CutoutError(f"{problem} band {band}; its bands are {', '.join(names)}")

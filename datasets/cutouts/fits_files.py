@@ -37,13 +37,18 @@ def read_fits(path: Path) -> Iterator[RawCutout]:
             chosen = _chosen(hdus, remarks)
             about = _about(chosen, hdus[0].header, remarks)
             many = len(chosen[0].shape) == 4
-            planes = [] if many else [linear(hdu.data, hdu.header, remarks) for hdu in chosen]
+            headers = [ChainMap(hdu.header, hdus[0].header) for hdu in chosen]
+            planes = [
+                linear(hdu.data, header, remarks)
+                for hdu, header in zip(chosen, headers, strict=True)
+                if not many
+            ]
         about["remarks"] = tuple(dict.fromkeys(remarks))
         if not many:
             yield RawCutout(planes[0] if planes[0].ndim == 3 else planes, **about)
             return
         for index in range(chosen[0].shape[0]):  # one at a time
-            plane = linear(chosen[0].section[index], chosen[0].header, [])
+            plane = linear(chosen[0].section[index], headers[0], [])
             yield RawCutout(plane, **about, index=index)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,7 +40,15 @@ PICTURE_BANDS = ("R", "G", "B")
 PICTURE_UNIT = "intensity"  # 0 … 1, as a JPEG has it; not photometric
 PLAUSIBLE_PIXELS_ARCSEC = (0.01, 10.0)  # of the pixels of optical surveys
 
+NO_BAND = re.compile(  # words of the names of planes beside an image
+    r"wgt|wht|weights?|weightmap|msk|masks?|maskbits|var|variance|err|errors?|sig|sigma|std|stddev"
+    r"|uncert|uncertainty|rms|noise|ivar|invvar|invvariance|dq|flags?|qual|quality|psf|bkg|back"
+    r"|background|bgd|exp|exposure|nexp|chi2|model|resid|residual|seg|segm|segmentation|con|ctx",
+    re.IGNORECASE,
+)
 IMAGE_KEYS = ("images", "image", "cube", "cutouts", "cutout", "data", "arr_0")
+UNIT_KEYS = ("image_unit", "unit", "units", "bunit")
+ZERO_POINT_KEYS = ("zero_point", "zeropoint", "zeropoints", "zero_points", "magzero", "zp")
 FIELDS = {  # name of a field of `RawCutout`, and its names in files, in lower case
     "ra": RA,
     "dec": DEC,
@@ -71,6 +80,11 @@ class RawCutout:
     index: int | None = None  # in a file of many
     remarks: tuple[str, ...] = ()  # what of the file was not used, or not believed
     bare: bool = False  # an array, for which no convention says where to state anything
+
+
+def is_no_band(name: str) -> bool:
+    """Whether a plane, or file, of this name is the weight, variance, mask … of an image."""
+    return any(NO_BAND.fullmatch(word) for word in re.split(r"[^A-Za-z0-9]+", name))
 
 
 def check_shape(shape: Sequence[int], item_bytes: int) -> None:
@@ -193,7 +207,7 @@ def count_cutouts(path: Path) -> int:
 
 
 def _image_key(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    images = [name for name, shape in shapes.items() if len(shape) >= 2]
+    images = [name for name, shape in shapes.items() if len(shape) >= 2 and not is_no_band(name)]
     named = [name for name in IMAGE_KEYS if name in images]
     if not named and len(images) != 1:
         raise CutoutError(f"no array named {', '.join(IMAGE_KEYS)}; it holds {', '.join(shapes)}")
@@ -209,11 +223,14 @@ def _array_cutouts(images: Any, beside: Mapping[str, Any]) -> Iterator[RawCutout
             columns[field.lower()] = value[field]
     bands = columns.get("bands")
     scale = columns.get("pixel_scale_arcsec", columns.get("pixel_scale"))
-    unit = next((columns[k] for k in ("image_unit", "unit", "bunit") if k in columns), None)
+    unit = next((columns[k] for k in UNIT_KEYS if k in columns), None)
+    zero_point = next((columns[k] for k in ZERO_POINT_KEYS if k in columns), None)
+    if unit is None and zero_point is not None:
+        unit = [f"AB zero point {float(value):f}" for value in np.ravel(zero_point)]
     about = {
         "bands": None if bands is None else _band_names(bands),
-        "pixel_scale_arcsec": None if scale is None else float(scale),
-        "unit": None if unit is None else _text(unit),
+        "pixel_scale_arcsec": _of_each(scale, float),
+        "unit": _of_each(unit, _text),
         "bare": True,
     }
     remarks: list[str] = []
@@ -231,6 +248,14 @@ def _array_cutouts(images: Any, beside: Mapping[str, Any]) -> Iterator[RawCutout
         yield RawCutout(
             np.asarray(images[index]), **about, **row, index=index, remarks=tuple(remarks)
         )
+
+
+def _of_each(values: Any, kind: Callable) -> Any:
+    """None, one value, or a tuple with one for each plane."""
+    if values is None:
+        return None
+    each = tuple(kind(value) for value in np.ravel(np.asarray(values)))
+    return each if len(each) > 1 else each[0]
 
 
 def _band_names(value: Any) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from astropy.coordinates import ICRS
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from datasets.cutouts.formats import PLAUSIBLE_PIXELS_ARCSEC, CutoutError
+from datasets.cutouts.formats import PLAUSIBLE_PIXELS_ARCSEC, CutoutError, is_no_band
 
 COUNTS = re.compile(
     r"(adu|counts?|cts?|dn|e-?|electrons?|photons?)((\s*/\s*|\s+per\s+)s(ec(ond)?)?|\s*s\^?-1)?",
@@ -28,24 +28,16 @@ COUNTS = re.compile(
 )
 ZERO_POINTS = (  # keywords of the AB magnitude of one count
     "MAGZERO", "MAGZEROP", "MAGZPT", "MAGZP", "MAG_ZERO", "MAG0", "PHOTZP", "ZEROPOINT", "ZEROPNT",
-    "ZEROPT", "ZPAB", "ABZP", "ZP", "ZPT",
+    "ZEROPT", "ZPOINT", "ZPAB", "ABZP", "ABMAGZP", "ZP", "ZPT",
 )  # fmt: skip
 PIXEL_SCALES = ("PIXSCALE", "PIXSCAL1", "PIXELSCL", "PIXSIZE", "SECPIX", "SECPIX1")  # arcsec
 ASINH = 2.5 * math.log10(math.e)  # Pan-STARRS: v = 2.5 log10(e) asinh((counts - BOFFSET)/2 BSOFTEN)
 ANGLES = {"deg": 3600.0, "degree": 3600.0, "degrees": 3600.0, "arcmin": 60.0, "mas": 1e-3}
-NO_BAND = re.compile(  # words of the names of planes beside an image
-    r"wgt|wht|weights?|weightmap|msk|masks?|maskbits|var|variance|err|errors?|sig|sigma|std|stddev"
-    r"|uncert|uncertainty|rms|noise|ivar|invvar|invvariance|dq|flags?|qual|quality|psf|bkg|back"
-    r"|background|bgd|exp|exposure|nexp|chi2|model|resid|residual|seg|segm|segmentation|con|ctx",
-    re.IGNORECASE,
-)
 
 
 def is_band(header: Mapping[str, Any]) -> bool:
     """Whether a plane is an image, and not its weight, variance, mask or the like."""
-    texts = (str(header.get(key, "")) for key in ("EXTNAME", "IMAGETYP", "IMTYPE"))
-    words = (word for text in texts for word in re.split(r"[^A-Za-z0-9]+", text))
-    return not any(NO_BAND.fullmatch(word) for word in words)
+    return not any(is_no_band(str(header.get(k, ""))) for k in ("EXTNAME", "IMAGETYP", "IMTYPE"))
 
 
 def flux_unit(header: Mapping[str, Any], remarks: list[str]) -> str | None:

@@ -24,12 +24,14 @@ from datasets.cutouts.formats import (
     CutoutError,
     RawCutout,
     count_cutouts,
+    is_no_band,
     read_hdf5,
     read_npy,
     read_npz,
     read_picture,
 )
 from datasets.errors import UserError
+from datasets.file_names import file_stem, free_name
 from datasets.text_files import read_text
 
 
@@ -57,7 +59,7 @@ class Cutout:
 
     Attributes:
         name: Unique in a run and the same in every run: the file's stem, or `stem#index` in a
-            file of many. No two names differ in case alone, or in `-` for `#`: they name files.
+            file of many. No two name the same file (`datasets.file_names`).
         image: (bands, size, size) float32, nanomaggies per pixel, or intensity 0 … 1 of pictures.
         path: The file, or the first of the files of one band each.
         ra, dec: Degrees; NaN where unknown.
@@ -91,6 +93,7 @@ class CutoutSource:
     name: str
     paths: tuple[Path, ...]
     bands: tuple[str, ...] | None = None  # of the paths, where each holds one
+    passed_over: tuple[Path, ...] = ()  # files of weights, masks and the like of the same galaxy
 
     @property
     def reader(self) -> Callable[[Path], Iterator[RawCutout]] | None:
@@ -138,7 +141,6 @@ class CutoutReader:
             raise CutoutError(f"{next(iter(paths))} does not exist")
         self.target = target
         self.sources = _group(list(paths), {*target.bands, *(target.input_bands or ())})
-        self._taken = {_as_file(source.name) for source in self.sources}
 
     def __len__(self) -> int:
         """How many cutouts the files declare; every FITS and every damaged file counts as one."""
@@ -151,18 +153,22 @@ class CutoutReader:
         return total
 
     def __iter__(self) -> Iterator[Cutout | Rejected]:
+        taken = {file_stem(source.name).casefold() for source in self.sources}
         for source in self.sources:
             try:
                 for raw in source.read():
-                    yield self._convert(source, raw)
+                    yield self._convert(source, raw, taken)
             except Exception as error:  # libraries raise anything on damage; the run goes on
                 yield Rejected(str(source.paths[0]), _reason(error))
 
-    def _convert(self, source: CutoutSource, raw: RawCutout) -> Cutout | Rejected:
+    def _convert(self, source: CutoutSource, raw: RawCutout, taken: set[str]) -> Cutout | Rejected:
         number = "" if raw.index is None else f"#{raw.index}"
         path, name = source.paths[0], source.name
         if number:
-            name = _free_name(f"{name}{number}", self._taken)
+            name = free_name(f"{name}{number}", taken)
+        if source.passed_over:
+            files = ", ".join(path.name for path in source.passed_over)
+            raw = replace(raw, remarks=(*raw.remarks, f"files passed over: {files}"))
         try:
             image, assumptions = self.target.convert(raw)
         except (UserError, ValueError, TypeError) as error:
@@ -220,6 +226,7 @@ def _group(paths: Sequence[Path], bands: Iterable[str]) -> list[CutoutSource]:
     """One source per cutout file; FITS files of one folder whose names differ only in the band
     together: `name-u`, `name-g` …, or `HSC-G-9813`, `HSC-R-9813` …"""
     recognised = {band.lower() for band in (*bands, *COMMON_BANDS)}
+    paths, beside = _without_weights(paths)
     groups: dict[tuple[Path, str, str], dict[str, Path]] = defaultdict(dict)
     for path in paths:
         if _suffix(path) in FITS_SUFFIXES:
@@ -234,7 +241,25 @@ def _group(paths: Sequence[Path], bands: Iterable[str]) -> list[CutoutSource]:
             sources.append(CutoutSource(name, tuple(files.values()), tuple(files)))
     sources += [CutoutSource(_stem(path), (path,)) for path in paths if path not in grouped]
     order = {path: number for number, path in enumerate(paths)}
+    sources = [
+        replace(source, passed_over=tuple(other for path in source.paths for other in beside[path]))
+        for source in sources
+    ]
     return _uniquely_named(sorted(sources, key=lambda source: order[source.paths[0]]))
+
+
+def _without_weights(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, list[Path]]]:
+    """The paths without FITS files of weights, masks and the like, such as `name-g.wht.fits` beside
+    `name-g.fits`, and these by the path that they belong to."""
+    images = {(path.parent, _stem(path)): path for path in paths if _suffix(path) in FITS_SUFFIXES}
+    beside: dict[Path, list[Path]] = defaultdict(list)
+    for (folder, stem), path in list(images.items()):
+        for word in re.finditer(r"[-_.]([A-Za-z0-9]+)", stem):
+            partner = images.get((folder, stem[: word.start()] + stem[word.end() :]))
+            if partner and is_no_band(word[1]):
+                beside[partner].append(path)
+    others = {path for files in beside.values() for path in files}
+    return [path for path in paths if path not in others], beside
 
 
 def _bands_in(stem: str, recognised: set[str]) -> Iterator[tuple[str, str, str]]:
@@ -250,20 +275,5 @@ def _uniquely_named(sources: Sequence[CutoutSource]) -> list[CutoutSource]:
     taken: set[str] = set()
     names = {}
     for source in sorted(sources, key=lambda source: source.paths):
-        names[source.paths] = _free_name(source.name, taken)
-        taken.add(_as_file(names[source.paths]))
+        names[source.paths] = free_name(source.name, taken)
     return [replace(source, name=names[source.paths]) for source in sources]
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    """`name`, or `name~2`, `name~3` … where it is taken."""
-    found, number = name, 1
-    while _as_file(found) in taken:
-        number += 1
-        found = f"{name}~{number}"
-    return found
-
-
-def _as_file(name: str) -> str:
-    """What tells a name from others where it names a file, on any file system."""
-    return name.replace("#", "-").casefold()

@@ -28,6 +28,7 @@ from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.fits_files import write_cutout
 from datasets.errors import UserError
 from datasets.file_limits import check_bytes
+from datasets.file_names import file_stem, free_name
 from datasets.identifiers import identifiers_of
 from datasets.tables import numbers, read_table, redshifts
 
@@ -147,14 +148,15 @@ def read_positions(path: Path) -> tuple[list[Position], list[tuple[str, str]]]:
         print(f"{path}: z beside u, g, r and i is a magnitude: no redshifts", file=sys.stderr)
     elif name:
         redshift = redshifts(path, name, columns)
-    positions, refused = [], []
+    positions, refused, taken = [], [], set()
     for row, number in enumerate(_identifiers(path, columns, len(ra))):
-        called = Path(str(columns.get("name", [""] * len(ra))[row])).name
+        called = str(columns["name"][row]).strip().rsplit("/", 1)[-1] if "name" in columns else ""
         called = called or f"{ra[row]:.5f}{dec[row]:+.5f}"
         if not (0 <= ra[row] % 360 < 360 and abs(dec[row]) <= 90):
             refused.append((f"row {row + 1} ({called})", f"no position ({ra[row]}, {dec[row]})"))
             continue
         z = float(redshift[row]) if math.isfinite(redshift[row]) else None
+        called = free_name(called, taken)
         positions.append(Position(called, float(ra[row]), float(dec[row]), int(number), z))
     return positions, refused
 
@@ -217,6 +219,6 @@ def _cut_field(
             outside.append(position)
         else:
             about = asdict(position)
-            path = folder / f"{about.pop('name')}.fits"
+            path = folder / f"{file_stem(about.pop('name'))}.fits"
             write_cutout(path, image, SDSS_BANDS, SDSS_PIXEL_ARCSEC, **about)
     return outside

@@ -16,7 +16,6 @@ Libraries that only pictures, tables or FITS files need are imported where they 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from tqdm import tqdm
 from datasets.atomic_files import write_text
 from datasets.cutouts.reader import Cutout, CutoutReader, Rejected, write_rejects
 from datasets.errors import UserError
+from datasets.file_names import file_stem
 from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
 from datasets.synthetic_photometry import scale_to_photometry
 from models.samplers import Sampler
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from utils.plotting.spectrum_panel import Panel
 
 SHEET_GALAXIES = 16  # on one page of the contact sheet
-LONGEST_STEM_BYTES = 120  # of file names without suffix: eCryptfs takes 143 bytes, others 255
 
 
 @dataclass
@@ -288,17 +287,3 @@ def _read_settings(record: Path) -> dict[str, Any]:
             f"{record} is damaged: delete it to go on with the options given now, or name another "
             "--output"
         ) from error
-
-
-def file_stem(name: str) -> str:
-    """A galaxy's name as a file name that any file system takes.
-
-    `#`, with which TOPCAT marks an extension, becomes `-`; the end of a very long name becomes a
-    digest. `datasets.cutouts.reader` gives no two galaxies of a run names that become the same.
-    """
-    stem = name.replace("#", "-")
-    encoded = stem.encode("utf-8", "surrogateescape")
-    if len(encoded) <= LONGEST_STEM_BYTES:
-        return stem
-    kept = encoded[: LONGEST_STEM_BYTES - 17].decode("utf-8", "ignore")
-    return f"{kept}-{hashlib.sha256(encoded).hexdigest()[:16]}"
