@@ -386,7 +386,7 @@ def test_a_checkpoint_needs_no_other_file(tiny_generator, tmp_path):
 def test_files_say_how_they_were_made(generated, tiny_generator):
     header = fits.getheader(next((generated / "spectra").iterdir()))
     assert header["SEED"] == 1 and header["NDRAWN"] == 3
-    assert header["SAMPLER"] == "dpm, 4 steps" and header["FRAME"] == "observed"
+    assert header["SAMPLER"] == "adams, 4 steps" and header["FRAME"] == "observed"
     assert header["CKPT1"].startswith("best.pt ")
 
 

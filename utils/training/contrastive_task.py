@@ -105,7 +105,8 @@ class ContrastiveTask:
         """For some spectra, the images that the network finds most similar."""
         images, spectra, _ = self._embed(network)
         queries = np.linspace(0, len(spectra) - 1, SHOWN_QUERIES).astype(int)
-        matches = (spectra[queries] @ images.T).topk(SHOWN_MATCHES).indices.numpy()
+        shown = min(SHOWN_MATCHES, len(images))
+        matches = (spectra[queries] @ images.T).topk(shown).indices.numpy()
         figure = plot_retrieval(
             self.wavelength,
             self.pool["flux"].numpy()[queries],

@@ -49,8 +49,15 @@ def open_survey(config: DataConfig) -> Survey:
 def training_split(survey: Survey, config: DataConfig) -> tuple[SurveyDataset, SpectrumTransform]:
     """The training galaxies, and the transform fitted to their spectra."""
     rows = split_rows(survey, "train", config)
-    if len(rows) == 0:
-        raise UserError(f"{survey.path}: no training galaxies")
+    for split, found in (
+        ("training", rows),
+        ("validation", split_rows(survey, "validation", config)),
+    ):
+        if len(found) == 0:
+            raise UserError(
+                f"{survey.path}: no {split} galaxies: use more galaxies, or build the survey with "
+                "other --fractions"
+            )
     spectra = SpectrumTransform.fit(
         (survey.read("spectra", part) for part in blocks(rows)),
         config.representation,
