@@ -20,6 +20,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -65,7 +67,10 @@ class Survey:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
         self._opened: tuple[int, h5py.File] | None = None
-        file = self.file
+        with self._damage_reported():
+            self._read_description(self.file)
+
+    def _read_description(self, file: h5py.File) -> None:
         _check_schema(self.path, file.attrs)
         settings = json.loads(file.attrs["settings"])
         self.bands = tuple(settings["bands"])
@@ -79,12 +84,34 @@ class Survey:
         self.image_sigma = file["statistics/image_sigma"][:]
         self.catalogue = self._catalogue(file)
         self.truth_names = tuple(file["truth"]) if "truth" in file else ()
+        shapes = {
+            "images": (len(self), len(self.bands), self.image_size, self.image_size),
+            "spectra": (len(self), self.grid.count),
+            **{f"catalogue/{name}": (len(self),) for name in ("split", *self.catalogue)},
+        }
+        for name, shape in shapes.items():
+            if file[name].shape != shape:
+                raise SurveyError(
+                    f"{self.path}: {name} has the shape {file[name].shape}, not {shape}: build the "
+                    "survey again"
+                )
+
+    @contextmanager
+    def _damage_reported(self) -> Iterator[None]:
+        """What libraries raise of a damaged file, as SurveyError."""
+        try:
+            yield
+        except (UserError, FileNotFoundError):
+            raise
+        except Exception as error:  # h5py raises anything on damage
+            reason = " ".join(str(error).split())[:200]
+            raise SurveyError(f"{self.path} is damaged ({reason}): build it again") from error
 
     def _catalogue(self, file: h5py.File) -> dict[str, np.ndarray]:
         group = own_group(file, "catalogue")
         datasets = own_datasets(group) if group else {}
         try:
-            for dataset in datasets.values():
+            for dataset in (*datasets.values(), file["images"], file["spectra"]):
                 check_stored(dataset)
         except UserError as error:
             raise SurveyError(f"{self.path}: {error}") from error
@@ -117,7 +144,8 @@ class Survey:
 
     def read(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Rows of "images", "spectra", "interpolated" or "normalisation", in the given order."""
-        return read_rows(self.file[name], rows)
+        with self._damage_reported():
+            return read_rows(self.file[name], rows)
 
     def truth(self, name: str, rows: np.ndarray | None = None) -> np.ndarray:
         """A truth column of a mock survey, whole or of some rows; KeyError if there is none."""
