@@ -13,13 +13,14 @@ GENERATOR :=
 export OMP_WAIT_POLICY ?= passive
 export MPLBACKEND ?= Agg
 
-.PHONY: demo real test test-slow lint bench clean help
+.PHONY: demo real test test-slow fuzz lint bench clean help
 
 help:
 	@echo "make demo       mock survey -> train both stages -> generate spectra -> pictures, in $(DEMO)/"
 	@echo "make real DATA=FOLDER   the same scripts on real SDSS and Legacy Surveys files, in $(REAL)/"
 	@echo "make test       the default test suite"
 	@echo "make test-slow  every test, the long ones included"
+	@echo "make fuzz       10,000 damaged and hostile files for every reader"
 	@echo "make lint       ruff, on code and format"
 	@echo "make bench      benchmarks: ratios measured in one run"
 	@echo "make clean      remove the environment and what the demo made"
@@ -158,6 +159,9 @@ test: $(VENV)/development
 
 test-slow: $(VENV)/development
 	$(RUN) -m pytest -q -m "slow or not slow"
+
+fuzz: $(VENV)/development
+	$(RUN) -W ignore -m tests.fuzz
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from astropy.table import Column, Table
 
 from datasets.column_names import DEC, IDENTIFIERS, MAGNITUDES, NAMES, RA, REDSHIFTS
 from datasets.errors import UserError
+from datasets.fits_input import open_fits
 from datasets.identifiers import MISSING, exact_identifiers
 from datasets.text_files import read_text
 
@@ -52,6 +53,9 @@ def read_table(path: str | Path) -> dict[str, np.ndarray]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about units and the like, of columns not used
             warnings.filterwarnings("error", message=".*truncated")
+            if kind == "fits":
+                with open_fits(path):
+                    pass
             table = _read_text(path) if kind == "ascii.basic" else Table.read(path, format=kind)
             table.convert_bytestring_to_unicode()
     except UserError:

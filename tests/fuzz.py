@@ -15,6 +15,7 @@ import io
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -227,9 +228,19 @@ def hostile(folder: Path) -> dict[Path, Callable[[Path], object]]:
     return {path: read_cutouts for path in sorted(folder.iterdir())}
 
 
+class TooSlow(BaseException):
+    """Raised in a reader that does not come to an end; no reader catches it."""
+
+
+def _interrupt(*_: object) -> None:
+    raise TooSlow
+
+
 def attempt(reader: Callable[[Path], object], path: Path) -> tuple[str, float]:
     """What became of a file: used, refused, or the name of what went wrong; and the seconds."""
     start = time.perf_counter()
+    signal.signal(signal.SIGALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 10 * SLOWEST_SECONDS)
     try:
         reader(path)
         outcome = "used"
@@ -237,6 +248,10 @@ def attempt(reader: Callable[[Path], object], path: Path) -> tuple[str, float]:
         outcome = "refused" if str(error).strip() else "refused without a reason"
     except Exception as error:  # of any library: what the run looks for
         outcome = f"{type(error).__name__}: {error}"
+    except TooSlow:
+        outcome = "stopped"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return outcome, time.perf_counter() - start
 
 

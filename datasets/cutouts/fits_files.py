@@ -23,6 +23,7 @@ from datasets.atomic_files import atomic_path
 from datasets.cutouts.formats import CutoutError, RawCutout, check_shape, split_bands, stated_fields
 from datasets.cutouts.headers import flux_unit, is_band, linear, pixel_scale, sky_geometry
 from datasets.file_limits import check_bytes
+from datasets.fits_input import open_fits
 
 PIXEL_BYTES = 4  # as read: float32, and more only for images that are float64 or scaled
 
@@ -32,7 +33,7 @@ def read_fits(path: Path) -> Iterator[RawCutout]:
     with ExitStack() as stack:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # of blemishes; the rest is checked
-            hdus = stack.enter_context(fits.open(path, memmap=False))
+            hdus = stack.enter_context(open_fits(path))
             remarks: list[str] = []
             chosen = _chosen(hdus, remarks)
             about = _about(chosen, hdus[0].header, remarks)

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
@@ -29,6 +28,7 @@ from datasets.cutouts.fits_files import write_cutout
 from datasets.errors import UserError
 from datasets.file_limits import check_bytes
 from datasets.file_names import file_stem, free_name
+from datasets.fits_input import open_fits
 from datasets.identifiers import identifiers_of
 from datasets.tables import numbers, read_table, redshifts
 
@@ -47,7 +47,7 @@ class Frame:
     def read(cls, path: Path) -> Frame:
         """One band of a field, from an SDSS frame file."""
         try:
-            with warnings.catch_warnings(), fits.open(path) as hdus:
+            with warnings.catch_warnings(), open_fits(path) as hdus:
                 warnings.simplefilter("ignore", AstropyWarning)  # deprecated but clear keywords
                 check_bytes(hdus[0].shape, np.dtype(np.float32).itemsize)
                 return cls(hdus[0].data.astype(np.float32), WCS(hdus[0].header))

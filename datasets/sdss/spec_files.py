@@ -25,6 +25,7 @@ from astropy.io import fits
 
 from datasets.errors import UserError
 from datasets.file_limits import check_bytes, check_stored, own_datasets
+from datasets.fits_input import open_fits
 from datasets.identifiers import exact_identifiers, identifiers_of
 
 LEGACY_RUN2D = (26, 103, 104)  # the pipelines of SDSS-I/II and SEGUE
@@ -121,7 +122,7 @@ def read_spec_file(path: str | Path) -> SdssSpectrum:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*truncated")
-            with fits.open(path, memmap=False) as hdus:
+            with open_fits(path) as hdus:
                 pixels = _find_table(hdus, PIXEL_COLUMNS)
                 columns = _find_table(hdus, OBJECT_COLUMNS, OPTIONAL_COLUMNS)
                 row = {name: values[0] for name, values in columns.items()}

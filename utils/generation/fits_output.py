@@ -30,6 +30,7 @@ from astropy.io import fits
 
 from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
+from datasets.fits_input import open_fits
 from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
 
 FLUX_UNIT = "10**-17 erg Angstrom-1 s-1 cm-2"  # FITS standard; specutils 2.4 reads the factor too
@@ -155,7 +156,7 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
     Raises:
         UserError: it is another file, or damaged.
     """
-    with fits.open(path, memmap=False) as hdus:
+    with open_fits(path) as hdus:
         if "SPECTRUM" not in hdus or "CANDIDATES" not in hdus:
             raise UserError(f"{path} is not a generated spectrum: write it with generate.py")
         header, table, scores = hdus[0].header, hdus["SPECTRUM"].data, hdus["SCORES"].data

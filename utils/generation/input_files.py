@@ -16,9 +16,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from astropy.io import fits
 
 from datasets.errors import UserError
+from datasets.fits_input import open_fits
 from datasets.identifiers import exact_identifiers
 from datasets.sdss.spec_files import LOGLAM_STEP, read_spec_file, read_spectra_collection
 from datasets.survey import SCHEMA, Survey
@@ -99,7 +99,7 @@ def _blocks(path: Path, split: str | None) -> Iterator[SpectrumBlock]:
             survey = file.attrs.get("schema") == SCHEMA
         yield from _survey(path, split) if survey else _collection(path)
         return
-    with fits.open(path) as hdus:
+    with open_fits(path) as hdus:
         generated = "CANDIDATES" in hdus
     yield _generated(path) if generated else _spec_file(path)
 

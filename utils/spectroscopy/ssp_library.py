@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from scipy.interpolate import CubicSpline
 
 from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.errors import UserError
+from datasets.fits_input import open_fits
 from datasets.wavelengths import air_to_vacuum
 from utils.spectroscopy.wavelength import FWHM_PER_SIGMA, REST_GRID
 
@@ -84,7 +84,7 @@ def _constant_fwhm(wavelength_angstrom: np.ndarray, fwhm_angstrom: float) -> np.
 
 
 def _read_mastar(path: Path, name: re.Match) -> list[_Population]:
-    with fits.open(path) as hdus:
+    with open_fits(path) as hdus:
         header, flux = hdus[0].header, hdus[0].data.astype(float)
         pixel = np.arange(flux.size) + 1.0 - header["CRPIX1"]
         wavelength = 10.0 ** (header["CRVAL1"] + header["CD1_1"] * pixel)
@@ -93,7 +93,7 @@ def _read_mastar(path: Path, name: re.Match) -> list[_Population]:
 
 
 def _read_miles(path: Path, name: re.Match) -> list[_Population]:
-    with fits.open(path) as hdus:
+    with open_fits(path) as hdus:
         header, flux = hdus[0].header, hdus[0].data.astype(float)
     pixel = np.arange(flux.size) + 1.0 - header.get("CRPIX1", 1.0)
     wavelength = air_to_vacuum(header["CRVAL1"] + header["CDELT1"] * pixel)
