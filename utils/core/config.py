@@ -376,7 +376,7 @@ class ParametersConfig:
         token_width: Width of its condition tokens.
         dropout: Dropout in every block.
         given: Fraction of the training galaxies whose redshift is given; likewise of the S/N.
-        sampling_steps: Steps of DPM-Solver++(2M), at most those of the schedule.
+        sampling_steps: Steps of Adams-Bashforth 2, at most those of the schedule.
         optimiser: The optimiser.
     """
 
@@ -385,7 +385,7 @@ class ParametersConfig:
     token_width: int = 64
     dropout: float = 0.3
     given: float = 0.2
-    sampling_steps: int = 40
+    sampling_steps: int = 20
     optimiser: OptimiserConfig = field(
         default_factory=lambda: OptimiserConfig(
             name="adamw",

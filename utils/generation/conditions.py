@@ -22,7 +22,7 @@ from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from models.conditioning import ImageFeatures
 from models.generator import generate_candidates
-from models.samplers import DPMSolverPP2M
+from models.samplers import AdamsBashforth2
 from models.spectrum_prior import CONDITIONS, REDSHIFT, SNR
 from utils.core.checkpoints import TrainedContrastive, TrainedGenerator
 
@@ -102,7 +102,7 @@ def sample_parameters(
     seen[exact.isinf()] = torch.nan
     sampled = generate_candidates(
         denoiser,
-        DPMSolverPP2M(min(stage.config.parameters.sampling_steps, denoiser.schedule.steps)),
+        AdamsBashforth2(min(stage.config.parameters.sampling_steps, denoiser.schedule.steps)),
         denoiser.condition.tokens(features),
         keys,
         (1, size),

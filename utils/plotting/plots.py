@@ -54,8 +54,9 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 @styled
 def plot_generated(panel: Panel) -> Figure:
     """One galaxy: its cutout and its generated spectrum, with truth and lines if available."""
-    figure = new_figure(2.5)
-    cutout, spectrum = figure.subplots(1, 2, width_ratios=(1, 2.9))
+    figure = new_figure(2.5, layout="none")
+    edges = {"left": 0.01, "right": 0.99, "bottom": 0.155, "top": 0.86, "wspace": 0.17}
+    cutout, spectrum = figure.subplots(1, 2, width_ratios=(1, 2.9), gridspec_kw=edges)
     draw_cutout(cutout, panel.image, panel.bands, panel.pixel_scale_arcsec)
     redshift = "" if panel.redshift is None else f"   z = {panel.redshift:.4f}"
     cutout.set_title(f"{panel.title}{redshift}", loc="left")
@@ -63,7 +64,7 @@ def plot_generated(panel: Panel) -> Figure:
     mark_lines(spectrum, panel)
     spectrum.set_xlabel(WAVELENGTH_LABEL)
     spectrum.set_ylabel(NORMALISED_LABEL if panel.scale is None else PHYSICAL_LABEL)
-    figure.legend(*legend_entries([spectrum]), loc="outside upper right", ncols=4)
+    figure.legend(*legend_entries([spectrum]), loc="upper right", ncols=4)
     return figure
 
 
@@ -78,8 +79,16 @@ def _contact_sheet(panels: Sequence[Panel], columns: int) -> Figure:
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     width = PAGE_WIDTH_INCHES * columns / 2 if columns > 1 else PAGE_WIDTH_INCHES
-    figure = new_figure(1.08 * rows + 0.6, width)
-    grid = figure.subplots(rows, 2 * columns, width_ratios=(1, 2.4) * columns, squeeze=False)
+    height = 1.08 * rows + 0.6
+    figure = new_figure(height, width, layout="none")
+    edges = {"left": 0.04, "right": 0.99, "bottom": 0.38 / height, "top": 1 - 0.38 / height}
+    grid = figure.subplots(
+        rows,
+        2 * columns,
+        width_ratios=(1, 2.4) * columns,
+        squeeze=False,
+        gridspec_kw={**edges, "wspace": 0.16, "hspace": 0.24},
+    )
     spectra = []
     for number, pair in enumerate(grid.reshape(rows * columns, 2)):
         if number >= len(panels):
@@ -93,9 +102,9 @@ def _contact_sheet(panels: Sequence[Panel], columns: int) -> Figure:
         spectra.append(pair[1])
         if number + columns < len(panels):
             pair[1].tick_params(labelbottom=False)
-    figure.supxlabel(WAVELENGTH_LABEL, fontsize=8)
-    figure.supylabel(NORMALISED_LABEL, fontsize=8)
-    figure.legend(*legend_entries(spectra), loc="outside upper right", ncols=4)
+    figure.supxlabel(WAVELENGTH_LABEL, fontsize=8, y=0.04 / height)
+    figure.supylabel(NORMALISED_LABEL, fontsize=8, x=0.004)
+    figure.legend(*legend_entries(spectra), loc="upper right", ncols=4)
     return figure
 
 
