@@ -248,7 +248,7 @@ def stated_units(unit: str | None, zero_point: str | None) -> tuple[str, ...] | 
         zero_point: the AB magnitude of one count likewise, instead.
 
     Raises:
-        CutoutError: both are given, or a zero point is no number.
+        CutoutError: both are given, or a zero point is not a number.
     """
     if unit and zero_point:
         raise CutoutError("--unit and --zero-point: give one of them")

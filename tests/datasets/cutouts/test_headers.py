@@ -31,7 +31,7 @@ def headers(**common):
     return [{"BAND": band, "PIXSCALE": 0.396, **common} for band in BANDS]
 
 
-def same(cutout, tolerance=1e-4):
+def assert_same(cutout, tolerance=1e-4):
     np.testing.assert_allclose(cutout.image, image(), rtol=tolerance, atol=1e-6)
 
 
@@ -49,7 +49,7 @@ ZERO_POINTS = {
 def test_zero_points_in_headers_are_used_and_reported(tmp_path, case):
     write(tmp_path / "a.fits", image() * COUNTS, headers(**ZERO_POINTS[case]))
     cutout = read_one(tmp_path)
-    same(cutout)
+    assert_same(cutout)
     assert [a for a in cutout.assumptions if a.startswith("counts converted with the zero point")]
 
 
@@ -58,7 +58,7 @@ def test_hst_counts(tmp_path):
     header = {"PHOTFLAM": 7.0331e-20, "PHOTPLAM": 8044.99, "BUNIT": "ELECTRONS/S"}
     counts = image() * 10 ** (0.4 * (25.943 - 22.5))
     write(tmp_path / "a.fits", counts, headers(**header))
-    same(read_one(tmp_path), tolerance=0.01)
+    assert_same(read_one(tmp_path), tolerance=0.01)
 
 
 def test_every_band_has_its_own_unit(tmp_path):
@@ -70,7 +70,7 @@ def test_every_band_has_its_own_unit(tmp_path):
         tmp_path / "a.fits", flux, [h | {"BUNIT": u} for h, u in zip(headers(), units, strict=True)]
     )
     cutout = read_one(tmp_path)
-    same(cutout)
+    assert_same(cutout)
     assert cutout.assumptions == ()
 
 
@@ -81,7 +81,7 @@ def test_every_band_has_its_own_exposure(tmp_path):
     ]
     factors = COUNTS * exposures[:, None, None]
     write(tmp_path / "a.fits", image() * factors, of_band)
-    same(read_one(tmp_path))
+    assert_same(read_one(tmp_path))
 
 
 def test_asinh_scale_of_pan_starrs_is_made_linear(tmp_path):
@@ -89,14 +89,14 @@ def test_asinh_scale_of_pan_starrs_is_made_linear(tmp_path):
     scaled = 2.5 * math.log10(math.e) * np.arcsinh((image() * COUNTS - offset) / (2 * softening))
     header = {"HIERARCH FPA.ZP": 25, "EXPTIME": 1.0, "BSOFTEN": softening, "BOFFSET": offset}
     write(tmp_path / "a.fits", scaled, headers(**header))
-    same(read_one(tmp_path), tolerance=2e-3)
+    assert_same(read_one(tmp_path), tolerance=2e-3)
 
 
 def test_surface_brightness_of_jwst(tmp_path):
     """MJy/sr: times the solid angle of a pixel."""
     steradian = (0.396 / 206264.806) ** 2
     write(tmp_path / "a.fits", image() * 3.631e-12 / steradian, headers(BUNIT="MJy/sr"))
-    same(read_one(tmp_path))
+    assert_same(read_one(tmp_path))
     with pytest.raises(CutoutError, match="needs the pixel scale"):
         nanomaggies_per("MJy/sr")
 
@@ -111,7 +111,7 @@ def test_stated_zero_points_take_the_place_of_headers(tmp_path):
     write(tmp_path / "a.fits", image() * COUNTS, headers(BUNIT="adu"))
     for text in ("25", "25,25,25,25,25"):
         target = CutoutFormat(BANDS, 0.396, input_unit=stated_units(None, text))
-        same(read_one(tmp_path, target))
+        assert_same(read_one(tmp_path, target))
     with pytest.raises(CutoutError, match="2 units for the bands u, g, r, i, z"):
         CutoutFormat(BANDS, 0.396, input_unit=stated_units(None, "25,26"))
     with pytest.raises(CutoutError, match="AB magnitudes of one count"):
@@ -155,7 +155,7 @@ def test_impossible_world_coordinates_are_not_believed(tmp_path, wcs, scale):
     header = {"BAND": "", "BUNIT": "nanomaggy", **wcs, **scale}
     write(tmp_path / "a.fits", image(), [header | {"BAND": band} for band in BANDS])
     cutout = read_one(tmp_path)
-    same(cutout)
+    assert_same(cutout)
     assert any("as the world coordinates give" in text for text in cutout.assumptions)
 
 
@@ -164,7 +164,7 @@ def test_impossible_pixel_scales_are_refused_with_the_remedy(tmp_path, wcs):
     common = {"BUNIT": "nanomaggy", **wcs}
     write(tmp_path / "a.fits", image(), [common | {"BAND": band} for band in BANDS])
     assert "with --pixel-scale" in reason(tmp_path)
-    same(read_one(tmp_path, CutoutFormat(BANDS, 0.396, input_pixel_scale_arcsec=0.396)))
+    assert_same(read_one(tmp_path, CutoutFormat(BANDS, 0.396, input_pixel_scale_arcsec=0.396)))
 
 
 def tangential(ra=180.0, dec=10.0, axes=("RA---TAN", "DEC--TAN"), **more):
@@ -206,7 +206,7 @@ def test_planes_beside_the_image_are_passed_over(tmp_path, key, name):
     kinds = [h | {key: kind} for h in headers(BUNIT="nanomaggy") for kind in ("image", name)]
     write(tmp_path / "a.fits", planes, kinds)
     cutout = read_one(tmp_path)
-    same(cutout)
+    assert_same(cutout)
     assert any("planes passed over" in text for text in cutout.assumptions)
 
 
@@ -214,7 +214,7 @@ def test_a_cube_of_weights_is_passed_over(tmp_path):
     kinds = [{"EXTNAME": "IVAR"}, {"EXTNAME": "FLUX", "BANDS": "ugriz", "PIXSCALE": 0.396}]
     planes = [np.ones((5, 64, 64)), image()]
     write(tmp_path / "a.fits", planes, [kind | {"BUNIT": "nanomaggy"} for kind in kinds])
-    same(read_one(tmp_path))
+    assert_same(read_one(tmp_path))
 
 
 def test_files_of_weights_beside_files_of_bands_are_passed_over(tmp_path):
@@ -222,7 +222,7 @@ def test_files_of_weights_beside_files_of_bands_are_passed_over(tmp_path):
         for name, data in ((f"gal-{band}", plane), (f"gal-{band}.wht", np.ones((64, 64)))):
             write(tmp_path / f"{name}.fits", [data], [{"PIXSCALE": 0.396, "BUNIT": "nanomaggy"}])
     cutout = read_one(tmp_path)
-    same(cutout)
+    assert_same(cutout)
     assert any(
         text.startswith("files passed over") and "gal-u.wht.fits" in text
         for text in cutout.assumptions
@@ -233,14 +233,14 @@ def test_arrays_of_weights_are_passed_over(tmp_path):
     np.savez(tmp_path / "a.npz", ivar=np.ones((5, 64, 64)), stamp=image(), bands=np.array(BANDS),
              pixel_scale=np.full(5, 0.396), unit=np.array(["nanomaggy"] * 5))  # fmt: skip
     cutout = read_one(tmp_path)
-    same(cutout)
+    assert_same(cutout)
     assert cutout.assumptions == ()
 
 
 def test_zero_points_beside_an_array(tmp_path):
     np.savez(tmp_path / "a.npz", image=image() * COUNTS, bands=np.array(BANDS), pixel_scale=0.396,
              zero_point=np.full(5, 25.0))  # fmt: skip
-    same(read_one(tmp_path))
+    assert_same(read_one(tmp_path))
 
 
 # Names
@@ -259,7 +259,7 @@ def test_files_that_differ_in_the_band_are_one_galaxy(tmp_path, pattern, case):
     write(tmp_path / "other-1.fits", image(), headers(BUNIT="nanomaggy"))
     cutouts = read(tmp_path)
     assert len(cutouts) == 2
-    same(cutouts[0])
+    assert_same(cutouts[0])
 
 
 def test_names_of_any_kind_name_different_files(tmp_path):
