@@ -141,7 +141,7 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
             continue  # FITS has no such value: unknown is absent
         header[key] = (ascii_text(value) if isinstance(value, str) else value, *comment)
     for number, text in enumerate(spectrum.assumptions, start=1):
-        header[f"ASSUMED{number}"] = ascii_text(text)
+        header[f"ASSUM{number}"] = ascii_text(text)
 
 
 def ascii_text(text: str) -> str:
@@ -180,7 +180,7 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
             snrs=_native(scores["snr"]) if "snr" in scores.names else None,
             redshift_pdf=_read_redshift_pdf(hdus),
             image_colours=tuple(header.get(key, math.nan) for key in COLOUR_KEYWORDS),
-            assumptions=tuple(header["ASSUMED*"].values()),
+            assumptions=tuple(header["ASSUM*"].values()),
         )
 
 

@@ -236,3 +236,10 @@ def test_catalogue_keeps_identities_coordinates_and_units(tmp_path):
     assert table["ra"].unit == u.deg and u.Unit(table["flux_scale"].unit) == FLUX_UNIT
     assert table["ra"][0] == columns["ra"][0]
     assert list(table["name"]) == ["first", "zweiter \\xdc"]
+
+
+def test_what_was_assumed_is_in_the_header_at_any_length(tmp_path):
+    assumed = ("unit not given", "a remark of more than one card, " + "x" * 100, *"0123456789")
+    write_spectrum(tmp_path / "a.fits", replace(spectrum(), assumptions=assumed))
+    assert read_spectrum(tmp_path / "a.fits").assumptions == assumed
+    assert fits.getheader(tmp_path / "a.fits")["ASSUM12"] == "9"
