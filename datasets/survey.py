@@ -111,7 +111,7 @@ class Survey:
         group = own_group(file, "catalogue")
         datasets = own_datasets(group) if group else {}
         try:
-            for dataset in (*datasets.values(), file["images"], file["spectra"]):
+            for dataset in datasets.values():
                 check_stored(dataset)
         except UserError as error:
             raise SurveyError(f"{self.path}: {error}") from error
