@@ -6,6 +6,7 @@ written, and column names are compared in lower case.
 
 from __future__ import annotations
 
+import csv
 import re
 import warnings
 from collections import Counter
@@ -109,7 +110,7 @@ def _read_text(path: Path) -> Table:
 
 
 def _fields(line: str, delimiter: str) -> list[str]:
-    parts = line.split() if delimiter == " " else line.split(delimiter)
+    parts = line.split() if delimiter == " " else next(csv.reader([line], delimiter=delimiter))
     return [part.strip().strip('"') for part in parts]
 
 
