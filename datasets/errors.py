@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
 USER_ERROR = 2  # exit status, that of argparse for wrong arguments
+CLOSED_PIPE = 141  # exit status, that of a program which the signal SIGPIPE ends
 
 
 class UserError(Exception):
@@ -18,11 +20,17 @@ def run_command(command: Callable[..., int], *arguments: object) -> int:
     """Call `command(*arguments)`; print an error that the user can mend in place of its traceback.
 
     Returns:
-        The exit status: that of the command, or `USER_ERROR`. Files that cannot be read or written
-        (missing, no permission, disk full) count as the user's, too.
+        The exit status: that of the command, `USER_ERROR`, or `CLOSED_PIPE` where nobody reads the
+        output any more, as with `| head`. Files that cannot be read or written (missing, no
+        permission, disk full) count as the user's, too.
     """
     try:
-        return command(*arguments)
+        status = command(*arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return CLOSED_PIPE
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
