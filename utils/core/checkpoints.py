@@ -6,6 +6,8 @@ also holds what resuming needs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +115,8 @@ def load_contrastive(path: str | Path) -> TrainedContrastive:
         UserError: as `read_checkpoint`.
     """
     checkpoint = read_checkpoint(path, "contrastive")
-    return restore_contrastive(checkpoint["about"], trained_weights(checkpoint))
+    with _damage_reported(path):
+        return restore_contrastive(checkpoint["about"], trained_weights(checkpoint))
 
 
 def with_data_of(towers: TrainedContrastive, config: GenerativeConfig) -> GenerativeConfig:
@@ -170,6 +173,11 @@ def load_generator(path: str | Path) -> TrainedGenerator:
         UserError: as `read_checkpoint`.
     """
     checkpoint = read_checkpoint(path, "generative")
+    with _damage_reported(path):
+        return _restore_generator(checkpoint)
+
+
+def _restore_generator(checkpoint: dict[str, Any]) -> TrainedGenerator:
     about = checkpoint["about"]
     inner = checkpoint["contrastive"]
     contrastive = restore_contrastive(inner["about"], inner["weights"])
@@ -184,6 +192,20 @@ def load_generator(path: str | Path) -> TrainedGenerator:
         parameters.load_state_dict(checkpoint["parameters"])
         parameters.requires_grad_(False).eval()
     return TrainedGenerator(network, parameters, spectra, contrastive, config, about)
+
+
+@contextmanager
+def _damage_reported(path: str | Path) -> Iterator[None]:
+    """Contents that do not fit each other, as UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of torch, jsonargparse or missing entries
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: damaged ({type(error).__name__}: {reason}): copy it again, or train again"
+        ) from error
 
 
 def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]:

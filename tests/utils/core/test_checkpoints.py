@@ -73,6 +73,39 @@ def test_other_formats_are_refused_with_the_reason(found, reason, tiny_towers, t
     assert "other.pt" in str(refusal.value) and "0.0.9" in str(refusal.value)
 
 
+def without(*keys):
+    """A change that removes an entry."""
+
+    def change(checkpoint):
+        for key in keys[:-1]:
+            checkpoint = checkpoint[key]
+        del checkpoint[keys[-1]]
+
+    return change
+
+
+def reshaped(checkpoint):
+    name, weight = next(iter(checkpoint["network"].items()))
+    checkpoint["network"][name] = weight[..., :1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [without("network"), without("about", "config"), without("about", "spectra"), reshaped],
+)
+@pytest.mark.parametrize("stage", ["towers", "generator"])
+def test_contents_that_do_not_fit_are_refused(stage, change, tiny_towers, tiny_generator, tmp_path):
+    path, load = {
+        "towers": (tiny_towers, load_contrastive),
+        "generator": (tiny_generator, load_generator),
+    }[stage]
+    checkpoint = torch.load(path, weights_only=True)
+    change(checkpoint)
+    torch.save(checkpoint, tmp_path / "damaged.pt")
+    with pytest.raises(UserError, match=r"damaged\.pt: damaged .*copy it again"):
+        load(tmp_path / "damaged.pt")
+
+
 def test_files_that_are_not_checkpoints_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such checkpoint"):
         read_checkpoint(tmp_path / "none.pt")
