@@ -18,6 +18,7 @@ from datasets.cutouts.export import export
 from datasets.survey import Survey
 from tests.support import tiny
 from utils.core.checkpoints import load_generator
+from utils.generation import batch_run
 from utils.generation.fits_output import read_spectrum
 
 
@@ -407,3 +408,12 @@ def test_guidance_needs_a_network_that_has_done_without_images(
     for name, spectrum in drawn["1"].items():
         assert not np.allclose(spectrum.mean, drawn["3"][name].mean, atol=1e-4)
         assert redshift_of(spectrum) != redshift_of(drawn["3"][name])
+
+
+def test_contact_sheets_are_of_the_first_galaxies(cutouts, tiny_generator, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch_run, "SHEET_GALAXIES", 2)
+    for pages, expected in ((1, 1), (5, 2)):
+        monkeypatch.setattr(batch_run, "SHEET_PAGES", pages)
+        folder = tmp_path / str(pages)
+        assert run(cutouts, tiny_generator, folder, "--no-measure") == 0
+        assert len(list(folder.glob("contact_sheet_*.png"))) == expected

@@ -2,7 +2,7 @@
 
     OUTPUT/spectra/NAME.fits      a spectrum and its candidates (`utils.generation.fits_output`)
     OUTPUT/pictures/NAME.png      a plot of them
-    OUTPUT/contact_sheet_001.png  many galaxies a page
+    OUTPUT/contact_sheet_001.png  16 galaxies a page, the first 320 galaxies
     OUTPUT/catalogue.fits         a row per galaxy
     OUTPUT/rejected.csv           the files that were rejected, and why
     OUTPUT/generate.json          the settings: a run goes on only with the same
@@ -20,6 +20,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from utils.plotting.spectrum_panel import Panel
 
 SHEET_GALAXIES = 16  # on one page of the contact sheet
+SHEET_PAGES = 20  # at most: of more galaxies the first
 
 
 @dataclass
@@ -253,19 +255,22 @@ class BatchRun:
     def _contact_sheets(self, reader: CutoutReader) -> None:
         from utils.generation.fits_output import read_spectrum
 
-        page: list[Panel] = []
-        number = 0
-        for item in tqdm(reader, desc="contact sheets", unit="galaxy", disable=None):
-            if isinstance(item, Rejected) or not self._done(item):
-                continue
-            spectrum = read_spectrum(self.spectrum_path(item.name))
-            page.append(replace(self.panel(item, spectrum), scale=None))
-            if len(page) == SHEET_GALAXIES:
-                number += 1
-                self._contact_sheet(page, number)
-                page = []
-        if page:
-            self._contact_sheet(page, number + 1)
+        done = (item for item in reader if not isinstance(item, Rejected) and self._done(item))
+        shown = tqdm(
+            islice(done, SHEET_GALAXIES * SHEET_PAGES),
+            desc="contact sheets",
+            total=min(len(reader), SHEET_GALAXIES * SHEET_PAGES),
+            unit="galaxy",
+            disable=None,
+        )
+        panels = (
+            replace(self.panel(item, read_spectrum(self.spectrum_path(item.name))), scale=None)
+            for item in shown
+        )
+        number = 1
+        while page := list(islice(panels, SHEET_GALAXIES)):
+            self._contact_sheet(page, number)
+            number += 1
 
     def _contact_sheet(self, page: Sequence[Panel], number: int) -> None:
         from utils.plotting.plots import contact_sheets, save_figure
