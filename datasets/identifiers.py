@@ -9,7 +9,7 @@ import numpy as np
 
 MISSING = ("", "null", "na", "n/a", "nan", "none", "--", "-", "masked")  # words, in lower case
 EXACT_FLOATS = {8: 2.0**53, 4: 2.0**24}  # below, a float of so many bytes holds every integer
-FINE_UNKNOWN = -(2**53)  # negative integers above it mean "none"; below, they are 64 bits with sign
+LEAST_SENTINEL = -(2**53)  # negative integers above it mean "none"; others are 64 bits with sign
 
 
 def identifiers_of(values: np.ndarray, name: str = "specobjid") -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +40,7 @@ def identifiers_of(values: np.ndarray, name: str = "specobjid") -> tuple[np.ndar
         inexact = known & ~exact
         values = np.where(known & exact, values, 0)
     elif values.dtype.kind == "i":
-        values = np.where((values < 0) & (values > FINE_UNKNOWN), 0, values)
+        values = np.where((values < 0) & (values > LEAST_SENTINEL), 0, values)
     return values.astype(np.uint64), inexact
 
 
@@ -52,7 +52,7 @@ def _of_text(value: object) -> tuple[int, bool]:
     if text.lstrip("+-").isdecimal():
         number = int(text)
         if number < 0:
-            return (number % 2**64 if -(2**63) <= number <= FINE_UNKNOWN else 0), False
+            return (number % 2**64 if -(2**63) <= number <= LEAST_SENTINEL else 0), False
         return (number, False) if number < 2**64 else (0, True)
     return 0, True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Column, Table
 
-from datasets.column_names import DEC, IDENTIFIERS, MAGNITUDES, NAMES, RA, REDSHIFTS
+from datasets.column_names import DEC, IDENTIFIERS, NAMES, RA, REDSHIFTS, is_magnitude
 from datasets.errors import UserError
 from datasets.fits_input import open_fits
 from datasets.identifiers import MISSING, exact_identifiers
@@ -160,7 +161,7 @@ def redshifts(path: str | Path, name: str, columns: Mapping[str, np.ndarray]) ->
     Raises:
         UserError: as `numbers`; or it is a magnitude, z beside u, g, r and i.
     """
-    if name == "z" and columns.keys() >= MAGNITUDES:
+    if is_magnitude(name, columns):
         raise UserError(
             f"{path}: z beside u, g, r and i is a magnitude: name the column of redshifts"
         )
@@ -173,8 +174,10 @@ def read_catalogue(
 ) -> dict[str, np.ndarray]:
     """The columns of a table as `read_table` returns them, with identifiers as uint64.
 
+    Identifiers that are not exact and not required are left out, with a remark.
+
     Raises:
-        UserError: as `read_table`; a required column is missing, or identifiers are not exact.
+        UserError: as `read_table`; a required column is missing, or its identifiers not exact.
     """
     columns = read_table(path)
     missing = sorted(set(required) - columns.keys())
@@ -185,6 +188,7 @@ def read_catalogue(
             columns[name] = exact_identifiers(columns[name], name)
         except ValueError as error:
             if name not in required:
+                print(f"{path}: {name}: {error}: the column is left out", file=sys.stderr)
                 del columns[name]
                 continue
             raise UserError(

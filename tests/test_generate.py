@@ -417,3 +417,20 @@ def test_contact_sheets_are_of_the_first_galaxies(cutouts, tiny_generator, tmp_p
         folder = tmp_path / str(pages)
         assert run(cutouts, tiny_generator, folder, "--no-measure") == 0
         assert len(list(folder.glob("contact_sheet_*.png"))) == expected
+
+
+def test_a_zero_point_is_that_of_counts(cutouts, tiny_generator, tmp_path):
+    counts = 10 ** (0.4 * (25.0 - 22.5))  # of a nanomaggy
+    image = fits.getdata(next(cutouts.iterdir()))
+    for name, factor, option in (
+        ("flux", 1.0, ("--unit", "nanomaggy")),
+        ("counts", counts, ("--zero-point", "25,25,25,25,25")),
+    ):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "galaxy.npy", image * factor)
+        about = ["--bands", "u,g,r,i,z", "--pixel-scale", "0.396", *option]
+        out = tmp_path / f"of {name}"
+        assert run(tmp_path / name, tiny_generator, out, *about, "--no-pictures") == 0
+    flux, of_counts = (spectra(tmp_path / f"of {name}")["galaxy"] for name in ("flux", "counts"))
+    assert of_counts.scale == pytest.approx(flux.scale, rel=1e-4)
+    assert of_counts.image_colours == pytest.approx(flux.image_colours, abs=1e-4)

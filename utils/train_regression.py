@@ -14,7 +14,8 @@ from __future__ import annotations
 import sys
 
 from utils.core.command_line import Flags, parse
-from utils.core.config import RegressionConfig, to_dict
+from utils.core.config import to_dict
+from utils.core.regression_config import RegressionConfig
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,7 +22,13 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from datasets.column_names import DEC, IDENTIFIERS, MAGNITUDES, RA, REDSHIFTS
+from datasets.column_names import (
+    DEC,
+    IDENTIFIERS,
+    MAGNITUDES,
+    RA,
+    REDSHIFTS,
+)
 from datasets.errors import UserError
 from datasets.file_limits import (
     MAX_COLUMN_BYTES,

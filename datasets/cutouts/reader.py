@@ -8,6 +8,7 @@ the reason; the run goes on, and memory holds one cutout at a time.
 
 from __future__ import annotations
 
+import copy
 import glob
 import math
 import re
@@ -142,6 +143,12 @@ class CutoutReader:
         self.target = target
         self.sources = _group(list(paths), {*target.bands, *(target.input_bands or ())})
 
+    def only(self, sources: Sequence[CutoutSource]) -> CutoutReader:
+        """A reader of some of the `sources`."""
+        reader = copy.copy(self)
+        reader.sources = list(sources)
+        return reader
+
     def __len__(self) -> int:
         """How many cutouts the files declare; every FITS and every damaged file counts as one."""
         total = 0
@@ -159,7 +166,7 @@ class CutoutReader:
                 for raw in source.read():
                     yield self._convert(source, raw, taken)
             except Exception as error:  # libraries raise anything on damage; the run goes on
-                yield Rejected(str(source.paths[0]), _reason(error))
+                yield Rejected(str(source.paths[0]), why_unreadable(error))
 
     def _convert(self, source: CutoutSource, raw: RawCutout, taken: set[str]) -> Cutout | Rejected:
         number = "" if raw.index is None else f"#{raw.index}"
@@ -172,7 +179,7 @@ class CutoutReader:
         try:
             image, assumptions = self.target.convert(raw)
         except (UserError, ValueError, TypeError) as error:
-            return Rejected(f"{path}{number}", _reason(error))
+            return Rejected(f"{path}{number}", why_unreadable(error))
         identifier = raw.identifier or (0 if number else _identifier_in(source.name))
         return Cutout(
             name, image, path, raw.ra, raw.dec, identifier, raw.redshift, tuple(assumptions)
@@ -190,7 +197,8 @@ def write_rejects(path: str | Path, rejects: Iterable[Rejected]) -> None:
     write_csv(path, ("file", "reason"), ((reject.path, reject.reason) for reject in rejects))
 
 
-def _reason(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
+    """The reason for a file that cannot be used, whatever was raised."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, FileNotFoundError):

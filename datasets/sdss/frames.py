@@ -22,7 +22,7 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from scipy.ndimage import map_coordinates
 
-from datasets.column_names import DEC, MAGNITUDES, RA, REDSHIFTS
+from datasets.column_names import DEC, IDENTIFIERS, RA, REDSHIFTS, is_magnitude
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.fits_files import write_cutout
 from datasets.errors import UserError
@@ -144,7 +144,7 @@ def read_positions(path: Path) -> tuple[list[Position], list[tuple[str, str]]]:
     ra, dec = (_degrees(path, columns, names) for names in (RA, DEC))
     redshift = np.full(len(ra), math.nan)
     name = next((name for name in REDSHIFTS if name in columns), None)
-    if name == "z" and columns.keys() >= MAGNITUDES:
+    if name and is_magnitude(name, columns):
         print(f"{path}: z beside u, g, r and i is a magnitude: no redshifts", file=sys.stderr)
     elif name:
         redshift = redshifts(path, name, columns)
@@ -171,7 +171,7 @@ def _degrees(path: Path, columns: dict[str, np.ndarray], names: Sequence[str]) -
 def _identifiers(path: Path, columns: dict[str, np.ndarray], count: int) -> np.ndarray:
     """(count,) uint64: of every row, from the first column that has one."""
     found = np.zeros(count, np.uint64)
-    for name in ("objid", "identifier", "specobjid", "bestobjid"):
+    for name in IDENTIFIERS:
         if name in columns:
             values, inexact = identifiers_of(columns[name], name)
             found = np.where(found == 0, values, found)

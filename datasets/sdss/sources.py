@@ -18,7 +18,13 @@ import numpy as np
 
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.conversion import CutoutFormat
-from datasets.cutouts.reader import Cutout, CutoutReader, CutoutSource, Rejected
+from datasets.cutouts.reader import (
+    Cutout,
+    CutoutReader,
+    CutoutSource,
+    Rejected,
+    why_unreadable,
+)
 from datasets.errors import UserError
 from datasets.sdss import deepdip
 from datasets.sdss.spec_files import (
@@ -141,10 +147,10 @@ class FolderImages:
     """
 
     def __init__(self, folder: str, target: CutoutFormat) -> None:
-        self._target, self.remarks = target, Counter()
+        self._reader, self.remarks = CutoutReader(folder, target), Counter()
         self.refused: list[tuple[str, str]] = []
         self._sources: dict[int, CutoutSource] = {}
-        for source in CutoutReader(folder, target).sources:
+        for source in self._reader.sources:
             digits = source.paths[0].name if source.bands is None else source.name
             digits = re.match(r"\d*", digits)[0]
             if not digits or int(digits) >= 1 << 64:
@@ -160,9 +166,8 @@ class FolderImages:
     def read(self, rows: np.ndarray) -> Iterator[np.ndarray | str]:
         """Images (bands, 64, 64), or the reason why one cannot be used."""
         sources = list(self._sources.values())
-        reader = CutoutReader([path for row in rows for path in sources[row].paths], self._target)
-        reader.sources = [sources[row] for row in rows]
-        yield from (_image(cutout, self.remarks) for cutout in reader)
+        wanted = self._reader.only([sources[row] for row in rows])
+        yield from (_image(cutout, self.remarks) for cutout in wanted)
 
 
 class ListedImages:
@@ -171,7 +176,11 @@ class ListedImages:
     def __init__(self, path: str, target: CutoutFormat) -> None:
         self._reader, self.remarks = CutoutReader(path, target), Counter()
         self.refused: list[tuple[str, str]] = []
-        identifiers = [raw.identifier for source in self._reader.sources for raw in source.read()]
+        sources = self._reader.sources
+        try:
+            identifiers = [raw.identifier for source in sources for raw in source.read()]
+        except Exception as error:  # libraries raise anything on damage
+            raise SourceError(f"{path}: {why_unreadable(error)}") from error
         if not any(identifiers):
             raise SourceError(f"{path}: no specObjID beside the images: add an array specobjid")
         first: dict[int, int] = {}

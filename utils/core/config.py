@@ -60,7 +60,7 @@ class DataConfig:
         )
 
 
-def _complete(data: DataConfig) -> None:
+def complete_data(data: DataConfig) -> None:
     """Refuse what only stage 2 may leave open."""
     for name in ("survey", "representation"):
         refuse(
@@ -143,12 +143,24 @@ class RunConfig:
         at_least(1, "run", self, "processes", "validate_every_epochs")
 
 
-def _even_batches(optimiser: OptimiserConfig, run: RunConfig) -> None:
+def check_batches(optimiser: OptimiserConfig, run: RunConfig) -> None:
+    """Refuse batches that the processes cannot share evenly."""
     refuse(
         optimiser.batch_size % run.processes > 0,
         f"optimiser.batch_size {optimiser.batch_size} is not a multiple of run.processes "
         f"{run.processes}: change one of them",
     )
+
+
+class Config:
+    """A whole configuration, of one training script; every one has these sections."""
+
+    data: DataConfig
+    optimiser: OptimiserConfig
+    run: RunConfig
+
+
+ConfigType = TypeVar("ConfigType", bound=Config)
 
 
 @dataclass
@@ -207,7 +219,7 @@ def _some(key: str, values: tuple[int, ...]) -> None:
 
 
 @dataclass
-class ContrastiveConfig:
+class ContrastiveConfig(Config):
     """Stage 1: image and spectrum towers.
 
     Args:
@@ -223,8 +235,8 @@ class ContrastiveConfig:
     run: RunConfig = field(default_factory=lambda: RunConfig(output="runs/contrastive"))
 
     def __post_init__(self) -> None:
-        _complete(self.data)
-        _even_batches(self.optimiser, self.run)
+        complete_data(self.data)
+        check_batches(self.optimiser, self.run)
         # The loss compares each galaxy with the others of its batch.
         at_least(2, "optimiser", self.optimiser, "batch_size")
 
@@ -429,7 +441,7 @@ class SamplingConfig:
 
 
 @dataclass
-class GenerativeConfig:
+class GenerativeConfig(Config):
     """Stage 2: spectra from images.
 
     Args:
@@ -460,8 +472,8 @@ class GenerativeConfig:
     compatibility: Literal["none", "original"] = "none"
 
     def __post_init__(self) -> None:
-        _even_batches(self.optimiser, self.run)
-        _even_batches(self.parameters.optimiser, self.run)
+        check_batches(self.optimiser, self.run)
+        check_batches(self.parameters.optimiser, self.run)
         self._check_prior()
         if self.data.representation not in (None, "super") and self.diffusion.augmentation_sigma:
             reason = f"data.representation {self.data.representation}"
@@ -526,58 +538,6 @@ class GenerativeConfig:
             representation=self.data.representation or data.representation,
         )
         return replace(self, data=filled)
-
-
-@dataclass
-class RegressionNetworkConfig:
-    """The network of the regression baseline.
-
-    Args:
-        stretch: Stretch of the images.
-        image_depth: Depth of the ResNet.
-        image_width: Channels of its first stage (torchvision's networks have 64).
-    """
-
-    stretch: Stretch = "asinh"
-    image_depth: Depth = 18
-    image_width: int = 64
-
-    def __post_init__(self) -> None:
-        at_least(1, "network", self, "image_width")
-
-
-@dataclass
-class RegressionConfig:
-    """Spectra from images by regression.
-
-    Args:
-        data: The data.
-        network: The network.
-        optimiser: The optimiser.
-        run: The run.
-    """
-
-    data: DataConfig = field(default_factory=lambda: DataConfig(flux="none"))
-    network: RegressionNetworkConfig = field(default_factory=RegressionNetworkConfig)
-    optimiser: OptimiserConfig = field(
-        default_factory=lambda: OptimiserConfig(
-            batch_size=256, warmup_iterations=0, weight_decay=0.0
-        )
-    )
-    run: RunConfig = field(default_factory=lambda: RunConfig(output="runs/regression"))
-
-    def __post_init__(self) -> None:
-        refuse(
-            self.data.representation != "polyphase",
-            f"data.representation is {self.data.representation}: the regression predicts all "
-            "pixels of a spectrum; leave it polyphase",
-        )
-        _complete(self.data)
-        _even_batches(self.optimiser, self.run)
-
-
-Config = ContrastiveConfig | GenerativeConfig | RegressionConfig
-ConfigType = TypeVar("ConfigType", ContrastiveConfig, GenerativeConfig, RegressionConfig)
 
 
 def to_dict(config: Config) -> dict[str, Any]:

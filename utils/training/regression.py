@@ -17,7 +17,8 @@ from datasets.survey import Survey
 from datasets.survey_description import SurveyDescription
 from models.image_encoder import ImageEncoder
 from utils.core.checkpoints import read_checkpoint, trained_weights
-from utils.core.config import RegressionConfig, RegressionNetworkConfig, from_dict
+from utils.core.config import from_dict
+from utils.core.regression_config import RegressionConfig, RegressionNetworkConfig
 from utils.core.survey_rows import split_rows
 from utils.plotting.plots import plot_preview, save_figure
 

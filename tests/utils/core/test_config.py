@@ -24,12 +24,12 @@ from utils.core.config import (
     DataConfig,
     DiffusionConfig,
     GenerativeConfig,
-    RegressionConfig,
     SamplingConfig,
     TowersConfig,
     from_dict,
     to_dict,
 )
+from utils.core.regression_config import RegressionConfig
 
 MAIN = sorted(ROOT.glob("params_*.yml"))
 SHIPPED = [*MAIN, *sorted((ROOT / "params").glob("*.yml"))]
@@ -198,6 +198,7 @@ GENERATIVE = [
     ("--compatibility=original --diffusion.prior=none", "diffusion.film false", "not true"),
     ("--prior.components=-1", "prior.components is -1", "at least 0"),
     ("--prior.smoothing_pixels=4", "prior.smoothing_pixels is 4", "odd"),
+    ("--prior.bandwidth=0.3", "prior.bandwidth is 0.3", "a multiple of 0.125"),
     ("--parameters.width=40", "parameters.width makes a layer of 40", "multiple of 32"),
     ("--parameters.given=1", "parameters.given is 1", "less than 1"),
     ("--diffusion.prior=none --prior.components=8", "diffusion.prior none", "leave the section"),

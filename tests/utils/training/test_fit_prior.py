@@ -1,6 +1,7 @@
 """What the prior is fitted to, and the parameters that training and generation agree on."""
 
-from dataclasses import fields
+from contextlib import nullcontext
+from dataclasses import fields, replace
 
 import h5py
 import numpy as np
@@ -164,3 +165,21 @@ def test_every_key_of_the_prior_has_an_effect(key, value, fit):
 def test_the_cases_are_all_keys_of_the_prior():
     (cases,) = (m.args[1] for m in test_every_key_of_the_prior_has_an_effect.pytestmark)
     assert [key for key, _ in cases] == [field.name for field in fields(PriorConfig)]
+
+
+@pytest.mark.parametrize(("smoothing", "bandwidth", "refused"), [
+    (2.0, 0.5, False), (2.0, 0.25, True), (1.0, 0.5, True), (1.0, 1.0, False), (0.0, 1.0, False),
+])  # fmt: skip
+def test_frequencies_that_spectra_have_are_not_left_out(
+    tiny_survey, tiny_towers, smoothing, bandwidth, refused
+):
+    survey, towers = Survey(tiny_survey), load_contrastive(tiny_towers)
+    survey.preparation = replace(survey.preparation, smoothing_sigma_angstrom=smoothing)
+    settings = PriorConfig(components=4, bandwidth=bandwidth)
+    config = with_data_of(towers, GenerativeConfig(prior=settings))
+    training, spectra = training_split(survey, config.data)
+    ranges = training_ranges(survey, training.rows, config)
+    prior = empty_prior(config.prior, spectra, ranges)
+    expected = pytest.raises(UserError, match="raise it") if refused else nullcontext()
+    with expected:
+        fit_prior.fit_prior(prior, spectra, survey, training.rows, config)
