@@ -19,7 +19,7 @@ def smoothed(count: int, channels: int, length: int) -> torch.Tensor:
     return torch.from_numpy(ordered).unflatten(1, (length, channels)).transpose(1, 2)
 
 
-@pytest.mark.parametrize("count", [1, 2, 9, 100])
+@pytest.mark.parametrize("count", [1, 2, 3, 9, 100])
 def test_cosine_transform_is_orthonormal(count):
     x = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 2, count)))
     np.testing.assert_allclose(dct(x), scipy_dct(x.numpy(), norm="ortho"), atol=1e-12)
