@@ -41,7 +41,7 @@ def run(rank: int, config: ContrastiveConfig, flags: Flags) -> None:
 
     device = device_of(config.run)
     survey = open_survey(config.data)
-    training, spectra = training_split(survey, config.data)
+    training, spectra = training_split(survey, config.data, device)
     images = build_images(config.towers, survey)
     manual_seed(config.run.seed)
     shape = spectra.channels, spectra.length

@@ -59,7 +59,7 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     config = with_data_of(towers, config)
     survey = open_survey(config.data)
     check_towers(towers, survey, config)
-    training, spectra = training_split(survey, config.data)
+    training, spectra = training_split(survey, config.data, device)
     rows = validation_rows(survey, config)
     loader = training_loader(training, config, device)
 

@@ -5,8 +5,12 @@ Magnitudes are m = 22.5 − 2.5 log10(F / nanomaggy); colours are differences of
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import torch
 from astropy.stats import mad_std
+from torch import Tensor
 
 from datasets.constants import SDSS_FIBRE_ARCSEC
 from datasets.survey import Survey
@@ -70,7 +74,7 @@ def aperture_errors(
     return aperture_nanomaggies(images, scale), noise * np.sqrt(pixels)
 
 
-def photometric_features(images: np.ndarray, pixel_scale_arcsec: float) -> np.ndarray:
+def photometric_features(images: Tensor, pixel_scale_arcsec: float) -> Tensor:
     """Asinh magnitude, colours and concentration of images: `PHOTOMETRY_VERSION` 1.
 
     Apertures count whole pixels, unlike `aperture_nanomaggies`: trained networks depend on it.
@@ -84,15 +88,21 @@ def photometric_features(images: np.ndarray, pixel_scale_arcsec: float) -> np.nd
         within 1.5 arcsec, and the difference of the two magnitudes in the middle band.
     """
     size = images.shape[-1]
-    axis = (np.arange(size) - (size - 1) / 2) * pixel_scale_arcsec
-    radius = np.hypot(axis[:, None], axis)
+    axis = (torch.arange(size, dtype=torch.float64) - (size - 1) / 2) * pixel_scale_arcsec
+    radius = torch.hypot(axis[:, None], axis)
     total, fibre = (
-        -2.5 / np.log(10) * np.arcsinh(images[..., radius < limit].sum(-1) / (2 * SOFTENING))
+        -2.5 / math.log(10) * torch.asinh(_sum(images, radius < limit) / (2 * SOFTENING))
         for limit in (TOTAL_RADIUS_ARCSEC, FIBRE_RADIUS_ARCSEC)
     )
     middle = slice(images.shape[1] // 2, images.shape[1] // 2 + 1)
-    colours = (-np.diff(total, axis=1), -np.diff(fibre, axis=1))
-    return np.concatenate([total[:, middle], *colours, (fibre - total)[:, middle]], axis=1)
+    colours = (-torch.diff(total, dim=1), -torch.diff(fibre, dim=1))
+    return torch.cat([total[:, middle], *colours, (fibre - total)[:, middle]], dim=1)
+
+
+def _sum(images: Tensor, inside: Tensor) -> Tensor:
+    """The sums (N, bands) of images (N, bands, H, W) over the pixels that are `inside`."""
+    pixels = inside.flatten().nonzero()[:, 0].to(images.device)
+    return images.flatten(-2)[..., pixels].sum(dim=-1)
 
 
 def photometry_count(bands: int) -> int:

@@ -64,8 +64,8 @@ class Pairs(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return GALAXIES
 
-    def __getitem__(self, row: int) -> dict[str, Tensor | int]:
-        return {"image": self.images[row], "spectrum": self.spectra[row], "index": row}
+    def __getitem__(self, rows: Tensor) -> dict[str, Tensor]:
+        return {"image": self.images[rows], "spectrum": self.spectra[rows], "index": rows}
 
 
 class ContrastiveStage:

@@ -41,7 +41,7 @@ def run(rank: int, config: RegressionConfig, flags: Flags) -> None:
 
     device = device_of(config.run)
     survey = open_survey(config.data)
-    training, spectra = training_split(survey, config.data)
+    training, spectra = training_split(survey, config.data, device)
     images = ImageTransform(config.network.stretch, survey.image_mean, survey.image_sigma)
     manual_seed(config.run.seed)
     network = build_regression(config.network, len(survey.bands), spectra).to(device)

@@ -156,9 +156,9 @@ def data() -> None:
         dataset = SurveyDataset(survey, survey.indices("train"))
         native = survey.grid.angstrom
         flux = survey.read("spectra", survey.indices("train"))[0]
-        rows = list(range(32))
+        rows = torch.arange(32)
         read, prepare = seconds(
-            lambda: dataset.__getitems__(rows),
+            lambda: dataset[rows],
             lambda: [prepare_spectrum(native, flux) for _ in rows],
         )
     row("preparing at each epoch / reading the survey file", prepare / read, "32 galaxies")

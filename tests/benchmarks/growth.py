@@ -16,6 +16,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from datasets.photometry import photometric_features
@@ -33,10 +34,9 @@ REFERENCE = 5000  # training galaxies that climatology and the constant are take
 def features(survey: Survey, rows: np.ndarray) -> np.ndarray:
     """Photometry (N, d) of the images."""
     starts = tqdm(range(0, len(rows), BATCH), desc="photometry", disable=None)
-    images = (survey.read("images", rows[start : start + BATCH]) for start in starts)
-    return np.concatenate(
-        [photometric_features(part, survey.pixel_scale_arcsec) for part in images]
-    )
+    parts = (torch.from_numpy(survey.read("images", rows[i : i + BATCH])) for i in starts)
+    scale = survey.pixel_scale_arcsec
+    return torch.cat([photometric_features(images, scale) for images in parts]).numpy()
 
 
 def spectra(survey: Survey, rows: np.ndarray) -> np.ndarray:

@@ -148,10 +148,9 @@ def test_the_same_galaxies_give_the_same_file(survey_path, tmp_path):
 def test_data_set_and_loader(survey_path, in_memory, workers):
     survey, expected = Survey(survey_path), galaxies()
     dataset = SurveyDataset(survey, survey.indices("train"), in_memory)
-    item = dataset[3]
-    assert item["index"] == survey.indices("train")[3]
     seen = []
-    for batch in DataLoader(dataset, 16, shuffle=True, num_workers=workers):
+    batches = torch.randperm(len(dataset)).split(16)
+    for batch in DataLoader(dataset, None, sampler=batches, num_workers=workers):
         rows = batch["index"].numpy()
         seen.extend(rows)
         assert batch["image"].dtype == batch["spectrum"].dtype == torch.float32
@@ -165,7 +164,8 @@ def test_pickled_data_sets_read_the_file_and_stay_small(survey_path):
     dataset = SurveyDataset(survey, survey.indices("test"), in_memory=True)
     packed = pickle.dumps(dataset)
     assert len(packed) < 20_000
-    torch.testing.assert_close(pickle.loads(packed)[1]["image"], dataset[1]["image"])
+    positions = torch.tensor([1, 0])
+    torch.testing.assert_close(pickle.loads(packed)[positions], dataset[positions])
 
 
 @pytest.mark.parametrize("rows", [[], [7], [9, 2, 2, 40], list(range(59, -1, -3))])

@@ -203,9 +203,9 @@ def image_features(
     survey: Survey, rows: np.ndarray, towers: TrainedContrastive
 ) -> tuple[np.ndarray, np.ndarray]:
     """Photometric features (b, d) and unit vectors (b, D) of the images of `rows`."""
-    images = survey.read("images", rows)
-    vectors = embed_images(towers.network, towers.images, torch.from_numpy(images)).numpy()
-    return photometric_features(images, survey.pixel_scale_arcsec), vectors
+    images = torch.from_numpy(survey.read("images", rows))
+    vectors = embed_images(towers.network, towers.images, images)
+    return photometric_features(images, survey.pixel_scale_arcsec).numpy(), vectors.numpy()
 
 
 def _blocks(rows: np.ndarray, title: str) -> Iterator[np.ndarray]:

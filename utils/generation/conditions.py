@@ -58,10 +58,8 @@ def image_features(
         standardised = transform.evaluation(images)
     else:
         standardised = transform.training(images, generator)
-    magnitudes = photometric_features(images.cpu().numpy(), towers.survey.pixel_scale_arcsec)
-    return ImageFeatures.of(
-        towers.network.image_encoder, standardised, torch.from_numpy(magnitudes).to(standardised)
-    )
+    magnitudes = photometric_features(images, towers.survey.pixel_scale_arcsec)
+    return ImageFeatures.of(towers.network.image_encoder, standardised, magnitudes.to(standardised))
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import ignite.distributed as idist
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets.errors import UserError
@@ -17,33 +18,36 @@ from datasets.hashing import mix
 from utils.core.config import Config
 
 
-class EpochSampler(Sampler[int]):
-    """A permutation of the training set that is a pure function of (seed, epoch).
+class EpochBatches(Sampler[Tensor]):
+    """The training set in an order that is a pure function of (seed, epoch), batch by batch; a last
+    partial batch is left out.
 
     Args:
         count: Galaxies in the training split.
+        size: Of a batch of this process.
         seed: Seed of the run.
-        rank, world: This process and the number of processes: each takes every world-th index.
+        rank, world: This process and the number of processes: each takes every world-th galaxy.
     """
 
-    def __init__(self, count: int, seed: int, rank: int = 0, world: int = 1):
-        self.count, self.seed, self.rank, self.world = count, seed, rank, world
+    def __init__(self, count: int, size: int, seed: int, rank: int = 0, world: int = 1):
+        self.count, self.size, self.seed, self.rank, self.world = count, size, seed, rank, world
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self.count // self.world
+        return self.count // self.world // self.size
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
-        order = torch.randperm(self.count, generator=generator)[: len(self) * self.world]
-        return iter(order[self.rank :: self.world].tolist())
+        order = torch.randperm(self.count, generator=generator)
+        own = order[: self.count // self.world * self.world][self.rank :: self.world]
+        return iter(own[: len(self) * self.size].split(self.size))
 
 
 def training_loader(dataset: Dataset, config: Config, device: torch.device) -> DataLoader:
-    """Batches of the training split in the order of (seed, epoch), the last partial one dropped.
+    """Batches of the training split in the order of (seed, epoch).
 
     Args:
-        dataset: The training split.
+        dataset: The training split, which takes the positions of a whole batch.
         config: Gives batch size (over all processes), seed and number of workers.
         device: Where the batches go.
 
@@ -52,7 +56,7 @@ def training_loader(dataset: Dataset, config: Config, device: torch.device) -> D
             among the processes.
     """
     rank, world = idist.get_rank(), idist.get_world_size()
-    optimiser, workers = config.optimiser, config.data.workers
+    optimiser = config.optimiser
     if len(dataset) < optimiser.batch_size:
         raise UserError(
             f"{len(dataset)} training galaxies are fewer than optimiser.batch_size = "
@@ -63,12 +67,15 @@ def training_loader(dataset: Dataset, config: Config, device: torch.device) -> D
             f"optimiser.batch_size = {optimiser.batch_size} is not a multiple of the {world} "
             "processes"
         )
+    in_gpu_memory = getattr(dataset, "held_on", None) == device and device.type == "cuda"
+    workers = 0 if in_gpu_memory else config.data.workers
     return DataLoader(
         dataset,
-        batch_size=optimiser.batch_size // world,
-        sampler=EpochSampler(len(dataset), config.run.seed, rank, world),
-        drop_last=True,
+        batch_size=None,
+        sampler=EpochBatches(
+            len(dataset), optimiser.batch_size // world, config.run.seed, rank, world
+        ),
         num_workers=workers,
-        pin_memory=device.type == "cuda",
+        pin_memory=device.type == "cuda" and not in_gpu_memory,
         persistent_workers=workers > 0,
     )

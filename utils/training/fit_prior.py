@@ -169,8 +169,8 @@ def galaxy_parameters(
 def training_photometry(survey: Survey, rows: np.ndarray) -> Tensor:
     """Photometric features (N, m) of the images of `rows`."""
     scale = survey.pixel_scale_arcsec
-    parts = [photometric_features(survey.read("images", part), scale) for part in blocks(rows)]
-    return torch.from_numpy(np.concatenate(parts)).float()
+    read = (torch.from_numpy(survey.read("images", part)) for part in blocks(rows))
+    return torch.cat([photometric_features(images, scale) for images in read])
 
 
 def _fill_basis(

@@ -17,7 +17,10 @@ def make_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.O
     """Adam, or AdamW (decoupled weight decay), on the weights that are trained."""
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return kind(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+    fused = all(parameter.is_cuda for parameter in trained)  # one kernel for all weights
+    return kind(
+        trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused or None
+    )
 
 
 def rate_factor(config: OptimiserConfig, iterations: int) -> Callable[[int], float]:
@@ -46,4 +49,6 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
             average_parameters, parameters, updates
         )
 
-    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+    model = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+    model.n_averaged = model.n_averaged.cpu()  # read in every update: no waiting for a GPU
+    return model

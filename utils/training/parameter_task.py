@@ -32,13 +32,13 @@ class Rows(Dataset):
     """Rows of a survey, where the features of the images are computed already."""
 
     def __init__(self, rows: np.ndarray):
-        self.rows = rows
+        self.rows = torch.from_numpy(rows)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, position: int) -> dict[str, int]:
-        return {"index": int(self.rows[position])}
+    def __getitem__(self, positions: Tensor) -> dict[str, Tensor]:
+        return {"index": self.rows[positions]}
 
 
 class ParameterTask:
@@ -127,7 +127,9 @@ def train_parameters(
     denoiser.condition.standardise(data.photometry)
     task = ParameterTask(objective, data, config.parameters.given, config.run.seed, constants)
     cached = isinstance(data.views, CachedViews)
-    dataset = Rows(rows) if cached else SurveyDataset(data.survey, rows, config.data.in_memory)
+    dataset = Rows(rows)
+    if not cached:
+        dataset = SurveyDataset(data.survey, rows, config.data.in_memory, task.device)
     every = max(1, round(optimiser.epochs / VALIDATIONS))
     run = replace(config.run, validate_every_epochs=every, preview_every_epochs=0)
     config = replace(config, optimiser=optimiser, run=run)

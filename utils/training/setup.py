@@ -46,8 +46,10 @@ def open_survey(config: DataConfig) -> Survey:
         ) from error
 
 
-def training_split(survey: Survey, config: DataConfig) -> tuple[SurveyDataset, SpectrumTransform]:
-    """The training galaxies, and the transform fitted to their spectra."""
+def training_split(
+    survey: Survey, config: DataConfig, device: torch.device
+) -> tuple[SurveyDataset, SpectrumTransform]:
+    """The training galaxies for `device`, and the transform fitted to their spectra."""
     rows = split_rows(survey, "train", config)
     for split, found in (
         ("training", rows),
@@ -65,7 +67,7 @@ def training_split(survey: Survey, config: DataConfig) -> tuple[SurveyDataset, S
         config.standardise,
         survey.grid,
     )
-    return SurveyDataset(survey, rows, config.in_memory), spectra
+    return SurveyDataset(survey, rows, config.in_memory, device), spectra
 
 
 def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeConfig) -> None:

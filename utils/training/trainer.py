@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import Checkpoint, TerminateOnNan
+from ignite.handlers import Checkpoint
 from ignite.handlers.checkpoint import BaseSaveHandler
 from ignite.handlers.tqdm_logger import ProgressBar
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ from utils.core.run_directory import BEST, LAST
 from utils.core.run_log import LOGGER, MetricsTable, shielded
 from utils.training.optimiser import averaged, make_optimiser, rate_factor
 
-BOARD_ITERATIONS = 10  # between two points of TensorBoard's curves
+READ_ITERATIONS = 10  # between two readings of the loss: for TensorBoard's curves, and on a GPU
 CONTENTS_TOLERANCE = 1e-5  # relative, of statistics of the same survey on two machines
 
 
@@ -126,6 +126,8 @@ class Trainer:
         self.scheduler = LambdaLR(self.optimiser, self.rate_factor)
         self.average = averaged(task.network, optimiser.ema_decay) if optimiser.ema_decay else None
         self.generator = torch.Generator(device)
+        # A GPU that works ahead must not wait for the loss to be looked at after every step.
+        self.read_every = 1 if device.type == "cpu" else READ_ITERATIONS
         self.writes = idist.get_rank() == 0
         self.board = None  # TensorBoard's writer, in the process that writes
         self.engine = self._engine()
@@ -133,12 +135,13 @@ class Trainer:
     def _engine(self) -> Engine:
         engine = Engine(self._step)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, TerminateOnNan())
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         if self.writes:
             ProgressBar(desc="training", disable=None).attach(
-                engine, output_transform=lambda out: {"loss": out["loss"]}
+                engine,
+                event_name=Events.ITERATION_COMPLETED(every=self.read_every),
+                output_transform=lambda out: {"loss": out["loss"].item()},
             )
         return engine
 
@@ -235,7 +238,7 @@ class Trainer:
             group["lr"] = group["initial_lr"] * self.rate_factor(self.scheduler.last_epoch)
         return self.engine.state.epoch
 
-    def _step(self, engine: Engine, batch: dict[str, Tensor]) -> dict[str, float]:
+    def _step(self, engine: Engine, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
         self.objective.train()
         seed = mix(self.run.seed, idist.get_rank(), engine.state.iteration)
         self.generator.manual_seed(seed)
@@ -252,7 +255,7 @@ class Trainer:
         self.scheduler.step()
         if self.average is not None:
             self.average.update_parameters(self.task.network)
-        return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
+        return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate}
 
     @property
     def validated_network(self) -> nn.Module:
@@ -261,19 +264,30 @@ class Trainer:
 
     def _begin_epoch(self) -> None:
         self.loader.sampler.epoch = self.engine.state.epoch - 1
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor | float] = {}  # on the device
         self.steps = 0
 
     def _end_iteration(self) -> None:
-        """Add up the means of the epoch; end the last epoch where it is a fraction of one."""
+        """Add up the means of the epoch; end the last epoch where it is a fraction of one, and the
+        run where a sum is not finite."""
         state = self.engine.state
         self.steps += 1
         for name, value in state.output.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        if state.iteration % BOARD_ITERATIONS == 0:
-            self._board("training", state.output, state.iteration)
+            exact = value.double() if isinstance(value, Tensor) else value
+            self.sums[name] = self.sums.get(name, 0.0) + exact
+        ends = state.iteration in (self.iterations, state.epoch * len(self.loader))
+        if (ends or state.iteration % self.read_every == 0) and not self._finite():
+            self.engine.terminate()
+            return
+        if state.iteration % READ_ITERATIONS == 0:
+            output = {name: float(value) for name, value in state.output.items()}
+            self._board("training", output, state.iteration)
         if state.iteration == self.iterations:
             self.engine.terminate_epoch()
+
+    def _finite(self) -> bool:
+        """Whether no loss and no gradient of this epoch was NaN or infinite."""
+        return all(math.isfinite(float(value)) for value in self.sums.values())
 
     def _end_epoch(self) -> None:
         """Validate, record, save; a picture comes last, so that its failure costs no epoch."""
@@ -289,7 +303,8 @@ class Trainer:
 
     def _means(self) -> dict[str, float]:
         """Loss, gradient norm and learning rate, averaged over the epoch and the processes."""
-        sums = torch.tensor(list(self.sums.values()), dtype=torch.float64, device=self.device)
+        sums = [float(value) for value in self.sums.values()]
+        sums = torch.tensor(sums, dtype=torch.float64, device=self.device)
         means = idist.all_reduce(sums) / (self.steps * idist.get_world_size())
         return dict(zip(self.sums, means.tolist(), strict=True))
 

@@ -128,7 +128,7 @@ def fit(tiny_survey, tiny_towers):
     def fitted(**settings):
         config = GenerativeConfig(prior=PriorConfig(**{"components": 4} | settings))
         config = with_data_of(towers, config)
-        training, spectra = training_split(survey, config.data)
+        training, spectra = training_split(survey, config.data, torch.device("cpu"))
         prior = empty_prior(config.prior, spectra, training_ranges(survey, training.rows, config))
         fit_prior.fit_prior(prior, spectra, survey, training.rows, config)
         return {"channels": torch.tensor(prior.channels), **prior.state_dict()}
@@ -177,7 +177,7 @@ def test_frequencies_that_spectra_have_are_not_left_out(
     survey.preparation = replace(survey.preparation, smoothing_sigma_angstrom=smoothing)
     settings = PriorConfig(components=4, bandwidth=bandwidth)
     config = with_data_of(towers, GenerativeConfig(prior=settings))
-    training, spectra = training_split(survey, config.data)
+    training, spectra = training_split(survey, config.data, torch.device("cpu"))
     ranges = training_ranges(survey, training.rows, config)
     prior = empty_prior(config.prior, spectra, ranges)
     expected = pytest.raises(UserError, match="raise it") if refused else nullcontext()

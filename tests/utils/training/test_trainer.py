@@ -21,7 +21,7 @@ from utils.core.checkpoints import read_checkpoint
 from utils.core.config import ContrastiveConfig, OptimiserConfig
 from utils.core.run_log import MetricsTable
 from utils.training.contrastive_task import ContrastiveObjective, ContrastiveTask
-from utils.training.data_order import EpochSampler, training_loader
+from utils.training.data_order import EpochBatches, training_loader
 from utils.training.feature_cache import NewViews
 from utils.training.optimiser import averaged, rate_factor
 from utils.training.parameter_task import ParameterTask
@@ -42,16 +42,25 @@ def test_learning_rate_is_the_published_schedule(name, iterations, warmup):
 
 
 def test_order_is_a_function_of_seed_and_epoch_and_covers_all():
-    sampler = EpochSampler(50, seed=1)
-    first = list(sampler)
-    assert sorted(first) == list(range(50)) and first == list(sampler)
-    sampler.epoch = 1
-    assert list(sampler) != first
-    assert list(EpochSampler(50, seed=2)) != first
+    batches = EpochBatches(50, 10, seed=1)
+    first = order(batches)
+    assert sorted(first) == list(range(50)) and first == order(batches)
+    batches.epoch = 1
+    assert order(batches) != first
+    assert order(EpochBatches(50, 10, seed=2)) != first
+
+
+def order(batches):
+    return torch.cat(list(batches)).tolist()
+
+
+def test_a_partial_batch_is_left_out():
+    batches = EpochBatches(50, 8, seed=1)
+    assert [len(batch) for batch in batches] == [8] * 6 and len(batches) == 6
 
 
 def test_processes_share_out_an_epoch_without_overlap():
-    parts = [list(EpochSampler(51, 1, rank, 2)) for rank in range(2)]
+    parts = [order(EpochBatches(51, 5, 1, rank, 2)) for rank in range(2)]
     assert len(parts[0]) == len(parts[1]) == 25 and not set(parts[0]) & set(parts[1])
 
 
