@@ -39,8 +39,11 @@ class DataConfig:
             (published).
         standardise: Mean and sigma of the transformed flux: `global` numbers, per `pixel`, or none.
         positive_only: Train only on spectra that are positive everywhere (published).
+        galaxies: Train on at most so many galaxies, the first ones of the training split, to see
+            how results depend on their number.
         workers: Processes that read the survey file; 0 reads in the training process.
-        in_memory: Hold the training split in memory; null does so if it takes less than 2 GB.
+        in_memory: Hold the training split in memory; null does so if it takes less than 2 GB, or
+            half of the free memory of the GPU that trains, which then holds it.
     """
 
     survey: str | None = "data/survey.h5"
@@ -48,11 +51,13 @@ class DataConfig:
     flux: Literal["log", "log_positive", "none"] = "log"
     standardise: Literal["global", "pixel", "none"] = "global"
     positive_only: bool = False
+    galaxies: int | None = None
     workers: int = 0
     in_memory: bool | None = None
 
     def __post_init__(self) -> None:
         at_least(0, "data", self, "workers")
+        at_least(1, "data", self, "galaxies")
         refuse(
             self.flux == "log_positive" and not self.positive_only,
             "data.flux log_positive has no value for pixels that are not positive: set "

@@ -13,7 +13,8 @@ BLOCK_ROWS = 1024  # spectra read at once
 
 
 def split_rows(survey: Survey, split: str, config: DataConfig) -> np.ndarray:
-    """Rows of a split (n,); of positive spectra alone with `data.positive_only`.
+    """Rows of a split (n,); of positive spectra alone with `data.positive_only`, and of the
+    training split the first `data.galaxies`.
 
     Raises:
         UserError: there are none.
@@ -27,7 +28,7 @@ def split_rows(survey: Survey, split: str, config: DataConfig) -> np.ndarray:
         raise UserError(
             f"{survey.path}: no {split} galaxies{kind}; build a survey with more galaxies"
         )
-    return rows
+    return rows[: config.galaxies] if split == "train" else rows
 
 
 def blocks(rows: np.ndarray) -> list[np.ndarray]:

@@ -30,6 +30,14 @@ def test_positive_spectra_alone_across_blocks(monkeypatch):
     assert split_rows(file, "train", DataConfig()).tolist() == [0, 1, 2, 3, 4]
 
 
+def test_the_first_galaxies_of_the_training_split_alone():
+    file = survey([0.1, -0.1, 0.2, 0.3])
+    assert split_rows(file, "train", DataConfig(galaxies=2)).tolist() == [0, 1]
+    assert split_rows(file, "train", DataConfig(galaxies=9)).tolist() == [0, 1, 2, 3]
+    positive = DataConfig(positive_only=True, galaxies=2)
+    assert split_rows(file, "train", positive).tolist() == [0, 2]
+
+
 def test_an_empty_split_is_refused():
     with pytest.raises(UserError, match=r"survey\.h5: no validation galaxies; build"):
         split_rows(survey([1.0]), "validation", DataConfig())
