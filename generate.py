@@ -1,12 +1,12 @@
 """Generate optical spectra for galaxy cutouts.
 
-    python generate.py CUTOUTS --checkpoint runs/generative/best.pt --output spectra
-    python generate.py cutouts/*.fits --checkpoint best.pt --output spectra --candidates 64
-    python generate.py survey.npz --checkpoint best.pt --output spectra --bands g,r,i,z,u
-    python generate.py CUTOUTS --checkpoint low/best.pt super/best.pt --output spectra   # cascade
-    python generate.py CUTOUTS --checkpoint best.pt --output spectra --resume
-    python generate.py CUTOUTS --checkpoint best.pt --output spectra \\
-        --catalogue photoz.csv --redshift-column z_phot
+    python generate.py CUTOUTS --output spectra        # with weights that come with the project
+    python generate.py CUTOUTS --output spectra --checkpoint runs/generative/best.pt  # your own
+    python generate.py cutouts/*.fits --output spectra --candidates 64
+    python generate.py survey.npz --output spectra --bands g,r,i,z,u
+    python generate.py CUTOUTS --output spectra --checkpoint low/best.pt super/best.pt  # cascade
+    python generate.py CUTOUTS --output spectra --catalogue photoz.csv --redshift-column z_phot
+    python generate.py CUTOUTS --output spectra --resume                 # go on with a stopped run
 
 CUTOUTS: a folder, files, or globs: FITS (a cube, an extension per band, or name-u.fits, name-g.fits
 and so on), .npy, .npz or HDF5 (one or many), and JPEG or PNG for models trained on colour pictures.
@@ -63,7 +63,7 @@ def generate(options: argparse.Namespace) -> int:
     redshifts = redshift_table(options)
     pipeline, sampling = load_pipeline(options)
     requested = requested_conditions(pipeline, options)
-    reader = CutoutReader(options.cutouts, cutout_format(pipeline, options))
+    reader = CutoutReader(options.cutouts, cutout_format(pipeline.last.contrastive.survey, options))
     run = BatchRun(
         Path(options.output),
         pipeline,

@@ -40,6 +40,7 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     from utils.core.run_directory import run_folder
     from utils.training.data_order import training_loader
     from utils.training.distributed import device_of
+    from utils.training.fit_novelty import fit_novelty
     from utils.training.fit_prior import fit_prior, saved_prior, training_ranges
     from utils.training.parameter_task import train_parameters
     from utils.training.setup import (
@@ -92,7 +93,8 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
 
     # 3. The spectrum diffusion: p(spectrum | parameters, image), about the prior's mean.
     loss = DenoisingLoss(denoiser, config.diffusion.augmentation_sigma, dropout)
-    stage = TrainedGenerator(denoiser, parameter_denoiser, spectra, towers, config, about)
+    novelty = fit_novelty(towers, survey, training.rows, config)  # is a cutout like these images?
+    stage = TrainedGenerator(denoiser, parameter_denoiser, spectra, towers, config, about, novelty)
     start(SpectrumTask(loss, stage, data), loader, config, flags, device)
 
 

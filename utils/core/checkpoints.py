@@ -1,7 +1,8 @@
 """Trained networks from checkpoints, and the description that a checkpoint carries.
 
 `best.pt` holds each weight once: the averaged ones, without the state of the optimiser. `last.pt`
-also holds what resuming needs.
+also holds what resuming needs. A `.safetensors` file of `python -m utils.export` holds what a
+`best.pt` of stage 2 does, in half the bytes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey_description import SurveyDescription
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser
+from models.novelty import NoveltyTest
 from utils.core.config import ContrastiveConfig, GenerativeConfig, from_dict
 from utils.core.model_factory import (
     build_contrastive,
@@ -28,6 +30,7 @@ from utils.core.model_factory import (
     build_parameter_denoiser,
 )
 from utils.core.provenance import code_version
+from utils.core.weights_file import SUFFIX, read_weights_file
 
 CHECKPOINT_FORMAT = 4
 
@@ -109,7 +112,7 @@ def restore_contrastive(
 
 
 def load_contrastive(path: str | Path) -> TrainedContrastive:
-    """A trained pair of towers from a checkpoint of stage 1.
+    """A trained pair of towers from a checkpoint of stage 1, or of stage 2, which holds its own.
 
     Raises:
         UserError: as `read_checkpoint`.
@@ -147,6 +150,7 @@ class TrainedGenerator:
         contrastive: The towers that condition (where frozen) and rank.
         config: How it was trained; `config.sampling` is the default of generation.
         about: The checkpoint's own description.
+        novelty: Tells images from those of the training; None in older checkpoints.
     """
 
     network: Denoiser
@@ -155,12 +159,14 @@ class TrainedGenerator:
     contrastive: TrainedContrastive
     config: GenerativeConfig
     about: dict[str, Any]
+    novelty: NoveltyTest | None = None
 
     def to(self, device: torch.device) -> TrainedGenerator:
         """Everything moved to `device`; returns itself."""
         self.network.to(device)
-        if self.parameters is not None:
-            self.parameters.to(device)
+        for module in (self.parameters, self.novelty):
+            if module is not None:
+                module.to(device)
         self.contrastive.to(device)
         self.spectra = self.spectra.to(device)
         return self
@@ -191,7 +197,8 @@ def _restore_generator(checkpoint: dict[str, Any]) -> TrainedGenerator:
     if parameters is not None:
         parameters.load_state_dict(checkpoint["parameters"])
         parameters.requires_grad_(False).eval()
-    return TrainedGenerator(network, parameters, spectra, contrastive, config, about)
+    novelty = NoveltyTest.from_state(checkpoint["novelty"]) if "novelty" in checkpoint else None
+    return TrainedGenerator(network, parameters, spectra, contrastive, config, about, novelty)
 
 
 @contextmanager
@@ -212,9 +219,10 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
     """A checkpoint as a dict of tensors and primitives, on the CPU.
 
     Args:
-        path: A `.pt` file written by a training script.
-        kind: `contrastive`, `parameters`, `generative` or `regression`, to refuse the others; None
-            takes all.
+        path: A `.pt` file written by a training script, or a `.safetensors` file of
+            `python -m utils.export`.
+        kind: `contrastive`, `parameters`, `generative` or `regression`, to refuse the others; a
+            generative one gives its towers as a contrastive one. None takes all.
 
     Raises:
         UserError: there is no such file, it cannot be read safely, or it is of another kind or
@@ -224,7 +232,10 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; train one, or name another file")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == SUFFIX:
+            checkpoint = read_weights_file(path)
+        else:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
     about = checkpoint.get("about") if isinstance(checkpoint, dict) else None
@@ -234,6 +245,9 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
             "with `python -m utils.original convert`"
         )
     _check_format(path, about)
+    if kind == "contrastive" and about["kind"] == "generative" and "contrastive" in checkpoint:
+        towers = checkpoint["contrastive"]
+        return {"about": towers["about"], "network": towers["weights"]}
     if kind is not None and about["kind"] != kind:
         raise UserError(f"{path}: a {about['kind']} checkpoint, but a {kind} one is needed")
     return checkpoint

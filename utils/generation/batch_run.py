@@ -198,6 +198,7 @@ class BatchRun:
             identifier=cutout.identifier,
             redshift=cutout.redshift,
             redshift_pdf=candidates.redshift_pdf_of(number),
+            image_p_value=float(candidates.image_p_value[number]),
             image_colours=tuple(float(colour) for colour in colours),
         )
 

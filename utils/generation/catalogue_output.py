@@ -1,9 +1,10 @@
 """The catalogue of generated spectra, one row per galaxy: origin, colours and measurements.
 
 Measured columns (`utils.spectroscopy`) are medians over the candidates of a galaxy, with their
-scatter as uncertainty. `delta_gr` and `delta_ri` are the colours of the best candidate minus those
-of the cutout (`utils.generation.ranking`); `colour_flag` is set where either exceeds
-`COLOUR_LIMIT_MAG`.
+scatter as uncertainty. `image_p_value` is the share of images like the training's that are at least
+as unusual as the cutout (`models.novelty`); `image_flag` is set below `NOVELTY_LIMIT`. `delta_gr`
+and `delta_ri` are the colours of the best candidate minus those of the cutout
+(`utils.generation.ranking`); `colour_flag` is set where either exceeds `COLOUR_LIMIT_MAG`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ CATALOGUE_UNITS = {
     **dict.fromkeys(COLOUR_NAMES, "mag"),
 }
 COLOUR_LIMIT_MAG = 0.1  # above it the colours of spectrum and cutout disagree
+NOVELTY_LIMIT = 0.005  # p-value of a cutout below which it is unlike the training images
 BLOCK = 16  # galaxies measured at once
 
 
@@ -70,6 +72,8 @@ def catalogue_row(spectrum: GeneratedSpectrum, path: Path) -> dict:
         "best_score": float(spectrum.scores[0]),
         "median_sigma": float(np.median(spectrum.sigma)),
         "flux_scale": np.nan if spectrum.scale is None else spectrum.scale,
+        "image_p_value": spectrum.image_p_value,
+        "image_flag": spectrum.image_p_value < NOVELTY_LIMIT,
         **dict(zip(COLOUR_NAMES, colours, strict=True)),
         "assumptions": "; ".join(spectrum.assumptions),
         "colour_flag": bool(np.any(np.abs(colours) > COLOUR_LIMIT_MAG)),

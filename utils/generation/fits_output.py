@@ -15,8 +15,9 @@ percentile of f_p at each wavelength: how well the image determines the spectrum
 redshift; pixels are strongly correlated. The flux is in 1e-17 erg/s/cm²/Å if the photometry of the
 image gives the absolute scale s: flux = s f, with the r flux of the image in the fibre's aperture.
 In the other bands spectrum and image may differ: the header has the colours of both, IMAGEGR and
-IMAGERI, SPECGR and SPECRI, and their differences, DELTAGR and DELTARI. Without photometry the flux
-stays normalised. As specutils accepts a flux without unit only from an image, the file then begins
+IMAGERI, SPECGR and SPECRI, and their differences, DELTAGR and DELTARI. IMGPVAL is small where the
+cutout is unlike the training images: do not trust its spectrum. Without photometry the flux stays
+normalised. As specutils accepts a flux without unit only from an image, the file then begins
 with one, and has its uncertainty in STD. Equal input gives equal bytes.
 """
 
@@ -130,6 +131,7 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
         ("RA", spectrum.ra, "[deg]"),
         ("DEC", spectrum.dec, "[deg]"),
         ("REDSHIFT", spectrum.redshift, "as given with the cutout"),
+        ("IMGPVAL", spectrum.image_p_value, "of the image, among the training's"),
         ("FLXSCALE", spectrum.scale, "[1e-17 erg/s/cm2/A] per unit, from r of image"),
         *((key, colour, comment) for (key, comment), colour in (*colours, *own, *differences)),
         ("LSFINST", "SDSS spectrographs, R = 1800-2200", "resolution before smoothing"),
@@ -179,6 +181,7 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
             redshifts=_native(scores["redshift"]) if "redshift" in scores.names else None,
             snrs=_native(scores["snr"]) if "snr" in scores.names else None,
             redshift_pdf=_read_redshift_pdf(hdus),
+            image_p_value=header.get("IMGPVAL", math.nan),
             image_colours=tuple(header.get(key, math.nan) for key in COLOUR_KEYWORDS),
             assumptions=tuple(header["ASSUM*"].values()),
         )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.cutouts.conversion import CutoutFormat, stated_units
-from datasets.cutouts.reader import CutoutReader
+from datasets.cutouts.reader import Cutout, CutoutReader
 from datasets.errors import UserError
+from datasets.survey_description import SurveyDescription
 from utils.core.checkpoints import load_generator
 from utils.core.config import SamplingConfig
 from utils.core.device import pick_device
 from utils.core.provenance import code_version, file_digest
+from utils.core.shipped_weights import shipped_weights, weights_path
+from utils.core.weights_file import read_description
 from utils.generation.batch_run import BatchRun
 from utils.generation.conditions import CONDITIONS, REDSHIFT, validate_conditions
 from utils.generation.generated_spectrum import Provenance
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from utils.generation.redshift_catalogue import RedshiftTable
 
 CPU_ROWS, GPU_ROWS = 64, 512  # candidates that go through the network together
+LOOKED_AT = 3  # cutouts, of which one must fit weights to choose these
 
 
 def load_pipeline(options: argparse.Namespace) -> tuple[Pipeline, SamplingConfig]:
@@ -32,7 +37,7 @@ def load_pipeline(options: argparse.Namespace) -> tuple[Pipeline, SamplingConfig
         UserError: a checkpoint cannot be used, or an option does not fit it.
     """
     device = pick_device(options.device)
-    stages = [load_generator(path) for path in options.checkpoint]
+    stages = [load_generator(path) for path in checkpoint_paths(options)]
     sampling = sampling_of(stages[-1].config.sampling, options)
     pipeline = Pipeline(
         stages,
@@ -49,6 +54,36 @@ def load_pipeline(options: argparse.Namespace) -> tuple[Pipeline, SamplingConfig
             "out, or give another --sampler"
         )
     return pipeline, sampling
+
+
+def checkpoint_paths(options: argparse.Namespace) -> list[Path]:
+    """The files of the networks: those named, or the shipped weights that fit the cutouts.
+
+    Raises:
+        UserError: weights of that name do not exist, or none fit.
+    """
+    if options.checkpoint:
+        return [Path(path) for path in options.checkpoint]
+    if options.weights is None:
+        options.weights = _fitting_weights(options)
+    return [weights_path(options.weights)]
+
+
+def _fitting_weights(options: argparse.Namespace) -> str:
+    """The name of the first shipped weights that one of the first cutouts fits."""
+    reasons = []
+    for name, path in shipped_weights().items():
+        survey = SurveyDescription.from_dict(read_description(path)["about"]["survey"])
+        items = list(
+            islice(CutoutReader(options.cutouts, cutout_format(survey, options)), LOOKED_AT)
+        )
+        if any(isinstance(item, Cutout) for item in items):
+            return name
+        reasons += [f"{name} ({' '.join(survey.bands)}): {items[0].reason}"] if items else []
+    raise UserError(
+        "none of the weights that come with the project fit these cutouts: train your own (see "
+        f"README.md) and name them with --checkpoint. {'; '.join(reasons)}"
+    )
 
 
 def requested_conditions(pipeline: Pipeline, options: argparse.Namespace) -> dict[str, str]:
@@ -100,9 +135,9 @@ def redshift_table(options: argparse.Namespace) -> RedshiftTable | None:
     return RedshiftTable(options.catalogue, options.redshift_column)
 
 
-def cutout_format(pipeline: Pipeline, options: argparse.Namespace) -> CutoutFormat:
-    """The images that the network takes, and what the command line states about the files."""
-    survey = pipeline.last.contrastive.survey
+def cutout_format(survey: SurveyDescription, options: argparse.Namespace) -> CutoutFormat:
+    """The images of the survey that a network was trained on, which it takes, and what the command
+    line states about the files."""
     return CutoutFormat(
         survey.bands,
         survey.pixel_scale_arcsec,
@@ -124,7 +159,7 @@ def provenance_of(
         seed=options.seed,
         sampled=sampling.candidates,
         sampler=f"{sampling.sampler}{steps}",
-        checkpoints=tuple(f"{Path(p).name} {file_digest(p)}" for p in options.checkpoint),
+        checkpoints=tuple(f"{p.name} {file_digest(p)}" for p in checkpoint_paths(options)),
         code_version=code_version(),
         normalisation=f"{preparation.normalisation} of {first:g}-{last:g} Angstrom",
         smoothing_sigma_angstrom=preparation.smoothing_sigma_angstrom,

@@ -57,6 +57,8 @@ class GeneratedSpectrum:
         redshift: Given with the cutout; NaN if unknown.
         redshifts, snrs: (kept,) float32, of the candidates; NaN for a network without a prior.
         redshift_pdf: Edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
+        image_p_value: Of the cutout among images like the training's (`models.novelty`); NaN if
+            unknown.
         image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
         assumptions: What was assumed, or not used, of the cutout's file.
     """
@@ -78,6 +80,7 @@ class GeneratedSpectrum:
     redshifts: np.ndarray | None = None
     snrs: np.ndarray | None = None
     redshift_pdf: tuple[np.ndarray, np.ndarray] | None = None
+    image_p_value: float = math.nan
     image_colours: tuple[float, float] = (math.nan, math.nan)
     assumptions: tuple[str, ...] = ()
 

@@ -57,11 +57,18 @@ def generation_parser(description: str) -> argparse.ArgumentParser:
     """The parser of `generate.py`."""
     parser = CommandParser(description)
     parser.add_argument("cutouts", nargs="+", help="folder, files or globs")
-    parser.add_argument(
+    networks = parser.add_mutually_exclusive_group()
+    networks.add_argument(
+        "--weights",
+        metavar="NAME|FILE",
+        help="weights that come with the project, listed by `python -m utils.weights`, or a file "
+        "of `python -m utils.export` (default: those that fit the bands of the cutouts)",
+    )
+    networks.add_argument(
         "--checkpoint",
         nargs="+",
-        required=True,
-        help="trained generator; for the cascade the low and then the super-resolution one",
+        help="a generator that you have trained; for the cascade the low and then the "
+        "super-resolution one",
     )
     parser.add_argument("--output", required=True, help="folder for the results, made new")
     _add_sampling(parser.add_argument_group("sampling (default: as the checkpoint was trained)"))

@@ -53,6 +53,8 @@ class Candidates:
             the seed and the galaxy's key they identify a candidate.
         redshift, snr: (B, P) float32 of each candidate; NaN for a network without a prior.
         wavelength_angstrom: (n,) float64, vacuum, observed frame.
+        image_p_value: (B,) float32, how many training-like images are at least as unusual as the
+            image (`models.novelty`); NaN for a network without that test.
         redshift_pdf: (B, bins) float32, probability of each bin given the image, or None.
         redshift_edges: (bins + 1,) float32, or None.
     """
@@ -63,6 +65,7 @@ class Candidates:
     redshift: np.ndarray
     snr: np.ndarray
     wavelength_angstrom: np.ndarray
+    image_p_value: np.ndarray
     redshift_pdf: np.ndarray | None
     redshift_edges: np.ndarray | None
 
@@ -238,6 +241,7 @@ class Pipeline:
             substitute: Other images for some of the networks; candidates are ranked by their own.
         """
         images, guides, pdf = images.to(self.device), None, (None, None)
+        p_value = np.full(len(keys), np.nan, np.float32)
         if given is None:
             given = torch.full((len(keys), len(CONDITIONS)), torch.nan)
         for stage in self.stages:
@@ -245,6 +249,8 @@ class Pipeline:
             inputs = NetworkInputs(features, features, images)
             if substitute is not None:
                 inputs = substitute.apply(stage, inputs)
+            if stage.novelty is not None:
+                p_value = stage.novelty(features).cpu().numpy()
             if guides is None:
                 parameters, pdf = self._parameters(inputs.parameters, keys, count, seed, given)
             flux, scores = sample_stage(
@@ -275,6 +281,7 @@ class Pipeline:
             redshift,
             snr,
             self.wavelength_angstrom,
+            p_value,
             *pdf,
         )
 

@@ -55,6 +55,8 @@ class SpectrumTask:
         constants = checkpoint_constants(self.stage.about, self.contrastive)
         if self.stage.parameters is not None:
             constants["parameters"] = self.stage.parameters.state_dict()
+        if self.stage.novelty is not None:
+            constants["novelty"] = self.stage.novelty.state_dict()
         return constants
 
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:
