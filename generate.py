@@ -49,6 +49,7 @@ def generate(options: argparse.Namespace) -> int:
     from datasets.cutouts.reader import CutoutReader
     from utils.generation.batch_run import BatchRun
     from utils.generation.from_options import (
+        batch_size,
         cutout_format,
         kept_candidates,
         load_pipeline,
@@ -57,21 +58,28 @@ def generate(options: argparse.Namespace) -> int:
         redshift_table,
         requested_conditions,
         settings_of,
+        worker_processes,
     )
     from utils.generation.pipeline import make_sampler
+    from utils.generation.products import Products
 
     redshifts = redshift_table(options)
     pipeline, sampling = load_pipeline(options)
     requested = requested_conditions(pipeline, options)
     reader = CutoutReader(options.cutouts, cutout_format(pipeline.last.contrastive.survey, options))
-    run = BatchRun(
+    products = Products(
         Path(options.output),
-        pipeline,
-        make_sampler(sampling),
+        pipeline.last.contrastive.survey,
         provenance_of(pipeline, sampling, options),
         kept_candidates(sampling, options),
-        options.batch_size,
         not options.no_pictures,
+    )
+    run = BatchRun(
+        products,
+        pipeline,
+        make_sampler(sampling),
+        batch_size(pipeline.device, options),
+        worker_processes(reader, options),
         requested,
         not options.no_measure,
         redshifts,

@@ -6,15 +6,16 @@ Magnitudes are m = 22.5 − 2.5 log10(F / nanomaggy); colours are differences of
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from astropy.stats import mad_std
-from torch import Tensor
 
 from datasets.constants import SDSS_FIBRE_ARCSEC
 from datasets.survey import Survey
 from datasets.survey_description import SurveyDescription
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NANOMAGGY = "nanomaggy"  # unit of calibrated images: magnitude 22.5 in AB
 BORDER_PIXELS = 6  # of a cutout, whose scatter is the sky noise
@@ -66,6 +67,8 @@ def aperture_errors(
         (N, bands) each, in the unit of the images. Photon noise of the galaxy, which is smaller
         than that of the sky for all but the brightest, is left out.
     """
+    from astropy.stats import mad_std  # takes half a second to import
+
     scale = survey.pixel_scale_arcsec
     border = np.ones(images.shape[-2:], bool)
     border[BORDER_PIXELS:-BORDER_PIXELS, BORDER_PIXELS:-BORDER_PIXELS] = False
@@ -87,6 +90,8 @@ def photometric_features(images: Tensor, pixel_scale_arcsec: float) -> Tensor:
         (N, 2 bands): the magnitude of the middle band within 6 arcsec, the colours within 6 and
         within 1.5 arcsec, and the difference of the two magnitudes in the middle band.
     """
+    import torch  # processes that only draw and write do without it
+
     size = images.shape[-1]
     axis = (torch.arange(size, dtype=torch.float64) - (size - 1) / 2) * pixel_scale_arcsec
     radius = torch.hypot(axis[:, None], axis)

@@ -16,9 +16,8 @@ star, blank sky or bands in the wrong order give the smallest one, 1 / (n + 1).
 Shapes: B batch, N training images, n validation images, F features.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +46,7 @@ class NoveltyTest(nn.Module):
         self.register_buffer("calibration", torch.zeros(calibration))
 
     @classmethod
-    def fit(cls, training: ImageFeatures, validation: ImageFeatures) -> NoveltyTest:
+    def fit(cls, training: ImageFeatures, validation: ImageFeatures) -> Self:
         """The test with μ and Σ of training images (N, …), calibrated with validation images."""
         values = _joined(training).double()
         test = cls(values.shape[1], len(validation.embedding)).to(training.embedding.device)
@@ -61,7 +60,7 @@ class NoveltyTest(nn.Module):
         return test
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> NoveltyTest:
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
         """The test of a checkpoint."""
         test = cls(len(state["mean"]), len(state["calibration"]))
         test.load_state_dict(state)

@@ -23,8 +23,9 @@ from datasets.survey import Survey
 from utils.core.config import SamplingConfig
 from utils.evaluation.ablations import Ablation
 from utils.evaluation.cache_identity import NETWORK_CODE, array_digest, differences, label
+from utils.generation.candidates import Candidates
 from utils.generation.conditions import CONDITIONS, catalogue_conditions, given_conditions
-from utils.generation.pipeline import Candidates, Pipeline, Substitute, make_sampler
+from utils.generation.pipeline import Pipeline, Substitute, make_sampler
 
 SCALARS = ("scores", *CONDITIONS)  # one number per candidate
 BATCH = 16  # galaxies between two states from which an interrupted run can continue

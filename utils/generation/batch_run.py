@@ -31,14 +31,11 @@ from tqdm import tqdm
 from datasets.atomic_files import write_text
 from datasets.cutouts.reader import Cutout, CutoutReader, Rejected, write_rejects
 from datasets.errors import UserError
-from datasets.file_names import file_stem
-from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
-from datasets.synthetic_photometry import scale_to_photometry
 from models.samplers import Sampler
 from utils.core.run_log import shielded
 from utils.generation.conditions import REDSHIFT, SNR, given_conditions, why_out_of_range
-from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
-from utils.generation.pipeline import Candidates, Pipeline
+from utils.generation.pipeline import Pipeline
+from utils.generation.products import Finisher, Products, read_ahead
 
 if TYPE_CHECKING:
     from utils.generation.redshift_catalogue import RedshiftTable
@@ -53,31 +50,32 @@ class BatchRun:
     """One run over many cutouts.
 
     Args:
-        folder: Where everything is written.
+        products: What is written of each galaxy, and where.
         pipeline: The trained networks.
         sampler: How to sample.
-        provenance: How the spectra are made, for the header of every file.
-        kept: Candidates that are written, of the `provenance.sampled`.
         batch: Galaxies at once.
-        pictures: Write a picture per galaxy and contact sheets.
+        workers: Processes that draw and write meanwhile; 0: this one does.
         requested: Redshift and S/N, by name: `sampled` from the image, `given`
             with the cutouts (sampled where it is not), or a number for all.
         measured: Measure the spectra for the catalogue.
         redshifts: The table that gives the redshifts, instead of the cutouts.
     """
 
-    folder: Path
+    products: Products
     pipeline: Pipeline
     sampler: Sampler
-    provenance: Provenance
-    kept: int
     batch: int = 8
-    pictures: bool = True
+    workers: int = 0
     requested: dict[str, str] = field(default_factory=dict)
     measured: bool = True
     redshifts: RedshiftTable | None = None
     rejects: list[Rejected] = field(default_factory=list)
     assumed: Counter = field(default_factory=Counter)
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is written."""
+        return self.products.folder
 
     def open(self, settings: dict[str, Any], resume: bool) -> None:
         """Make the folder, or go on in one that was made with the same settings.
@@ -100,21 +98,19 @@ class BatchRun:
                     f"{record}: the run began with another {', '.join(changed)}; give the same, "
                     "or name another --output"
                 )
-        for name in ("spectra", "pictures") if self.pictures else ("spectra",):
+        for name in ("spectra", "pictures") if self.products.pictures else ("spectra",):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         write_text(record, json.dumps(settings, indent=2) + "\n")
 
     def run(self, reader: CutoutReader) -> None:
         """Generate for every cutout that has no spectrum yet."""
-        waiting: list[Cutout] = []
-        with tqdm(total=len(reader), desc="generating", unit="galaxy", disable=None) as bar:
-            for item in self._new(reader, bar):
-                waiting.append(item)
-                if len(waiting) == self.batch:
-                    self._generate(waiting, bar)
-                    waiting = []
-            if waiting:
-                self._generate(waiting, bar)
+        with (
+            tqdm(total=len(reader), desc="generating", unit="galaxy", disable=None) as bar,
+            Finisher(self.products, self.workers, bar.update) as finisher,
+        ):
+            new = read_ahead(self._new(reader, bar), 2 * self.batch)
+            while batch := list(islice(new, self.batch)):
+                self._generate(batch, finisher)
         write_rejects(self.folder / "rejected.csv", self.rejects)
 
     def _new(self, reader: CutoutReader, bar: tqdm) -> Iterator[Cutout]:
@@ -132,7 +128,7 @@ class BatchRun:
                 yield item
 
     def _done(self, cutout: Cutout) -> bool:
-        return self.spectrum_path(cutout.name).exists()
+        return self.products.spectrum_path(cutout.name).exists()
 
     def _with_redshift(self, cutout: Cutout) -> Cutout | Rejected:
         """The cutout with its redshift where redshifts are given; rejected if out of range."""
@@ -151,95 +147,23 @@ class BatchRun:
             return Rejected(str(cutout.path), reason)
         return cutout
 
-    def spectrum_path(self, name: str) -> Path:
-        """Where the spectrum of the galaxy called `name` is."""
-        return self.folder / "spectra" / f"{file_stem(name)}.fits"
-
-    def _generate(self, cutouts: Sequence[Cutout], bar: tqdm) -> None:
-        from utils.generation.fits_output import write_spectrum
-
-        images = np.stack([cutout.image for cutout in cutouts])
+    def _generate(self, cutouts: Sequence[Cutout], finisher: Finisher) -> None:
         candidates = self.pipeline.generate(
-            torch.from_numpy(images),
+            torch.from_numpy(np.stack([cutout.image for cutout in cutouts])),
             [cutout.name for cutout in cutouts],
-            count=self.provenance.sampled,
-            seed=self.provenance.seed,
+            count=self.products.provenance.sampled,
+            seed=self.products.provenance.seed,
             sampler=self.sampler,
             given=self._given(cutouts),
         )
-        colours = image_colours(images, self.pipeline.last.contrastive.survey)
         for number, cutout in enumerate(cutouts):
-            spectrum = self._spectrum(cutout, candidates, number, colours[number])
-            if self.pictures:  # first: a galaxy is done when its spectrum is there
-                with shielded(f"the picture of {cutout.name}"):
-                    self._plot(cutout, spectrum)
-            write_spectrum(self.spectrum_path(cutout.name), spectrum)
-            bar.update()
-
-    def _spectrum(
-        self, cutout: Cutout, candidates: Candidates, number: int, colours: np.ndarray
-    ) -> GeneratedSpectrum:
-        """The spectrum of the `number`-th galaxy of a batch."""
-        return GeneratedSpectrum.from_candidates(
-            candidates.flux[number],
-            candidates.scores[number],
-            candidates.numbers[number],
-            candidates.redshift[number],
-            candidates.snr[number],
-            kept=self.kept,
-            provenance=self.provenance,
-            name=cutout.name,
-            wavelength_angstrom=candidates.wavelength_angstrom,
-            scale=self._scale(cutout.image, candidates.flux[number, 0]),
-            source=cutout.path.name,
-            assumptions=cutout.assumptions,
-            ra=cutout.ra,
-            dec=cutout.dec,
-            identifier=cutout.identifier,
-            redshift=cutout.redshift,
-            redshift_pdf=candidates.redshift_pdf_of(number),
-            image_p_value=float(candidates.image_p_value[number]),
-            image_colours=tuple(float(colour) for colour in colours),
-        )
+            finisher.finish(cutout, candidates.of_galaxy(number))
 
     def _given(self, cutouts: Sequence[Cutout]) -> dict[str, torch.Tensor]:
         """The conditions that `Pipeline.generate` takes as given."""
         unknown = [np.nan] * len(cutouts)
         values = {REDSHIFT: [cutout.redshift for cutout in cutouts], SNR: unknown}
         return given_conditions(self.requested, values)
-
-    def _scale(self, image: np.ndarray, flux: np.ndarray) -> float | None:
-        """1e-17 erg/s/cm²/Å per normalised unit, from the image's own photometry."""
-        survey = self.pipeline.last.contrastive.survey
-        if survey.image_unit != NANOMAGGY:
-            return None
-        measured = aperture_nanomaggies(image, survey.pixel_scale_arcsec)
-        by_band = dict(zip(survey.bands, measured, strict=True))
-        return scale_to_photometry(self.pipeline.wavelength_angstrom, flux, by_band)
-
-    def _plot(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> None:
-        from utils.plotting.plots import plot_generated, save_figure
-
-        figure = plot_generated(self.panel(cutout, spectrum))
-        save_figure(figure, self.folder / "pictures" / f"{file_stem(cutout.name)}.png")
-
-    def panel(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> Panel:
-        """The image and the spectra of one galaxy, to be plotted."""
-        from utils.plotting.spectrum_panel import Panel
-
-        survey = self.pipeline.last.contrastive.survey
-        return Panel(
-            image=cutout.image,
-            bands=survey.bands,
-            wavelength_angstrom=spectrum.wavelength_angstrom,
-            candidates=spectrum.candidates,
-            mean=spectrum.mean,
-            sigma=spectrum.sigma,
-            redshift=spectrum.redshift if np.isfinite(spectrum.redshift) else None,
-            scale=spectrum.scale,
-            title=spectrum.name,
-            pixel_scale_arcsec=survey.pixel_scale_arcsec,
-        )
 
     def summarise(self, reader: CutoutReader) -> int:
         """Write the catalogue and the contact sheets; returns the number of spectra."""
@@ -248,7 +172,7 @@ class BatchRun:
         paths = sorted((self.folder / "spectra").glob("*.fits"))
         if paths:
             write_generated_catalogue(self.folder / "catalogue.fits", paths, self.measured)
-        if self.pictures:
+        if self.products.pictures:
             with shielded("the contact sheets"):
                 self._contact_sheets(reader)
         return len(paths)
@@ -256,6 +180,7 @@ class BatchRun:
     def _contact_sheets(self, reader: CutoutReader) -> None:
         from utils.generation.fits_output import read_spectrum
 
+        products = self.products
         done = (item for item in reader if not isinstance(item, Rejected) and self._done(item))
         shown = tqdm(
             islice(done, SHEET_GALAXIES * SHEET_PAGES),
@@ -264,10 +189,9 @@ class BatchRun:
             unit="galaxy",
             disable=None,
         )
-        panels = (
-            replace(self.panel(item, read_spectrum(self.spectrum_path(item.name))), scale=None)
-            for item in shown
-        )
+        paths = ((item, products.spectrum_path(item.name)) for item in shown)
+        panels = (products.panel(item, read_spectrum(path)) for item, path in paths)
+        panels = (replace(panel, scale=None) for panel in panels)
         number = 1
         while page := list(islice(panels, SHEET_GALAXIES)):
             self._contact_sheet(page, number)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from datasets.cutouts.conversion import CutoutFormat, stated_units
 from datasets.cutouts.reader import Cutout, CutoutReader
 from datasets.errors import UserError
+from datasets.processors import usable_cores
 from datasets.survey_description import SurveyDescription
 from utils.core.checkpoints import load_generator
 from utils.core.config import SamplingConfig
@@ -24,9 +25,14 @@ from utils.generation.generated_spectrum import Provenance
 from utils.generation.pipeline import Pipeline, sampling_of
 
 if TYPE_CHECKING:
+    import torch
+
     from utils.generation.redshift_catalogue import RedshiftTable
 
-CPU_ROWS, GPU_ROWS = 64, 512  # candidates that go through the network together
+CPU_ROWS, GPU_ROWS = 64, 4096  # candidates that go through the network together
+CPU_GALAXIES, GPU_GALAXIES = 8, 256  # in a batch
+FEW = 8  # cutouts, for which starting processes takes longer than drawing
+MOST_WORKERS = 16
 LOOKED_AT = 3  # cutouts, of which one must fit weights to choose these
 
 
@@ -148,6 +154,18 @@ def cutout_format(survey: SurveyDescription, options: argparse.Namespace) -> Cut
     )
 
 
+def batch_size(device: torch.device, options: argparse.Namespace) -> int:
+    """Galaxies at once."""
+    return options.batch_size or (CPU_GALAXIES if device.type == "cpu" else GPU_GALAXIES)
+
+
+def worker_processes(reader: CutoutReader, options: argparse.Namespace) -> int:
+    """Processes that draw and write while the networks compute; 0: none."""
+    if options.workers is not None:
+        return options.workers
+    return 0 if len(reader) < FEW else min(max(1, usable_cores() - 1), MOST_WORKERS)
+
+
 def provenance_of(
     pipeline: Pipeline, sampling: SamplingConfig, options: argparse.Namespace
 ) -> Provenance:
@@ -173,9 +191,9 @@ def settings_of(
     """The settings that must stay the same for a run to go on."""
     table = run.redshifts
     return {
-        "checkpoints": list(run.provenance.checkpoints),
+        "checkpoints": list(run.products.provenance.checkpoints),
         "sampling": asdict(sampling),
-        "keep": run.kept,
+        "keep": run.products.kept,
         "seed": options.seed,
         **run.requested,
         "catalogue": f"{table.path.name} {file_digest(table.path)}" if table else None,
@@ -190,7 +208,7 @@ def settings_of(
 
 def plan(run: BatchRun, reader: CutoutReader) -> str:
     """What will be done, for people."""
-    survey, made = run.pipeline.last.contrastive.survey, run.provenance
+    survey, made = run.products.survey, run.products.provenance
     wavelength = run.pipeline.wavelength_angstrom
     first, last = wavelength[[0, -1]]
     return "\n".join(
@@ -199,7 +217,7 @@ def plan(run: BatchRun, reader: CutoutReader) -> str:
             f"network     {', '.join(made.checkpoints)}, trained on {survey.name}",
             f"images      {' '.join(survey.bands)}, {survey.pixel_scale_arcsec:g} arcsec/px",
             f"spectra     {len(wavelength)} px, {first:.0f}-{last:.0f} Å (vacuum)",
-            f"candidates  {made.sampled} each, {run.kept} kept, {made.sampler}",
+            f"candidates  {made.sampled} each, {run.products.kept} kept, {made.sampler}",
             f"output      {run.folder}, seed {made.seed}, on {run.pipeline.device}",
         ]
     )

@@ -39,6 +39,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def not_negative_count(text: str) -> int:
+    """The argparse type of a number of things that may be none."""
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text}: 0 or more is needed")
+    return int(text)
+
+
 def positive(text: str) -> float:
     """The argparse type of a finite number above 0."""
     if not 0 < float(text) < math.inf:
@@ -151,4 +158,10 @@ def _add_computing(group: argparse._ArgumentGroup) -> None:
         choices=["float32", "bfloat16", "auto"],
         help="auto: bfloat16 where the hardware has it (%(default)s)",
     )
-    group.add_argument("--batch-size", type=count, default=8, help="galaxies at once (%(default)s)")
+    group.add_argument("--batch-size", type=count, help="galaxies at once (8; on a GPU 256)")
+    group.add_argument(
+        "--workers",
+        type=not_negative_count,
+        metavar="N",
+        help="processes that draw and write meanwhile (one less than there are cores; 0: none)",
+    )

@@ -29,6 +29,7 @@ from models.samplers import DDIM, AdamsBashforth2, Ancestral, DPMSolverPP2M, Sam
 from utils.core.checkpoints import TrainedGenerator
 from utils.core.config import SamplingConfig
 from utils.core.device import uses_bfloat16
+from utils.generation.candidates import Candidates
 from utils.generation.conditions import (
     CONDITIONS,
     REDSHIFT,
@@ -40,40 +41,6 @@ from utils.generation.ranking import ranking_scores
 from utils.generation.redshift_pdf import DRAWS, redshift_pdf
 
 GUIDES = 2  # low-resolution candidates K that guide the super-resolution ones
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Candidate spectra of B galaxies, best first.
-
-    Args:
-        flux: (B, P, n) float32, linear, divided by the normalisation.
-        scores: (B, P) float32, cosine similarity to the image.
-        numbers: (B, P) int64, the numbers by which the candidates were sampled, 0 to P - 1: with
-            the seed and the galaxy's key they identify a candidate.
-        redshift, snr: (B, P) float32 of each candidate; NaN for a network without a prior.
-        wavelength_angstrom: (n,) float64, vacuum, observed frame.
-        image_p_value: (B,) float32, how many training-like images are at least as unusual as the
-            image (`models.novelty`); NaN for a network without that test.
-        redshift_pdf: (B, bins) float32, probability of each bin given the image, or None.
-        redshift_edges: (bins + 1,) float32, or None.
-    """
-
-    flux: np.ndarray
-    scores: np.ndarray
-    numbers: np.ndarray
-    redshift: np.ndarray
-    snr: np.ndarray
-    wavelength_angstrom: np.ndarray
-    image_p_value: np.ndarray
-    redshift_pdf: np.ndarray | None
-    redshift_edges: np.ndarray | None
-
-    def redshift_pdf_of(self, number: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Edges (bins + 1,) and probabilities (bins,) of one galaxy, or None."""
-        if self.redshift_pdf is None:
-            return None
-        return self.redshift_edges, self.redshift_pdf[number]
 
 
 @dataclass(frozen=True)

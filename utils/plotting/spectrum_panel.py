@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.image_transform import to_rgb
+from datasets.colour_composite import to_rgb
 from datasets.line_list import ABSORPTION_ANGSTROM, EMISSION_ANGSTROM
 from utils.plotting.style import COLOURS
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WAVELENGTH_LABEL = "Observed wavelength (Å, vacuum)"
 NORMALISED_LABEL = "Flux (normalised)"
-PHYSICAL_LABEL = r"$f_\lambda$ (10$^{-17}$ erg s$^{-1}$ cm$^{-2}$ Å$^{-1}$)"
+PHYSICAL_LABEL = "Flux density (10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹)"  # mathtext takes ten times as long
 SCALE_BAR_ARCSEC = 5.0
 MARK_WIDTH_ANGSTROM = 75.0  # of the name of a line on the axis
 

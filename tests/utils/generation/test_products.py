@@ -1,0 +1,117 @@
+"""Files made in other processes equal those made in this one; reading ahead changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.cutouts.reader import Cutout
+from datasets.errors import UserError
+from datasets.spectra import METHOD_GRID, Preparation
+from datasets.survey_description import SurveyDescription
+from utils.generation.candidates import Candidates
+from utils.generation.generated_spectrum import Provenance
+from utils.generation.products import Finisher, Products, read_ahead
+
+SURVEY = SurveyDescription(tuple("ugriz"), 0.396, 64, "nanomaggy", METHOD_GRID, Preparation(), "s")
+PROVENANCE = Provenance(1, 4, "adams, 2 steps", ("best.pt 01",), "0", "median", 2.0)
+
+
+def products(folder: Path, pictures: bool = False) -> Products:
+    for name in ("spectra", "pictures"):
+        (folder / name).mkdir(parents=True)
+    return Products(folder, SURVEY, PROVENANCE, kept=3, pictures=pictures)
+
+
+def cutout(name: str) -> Cutout:
+    image = np.random.default_rng(len(name)).normal(1.0, 0.1, (5, 64, 64)).astype(np.float32)
+    return Cutout(name, image, Path(f"{name}.fits"))
+
+
+def candidates(galaxies: int) -> Candidates:
+    rng = np.random.default_rng(0)
+    shape = galaxies, PROVENANCE.sampled
+    return Candidates(
+        flux=rng.normal(1.0, 0.1, (*shape, METHOD_GRID.count)).astype(np.float32),
+        scores=np.sort(rng.random(shape, dtype=np.float32))[:, ::-1],
+        numbers=np.tile(np.arange(shape[1]), (galaxies, 1)),
+        redshift=rng.uniform(0.05, 0.15, shape).astype(np.float32),
+        snr=rng.uniform(5, 15, shape).astype(np.float32),
+        wavelength_angstrom=METHOD_GRID.angstrom,
+        image_p_value=rng.random(galaxies, dtype=np.float32),
+        redshift_pdf=rng.random((galaxies, 4), dtype=np.float32),
+        redshift_edges=np.linspace(0.05, 0.15, 5, dtype=np.float32),
+    )
+
+
+def test_other_processes_write_the_same_bytes(tmp_path):
+    made = candidates(3)
+    for workers in (0, 2):
+        done: list[int] = []
+        finisher = Finisher(
+            products(tmp_path / str(workers), True), workers, lambda done=done: done.append(1)
+        )
+        with finisher:
+            for number, name in enumerate(("one", "two", "three")):
+                finisher.finish(cutout(name), made.of_galaxy(number))
+        assert len(done) == 3
+    names = [path.relative_to(tmp_path / "0") for path in (tmp_path / "0").rglob("*.*")]
+    assert len(names) == 6
+    for name in names:
+        assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+
+
+def test_candidates_of_a_galaxy_are_its_own():
+    made = candidates(3)
+    one = made.of_galaxy(1)
+    np.testing.assert_array_equal(one.flux[0], made.flux[1])
+    assert one.image_p_value.tolist() == [made.image_p_value[1]]
+    assert one.redshift_edges is made.redshift_edges
+
+
+def test_an_error_in_another_process_ends_the_run(tmp_path):
+    made, target = candidates(1), products(tmp_path / "run")
+    (tmp_path / "run" / "spectra").rmdir()
+    with pytest.raises(FileNotFoundError), Finisher(target, 1, lambda: None) as finisher:
+        finisher.finish(cutout("one"), made)
+
+
+def test_a_killed_process_is_reported_with_the_remedy(tmp_path):
+    made, target = candidates(1), products(tmp_path / "run")
+    with (
+        pytest.raises(UserError, match="with --resume, and fewer --workers"),
+        Finisher(target, 1, lambda: None) as finisher,
+    ):
+        finisher.finish(cutout("one"), made)
+        for pid in list(finisher.pool._processes):
+            os.kill(pid, signal.SIGKILL)
+        for _ in range(100):
+            time.sleep(0.05)
+            finisher.finish(cutout("two"), made)
+
+
+def test_reading_ahead_keeps_order_and_errors():
+    def items():
+        yield from range(5)
+        raise ValueError("damaged")
+
+    ahead = read_ahead(items(), 2)
+    assert list(islice(ahead, 5)) == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="damaged"):
+        next(ahead)
+    assert list(read_ahead(range(100), 3)) == list(range(100))
+
+
+def test_reading_ahead_stays_within_its_limit():
+    taken = []
+    ahead = read_ahead((taken.append(i) or i for i in range(1000)), 4)
+    assert next(ahead) == 0
+    time.sleep(0.5)
+    assert len(taken) <= 6
+    ahead.close()

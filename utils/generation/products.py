@@ -1,0 +1,236 @@
+"""What a galaxy gets, its file and its picture, made while the networks compute the next ones.
+
+Nothing here needs torch, whose import takes a process longer than a dozen pictures.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from datasets.cutouts.reader import Cutout
+from datasets.errors import UserError
+from datasets.file_names import file_stem
+from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
+from datasets.survey_description import SurveyDescription
+from datasets.synthetic_photometry import scale_to_photometry
+from utils.core.run_log import shielded
+from utils.generation.candidates import Candidates
+from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
+
+if TYPE_CHECKING:
+    from utils.plotting.spectrum_panel import Panel
+
+WAITING = 16  # galaxies per process, computed but not yet written: bounds the memory
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Products:
+    """Makes and writes the files of a galaxy; the same for all galaxies of a run.
+
+    Args:
+        folder: Of the run, with `spectra/` and, for pictures, `pictures/`.
+        survey: That the network was trained on.
+        provenance: How the spectra are made, for the header of every file.
+        kept: Candidates that are written, of the `provenance.sampled`.
+        pictures: Write a picture too.
+    """
+
+    folder: Path
+    survey: SurveyDescription
+    provenance: Provenance
+    kept: int
+    pictures: bool = True
+
+    def spectrum_path(self, name: str) -> Path:
+        """Where the spectrum of the galaxy called `name` is."""
+        return self.folder / "spectra" / f"{file_stem(name)}.fits"
+
+    def make(self, cutout: Cutout, candidates: Candidates) -> None:
+        """Write the files of a galaxy from its candidates (B = 1)."""
+        # astropy and matplotlib are slow to import, and `generate.py --dry-run` needs neither
+        from utils.generation.fits_output import write_spectrum
+
+        spectrum = self.spectrum(cutout, candidates)
+        if self.pictures:  # first: a galaxy is done when its spectrum is there
+            with shielded(f"the picture of {cutout.name}"):
+                self._plot(cutout, spectrum)
+        write_spectrum(self.spectrum_path(cutout.name), spectrum)
+
+    def spectrum(self, cutout: Cutout, candidates: Candidates) -> GeneratedSpectrum:
+        """The spectrum of a galaxy with everything that its file states."""
+        pdf = candidates.redshift_pdf
+        colours = image_colours(cutout.image, self.survey)
+        return GeneratedSpectrum.from_candidates(
+            candidates.flux[0],
+            candidates.scores[0],
+            candidates.numbers[0],
+            candidates.redshift[0],
+            candidates.snr[0],
+            kept=self.kept,
+            provenance=self.provenance,
+            name=cutout.name,
+            wavelength_angstrom=candidates.wavelength_angstrom,
+            scale=self._scale(cutout.image, candidates),
+            source=cutout.path.name,
+            assumptions=cutout.assumptions,
+            ra=cutout.ra,
+            dec=cutout.dec,
+            identifier=cutout.identifier,
+            redshift=cutout.redshift,
+            redshift_pdf=None if pdf is None else (candidates.redshift_edges, pdf[0]),
+            image_p_value=float(candidates.image_p_value[0]),
+            image_colours=tuple(float(colour) for colour in colours),
+        )
+
+    def _scale(self, image: np.ndarray, candidates: Candidates) -> float | None:
+        """1e-17 erg/s/cm²/Å per normalised unit, from the image's own photometry."""
+        if self.survey.image_unit != NANOMAGGY:
+            return None
+        measured = aperture_nanomaggies(image, self.survey.pixel_scale_arcsec)
+        by_band = dict(zip(self.survey.bands, measured, strict=True))
+        return scale_to_photometry(candidates.wavelength_angstrom, candidates.flux[0, 0], by_band)
+
+    def _plot(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> None:
+        from utils.plotting.plots import plot_generated, save_figure
+
+        figure = plot_generated(self.panel(cutout, spectrum))
+        save_figure(figure, self.folder / "pictures" / f"{file_stem(cutout.name)}.png")
+
+    def panel(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> Panel:
+        """The image and the spectra of one galaxy, to be plotted."""
+        from utils.plotting.spectrum_panel import Panel
+
+        return Panel(
+            image=cutout.image,
+            bands=self.survey.bands,
+            wavelength_angstrom=spectrum.wavelength_angstrom,
+            candidates=spectrum.candidates,
+            mean=spectrum.mean,
+            sigma=spectrum.sigma,
+            redshift=spectrum.redshift if np.isfinite(spectrum.redshift) else None,
+            scale=spectrum.scale,
+            title=spectrum.name,
+            pixel_scale_arcsec=self.survey.pixel_scale_arcsec,
+        )
+
+
+class Finisher:
+    """Makes the products of galaxies in other processes; a context manager that waits for them.
+
+    Args:
+        products: Of the run.
+        workers: Processes; 0: this one makes them.
+        done: Called when the files of a galaxy are written.
+    """
+
+    def __init__(self, products: Products, workers: int, done: Callable[[], object]):
+        self.products, self.workers, self.done = products, workers, done
+        self.waiting: deque[Future] = deque()
+        # Spawned, not forked: safe beside threads and the same on every platform.
+        context = multiprocessing.get_context("spawn")
+        self.pool = None
+        if workers:
+            self.pool = ProcessPoolExecutor(workers, context, _leave_interrupts_to_the_parent)
+
+    def finish(self, cutout: Cutout, candidates: Candidates) -> None:
+        """Make the products of a galaxy, now or soon.
+
+        Raises:
+            UserError: a process was killed.
+            Exception: what went wrong with this galaxy or an earlier one.
+        """
+        if self.pool is None:
+            self.products.make(cutout, candidates)
+            self.done()
+            return
+        with _deaths_reported():
+            self.waiting.append(self.pool.submit(self.products.make, cutout, candidates))
+        self._collect(WAITING * self.workers)
+
+    def _collect(self, left: int) -> None:
+        """Wait until at most `left` galaxies are waiting."""
+        while len(self.waiting) > left or (self.waiting and self.waiting[0].done()):
+            with _deaths_reported():
+                self.waiting.popleft().result()
+            self.done()
+
+    def __enter__(self) -> Finisher:
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if self.pool is None:
+            return
+        try:
+            if kind is None:
+                self._collect(0)
+        finally:
+            self.pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaths_reported() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process that draws and writes was killed, perhaps for lack of memory: go on with "
+            "--resume, and fewer --workers"
+        ) from error
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def read_ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
+    """The same items, of which up to `count` are read by a thread before they are needed.
+
+    Raises:
+        Exception: what reading them raises, in its place.
+    """
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(count)
+    stopped = threading.Event()
+
+    def put(item: Item | None, error: BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        end: BaseException = StopIteration()
+        try:
+            for item in items:
+                if stopped.is_set():
+                    return
+                put(item, None)
+        except BaseException as error:
+            end = error
+        put(None, end)
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stopped.set()
