@@ -58,13 +58,15 @@ def read_description(path: str | Path) -> dict[str, Any]:
 
 def read_weights_file(path: str | Path) -> dict[str, Any]:
     """The contents of a file as those of a checkpoint, in single precision."""
+    import torch
+
     description = read_description(path)
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
     with safe_open(path, "pt") as file:
         for key in file.keys():  # noqa: SIM118
             part, name = key.split(".", 1)
             tensor = file.get_tensor(key)
-            parts[part][name] = tensor.float() if tensor.is_floating_point() else tensor
+            parts[part][name] = tensor.float() if tensor.dtype == torch.half else tensor
     checkpoint = {name: tensors for name, tensors in parts.items() if tensors}
     towers = {"about": description["towers"], "weights": checkpoint.pop("towers")}
     return {"about": description["about"], "contrastive": towers, **checkpoint}
