@@ -1,4 +1,4 @@
-"""The demo keeps its promises: from nothing, in spite of an interruption, it passes the gates."""
+"""The demos keep their promises: from nothing, in spite of an interruption, they pass the gates."""
 
 from __future__ import annotations
 
@@ -69,17 +69,21 @@ def check_gates(folder):
         assert 0.58 <= share_inside(pixels, true) <= 0.72
 
 
-def demo_command(folder, *variables):
-    return ["make", "demo", f"DEMO={folder}", f"PYTHON={sys.executable}", *variables]
+FOLDERS = {"demo": "DEMO", "demo-train": "DEMO_TRAIN"}  # variable with the folder of a target
 
 
-def make_demo(folder, *variables):
-    subprocess.run(demo_command(folder, *variables), cwd=ROOT, check=True)
+def command(target, folder, *variables):
+    return ["make", target, f"{FOLDERS[target]}={folder}", f"PYTHON={sys.executable}", *variables]
 
 
-def interrupt_demo(folder, sign):
-    """Start the demo, and stop it as Ctrl-C does when the file `sign` appears."""
-    with subprocess.Popen(demo_command(folder), cwd=ROOT, start_new_session=True) as process:
+def make(target, folder, *variables):
+    subprocess.run(command(target, folder, *variables), cwd=ROOT, check=True)
+
+
+def interrupt(target, folder, sign):
+    """Start a demo, and stop it as Ctrl-C does when the file `sign` appears."""
+    started = command(target, folder)
+    with subprocess.Popen(started, cwd=ROOT, start_new_session=True) as process:
         while not sign.exists():
             assert process.poll() is None
             time.sleep(0.1)
@@ -87,21 +91,37 @@ def interrupt_demo(folder, sign):
     assert process.returncode != 0
 
 
-@pytest.mark.slow
-def test_demo_passes_its_gates(tmp_path):
-    folder = tmp_path / "demo"
-    interrupt_demo(folder, folder / "contrastive" / "metrics.csv")  # in the first epoch
-    make_demo(folder)
-    check_gates(folder / "evaluation")
+def check_products(folder):
     assert len(list((folder / "spectra" / "spectra").glob("*.fits"))) == 16
     picture = plt.imread(folder / "generated.png")[..., :3]
     assert picture.std() > 0.05  # not a blank page
 
 
 @pytest.mark.slow
+def test_demo_needs_no_training(tmp_path):
+    folder = tmp_path / "demo"
+    interrupt("demo", folder, folder / "cutouts.done")
+    make("demo", folder)
+    check_products(folder)
+    metrics = json.loads((folder / "evaluation" / "evaluation.json").read_text())
+    assert value(metrics["observed"], "methods/generated/crps_ratio") <= 0.74
+    assert value(metrics, "redshift/methods/generated/scatter") <= 0.019
+
+
+@pytest.mark.slow
+def test_demo_with_training_passes_its_gates(tmp_path):
+    folder = tmp_path / "demo"
+    interrupt("demo-train", folder, folder / "contrastive" / "metrics.csv")  # in the first epoch
+    make("demo-train", folder)
+    check_gates(folder / "evaluation")
+    check_products(folder)
+
+
+@pytest.mark.slow
 def test_the_same_with_20000_training_galaxies_and_as_many_steps(tmp_path):
     folder = tmp_path / "demo"
-    make_demo(
+    make(
+        "demo-train",
         folder,
         "COUNT=23600",
         "TOWERS=--optimiser.epochs 4",
@@ -110,19 +130,26 @@ def test_the_same_with_20000_training_galaxies_and_as_many_steps(tmp_path):
     check_gates(folder / "evaluation")
 
 
-def test_every_step_of_the_demo_is_a_command_that_exists():
+SCRIPTS = {
+    "demo": ["generate.py"],
+    "demo-train": ["train_contrastive.py", "train_generative.py", "generate.py"],
+}
+
+
+@pytest.mark.parametrize("target", FOLDERS)
+def test_every_step_of_the_demos_is_a_command_that_exists(target):
     listed = subprocess.run(
-        ["make", "--dry-run", "--always-make", "demo"],
+        ["make", "--dry-run", "--always-make", target],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout.replace("\\\n", " ")
     commands = [line.split() for line in listed.splitlines() if "/bin/python " in line]
-    scripts = [words[1] for words in commands if words[1].endswith(".py")]
-    assert all("--resume" in words for words in commands if words[1].endswith(".py"))
+    scripts = [words for words in commands if words[1].endswith(".py")]
+    assert [words[1] for words in scripts] == SCRIPTS[target]
+    assert all("--resume" in words for words in scripts)
     modules = [words[2] for words in commands if words[1] == "-m" and words[2] != "pip"]
-    assert scripts == ["train_contrastive.py", "train_generative.py", "generate.py"]
     assert {"datasets.mock", "utils.export_cutouts", "utils.evaluate"} <= set(modules)
     for module in modules:
         if module != "venv":
