@@ -11,7 +11,8 @@ import logging
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -162,13 +163,25 @@ def on_first_rank(compute: Callable[[], Result], device: torch.device) -> Result
     if idist.get_world_size() == 1:
         return compute()
     if idist.get_rank() == 0:
-        result, buffer = compute(), io.BytesIO()
+        with _all_cores():  # the other processes wait
+            result = compute()
+        buffer = io.BytesIO()
         torch.save(result, buffer)
         dist.broadcast_object_list([buffer.getvalue()], src=0)
         return result
     received = [None]
     dist.broadcast_object_list(received, src=0)
     return torch.load(io.BytesIO(received[0]), map_location=device, weights_only=True)
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(usable_cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _free_port() -> int:

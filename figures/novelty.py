@@ -1,0 +1,192 @@
+"""How well images that are unlike the training's are noticed: ROC curves and a table.
+
+    python -m figures.novelty survey.h5 --weights mock-ugriz --output novelty.png
+
+Takes test galaxies of a mock survey in u g r i z, and impostors made of them: stars, blank sky,
+artefacts, bands in a wrong order, wrong scales, other surveys. The area under a curve is the
+probability that an impostor has a smaller p-value (`models.novelty`) than a galaxy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.command_parser import CommandParser
+from datasets.errors import UserError, run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from utils.core.checkpoints import TrainedGenerator
+
+GALAXIES = 600
+BATCH = 200
+SEED = 7
+OTHER_SURVEY = 99  # seed of the mock galaxies of other surveys
+STARS = (14.5, 17.7)  # r magnitudes, those of the survey's galaxies
+SHIFTS = {
+    "seeing × 1.5": {"seeing": 1.5}, "exposure ÷ 5": {"depth": 0.2},
+    "redshifts 0.17 to 0.20": {"redshifts": (0.17, 0.20)},
+    "redshifts 0.01 to 0.04": {"redshifts": (0.01, 0.04)},
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, test, write; returns the exit status."""
+    parser = CommandParser(__doc__, "python -m figures.novelty")
+    parser.add_argument("survey", help="mock survey in u g r i z")
+    parser.add_argument("--weights", default="mock-ugriz", help="name or file (%(default)s)")
+    parser.add_argument("--output", required=True, help="picture: .png, .pdf or .svg")
+    return run_command(_write, parser.parse_args(argv))
+
+
+def _write(options: argparse.Namespace) -> int:
+    # after the arguments are parsed: these take seconds to import
+    import numpy as np
+
+    from datasets.constants import SDSS_BANDS
+    from datasets.survey import Survey
+    from utils.core.checkpoints import load_generator
+    from utils.core.shipped_weights import weights_path
+    from utils.generation.catalogue_output import NOVELTY_LIMIT
+    from utils.plotting.plots import save_figure
+
+    generator, survey = load_generator(weights_path(options.weights)), Survey(options.survey)
+    if survey.bands != SDSS_BANDS or generator.contrastive.survey.bands != SDSS_BANDS:
+        raise UserError(f"{options.survey} and {options.weights}: both must have u g r i z")
+    if generator.novelty is None:
+        raise UserError(f"{options.weights}: trained before images were tested: train it again")
+    galaxies = survey.read("images", survey.indices("test")[:GALAXIES])
+    own = p_values(generator, galaxies)
+    curves = {}
+    print(f"{len(own)} test galaxies: {np.mean(own < NOVELTY_LIMIT):.3f} flagged")
+    print(f"{'impostor':<28} {'area':>6} {'flagged':>8}")
+    for name, images in impostors(galaxies):
+        p = p_values(generator, images)
+        curves[name] = p
+        area = area_under_curve(own, p)
+        print(f"{name:<28} {area:6.3f} {np.mean(p < NOVELTY_LIMIT):8.2f}")
+    save_figure(draw(own, curves), Path(options.output))
+    return 0
+
+
+def p_values(generator: TrainedGenerator, images: np.ndarray) -> np.ndarray:
+    """The p-value (N,) of images (N, bands, H, W)."""
+    import torch
+
+    from utils.generation.conditions import image_features
+
+    parts = torch.from_numpy(images).float().split(BATCH)
+    features = (image_features(generator.contrastive, part) for part in parts)
+    return torch.cat([generator.novelty(part) for part in features]).numpy()
+
+
+def area_under_curve(galaxies: np.ndarray, others: np.ndarray) -> float:
+    """The probability that one of `others` has a smaller p-value than one of `galaxies`; ties
+    count half."""
+    import numpy as np
+
+    smaller = np.searchsorted(np.sort(others), galaxies, side="left")
+    equal = np.searchsorted(np.sort(others), galaxies, side="right") - smaller
+    return float(np.mean(smaller + equal / 2) / len(others))
+
+
+def impostors(galaxies: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and images (n, 5, 64, 64) of what is not a galaxy of the survey.
+
+    Args:
+        galaxies: images (n, 5, 64, 64) in nanomaggies per pixel.
+    """
+    import numpy as np
+
+    from datasets.mock.conditions import Shift
+    from datasets.mock.images import SKY_NANOMAGGY
+    from datasets.mock.simulate import BLOCK, simulate
+
+    rng = np.random.default_rng(SEED)
+    sky = rng.normal(size=galaxies.shape) * SKY_NANOMAGGY[:, None, None]
+    yield "stars", sky + _stars(len(galaxies), rng)
+    yield "blank sky", sky
+    yield "bright column", _with_column(galaxies, rng)
+    yield "half of the image missing", np.where(np.arange(64) < 32, galaxies, 0.0)
+    yield "r band missing", galaxies * np.array([1, 1, 0, 1, 1])[:, None, None]
+    yield "bands in reverse order", galaxies[:, ::-1].copy()
+    yield "g and r exchanged", galaxies[:, [0, 2, 1, 3, 4]]
+    yield "i and z exchanged", galaxies[:, [0, 1, 2, 4, 3]]
+    yield "pixels half as large", _magnified(galaxies)
+    yield "pixels twice as large", _reduced(galaxies, sky)
+    yield "flux in µJy (× 3.6)", 3.631 * galaxies
+    yield "flux × 0.1", 0.1 * galaxies
+    yield "off-centre by 6 arcsec", np.roll(galaxies, (12, 9), (2, 3))
+    blocks = range(0, len(galaxies), BLOCK)
+    for name, values in SHIFTS.items():
+        shifted = [simulate(OTHER_SURVEY, i, False, Shift(**values))["images"] for i in blocks]
+        yield name, np.concatenate(shifted)
+
+
+def _stars(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Point sources (n, 5, 64, 64) of the magnitudes of galaxies and the colours of stars."""
+    import numpy as np
+
+    from datasets.constants import SDSS_PIXEL_ARCSEC
+    from datasets.mock.images import FWHM, SEEING_ARCSEC
+
+    y, x = np.mgrid[:64, :64] - 31.5
+    sigma = (SEEING_ARCSEC / FWHM / SDSS_PIXEL_ARCSEC)[:, None, None]
+    psf = np.exp(-0.5 * (x**2 + y**2) / sigma**2) / (2 * np.pi * sigma**2)
+    r, g_r = rng.uniform(*STARS, count), rng.uniform(0.2, 1.4, count)
+    bands = (r + 0.5 + 2 * g_r, r + g_r, r, r - 0.1 - 0.4 * g_r, r - 0.15 - 0.65 * g_r)
+    return 10 ** (0.4 * (22.5 - np.stack(bands, axis=1)))[:, :, None, None] * psf
+
+
+def _with_column(galaxies: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    import numpy as np
+
+    images = galaxies.copy()
+    images[np.arange(len(images)), :, :, rng.integers(20, 44, len(images))] += 50
+    return images
+
+
+def _magnified(galaxies: np.ndarray) -> np.ndarray:
+    return galaxies[:, :, 16:48, 16:48].repeat(2, axis=2).repeat(2, axis=3) / 4
+
+
+def _reduced(galaxies: np.ndarray, sky: np.ndarray) -> np.ndarray:
+    images = sky.astype(galaxies.dtype)
+    shape = *galaxies.shape[:2], 32, 2, 32, 2
+    images[:, :, 16:48, 16:48] = galaxies.reshape(shape).sum(axis=(3, 5))
+    return images
+
+
+def draw(galaxies: np.ndarray, others: dict[str, np.ndarray]) -> Figure:
+    """ROC curves: share of impostors flagged against the share of galaxies flagged."""
+    import numpy as np
+
+    from utils.plotting.style import new_figure, styled
+
+    @styled
+    def drawn() -> Figure:
+        figure = new_figure(3.6)
+        axes = figure.subplots()
+        thresholds = np.unique(galaxies)
+        wrong = [np.mean(galaxies <= p) for p in thresholds]
+        for number, (name, values) in enumerate(others.items()):
+            line = ("-", "--", ":")[number // 6 % 3]
+            axes.plot(wrong, [np.mean(values <= p) for p in thresholds], line, lw=1.0, label=name)
+        axes.plot(wrong, wrong, color="0.7", lw=0.6)
+        axes.set(xscale="log", xlim=(1 / len(galaxies), 1), ylim=(0, 1.01))
+        axes.set_xlabel("galaxies like the training's that are flagged")
+        axes.set_ylabel("others that are flagged")
+        figure.legend(loc="outside right upper")
+        return figure
+
+    return drawn()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
