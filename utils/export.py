@@ -47,7 +47,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def exported(generator: TrainedGenerator) -> tuple[dict[str, Any], set[str]]:
     """The contents of the file, and the names of the tensors that are stored in half precision:
-    weights of layers, not statistics and constants."""
+    weights of layers and the spectral templates, not statistics and other constants."""
     modules = {
         "network": generator.network,
         "parameters": generator.parameters,

@@ -1,18 +1,21 @@
-"""Benchmarks: `make bench`, or `python -m tests.benchmarks [--device cuda]`.
+"""Benchmarks: `make bench`, or `python -m tests.benchmarks [--device cuda] [--original PATH]`.
 
 Every row is a ratio of two times that are measured in turn, so that a busy or slow machine moves
 both. The floor of the first rows is the number of floating-point operations over the rate of a
 large matrix product on the same threads. The last rows, of `tests.benchmarks.startup`, have limits.
+`--original` adds the networks of a clone of the original code. The table is also written as JSON,
+with the machine, its matrix products and its memory bandwidth of the same run.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import platform
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -27,26 +30,12 @@ from models.image_encoder import ImageEncoder
 from models.samplers import AdamsBashforth2, Ancestral
 from models.unet import SpectrumUNet
 from tests.benchmarks import startup
+from tests.benchmarks.timing import Row, seconds
 from tests.support import make_tiny_survey
 
-REPEATS = 5
 ROWS = 32
 MATRIX = 2048
-
-
-def seconds(*functions: Callable[[], object]) -> list[float]:
-    """Median seconds of each function, called in turn after a warm-up."""
-    for function in functions:
-        function()
-    times: list[list[float]] = [[] for _ in functions]
-    for _ in range(REPEATS):
-        for function, of_function in zip(functions, times, strict=True):
-            begun = time.perf_counter()
-            function()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            of_function.append(time.perf_counter() - begun)
-    return [median(of_function) for of_function in times]
+COPIED = 2**26  # numbers
 
 
 def operations(function: Callable[[], object]) -> float:
@@ -54,11 +43,6 @@ def operations(function: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter:
         function()
     return float(counter.get_total_flops())
-
-
-def row(name: str, ratio: float, note: str) -> None:
-    """Print one line of the table."""
-    print(f"{name:<58} {ratio:>8.2f}   {note}")
 
 
 def small_denoiser(channels: int, device: torch.device) -> Denoiser:
@@ -73,7 +57,7 @@ def encoded(images: torch.Tensor) -> ImageFeatures:
     return ImageFeatures.of(tower, images, torch.zeros(len(images), 10, device=images.device))
 
 
-def floor(device: torch.device) -> None:
+def floor(device: torch.device) -> Iterator[Row]:
     """Training and sampling steps against the rate of a matrix product."""
     denoiser = small_denoiser(8, device)
     clean = torch.randn(ROWS, 8, 563, device=device)
@@ -92,16 +76,17 @@ def floor(device: torch.device) -> None:
 
     product, inference, training = seconds(lambda: matrix @ matrix, infer, train)
     rate = 2 * MATRIX**3 / product
-    print(f"matrix product: {rate / 1e9:.0f} GFLOP/s on {torch.get_num_threads()} threads")
     for name, time_taken, function in (
         ("sampling step", inference, infer),
         ("training step", training, train),
     ):
         least = operations(function) / rate
-        row(f"{name} / its floor", time_taken / least, f"{time_taken / ROWS * 1e3:.2f} ms a row")
+        yield Row(
+            f"{name} / its floor", time_taken / least, f"{time_taken / ROWS * 1e3:.2f} ms a row"
+        )
 
 
-def sampling(device: torch.device) -> None:
+def sampling(device: torch.device) -> Iterator[Row]:
     """Savings by the sampler, the precision, and encoding images once."""
     denoiser = small_denoiser(8, device).eval().requires_grad_(False)
     images = torch.randn(2, 5, 64, 64, device=device)
@@ -120,10 +105,12 @@ def sampling(device: torch.device) -> None:
     whole, half, again = seconds(
         sample(AdamsBashforth2(10)), sample(AdamsBashforth2(10), True), encode_each_step
     )
-    row("float32 / bfloat16, 10 steps", whole / half, "8 candidates of 2 galaxies")
-    row("encoding at every step / once", again / whole, "the original encodes at every step")
+    yield Row("float32 / bfloat16, 10 steps", whole / half, "8 candidates of 2 galaxies")
+    yield Row("encoding at every step / once", again / whole, "the original encodes at every step")
     few, many = seconds(sample(AdamsBashforth2(5)), sample(_Short(50)))
-    row("ancestral 250 / Adams-Bashforth 10", many / few * (250 / 50) / (10 / 5), "steps scaled")
+    yield Row(
+        "ancestral 250 / Adams-Bashforth 10", many / few * (250 / 50) / (10 / 5), "steps scaled"
+    )
 
 
 class _Short(Ancestral):
@@ -136,7 +123,7 @@ class _Short(Ancestral):
         return super().times(total)[: self.steps]
 
 
-def resolution(device: torch.device) -> None:
+def resolution(device: torch.device) -> Iterator[Row]:
     """4500 px as eight phases against 4500 px directly."""
     pairs = []
     for channels, length in ((8, 563), (1, 4500)):
@@ -146,10 +133,10 @@ def resolution(device: torch.device) -> None:
         loss, generator = DenoisingLoss(denoiser), torch.Generator(device)
         pairs.append(lambda a=(loss, clean, features, generator): a[0](*a[1:]).backward())
     phases, direct = seconds(*pairs)
-    row("training at 4500 px directly / as 8 phases", direct / phases, "same widths")
+    yield Row("training at 4500 px directly / as 8 phases", direct / phases, "same widths")
 
 
-def data() -> None:
+def data() -> Iterator[Row]:
     """Reading prepared spectra against preparing them each time."""
     with tempfile.TemporaryDirectory() as folder:
         survey = Survey(make_tiny_survey(Path(folder) / "tiny.h5"))
@@ -161,25 +148,60 @@ def data() -> None:
             lambda: dataset[rows],
             lambda: [prepare_spectrum(native, flux) for _ in rows],
         )
-    row("preparing at each epoch / reading the survey file", prepare / read, "32 galaxies")
+    yield Row("preparing at each epoch / reading the survey file", prepare / read, "32 galaxies")
 
 
-def start_up() -> None:
+def start_up() -> Iterator[Row]:
     """Commands against the import of torch."""
     for name, ratio, limit in startup.ratios():
-        row(name, ratio, f"at most {limit:g}{'' if ratio <= limit else ': TOO SLOW'}")
+        yield Row(name, ratio, f"at most {limit:g}{'' if ratio <= limit else ': TOO SLOW'}")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the rows were measured on."""
+    matrix, copied = torch.randn(MATRIX, MATRIX, device=device), torch.randn(COPIED, device=device)
+    product, copy = seconds(lambda: matrix @ matrix, copied.clone)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "device": f"{device.type} {name}".strip(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "matrix_product_gflops": 2 * MATRIX**3 / product / 1e9,
+        "copy_gigabytes_per_second": 2 * copied.nbytes / copy / 1e9,
+    }
+
+
+def benchmarks(device: torch.device, original: Path | None) -> Iterator[Row]:
+    """All rows."""
+    yield from floor(device)
+    yield from sampling(device)
+    yield from resolution(device)
+    yield from data()
+    if original is not None:
+        from tests.benchmarks.original import rows  # needs packages of the original
+
+        yield from rows(original)
+    yield from start_up()
 
 
 def main() -> None:
-    """Run all benchmarks."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run all benchmarks, print the table and write it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (%(default)s)")
-    device = torch.device(parser.parse_args().device)
-    floor(device)
-    sampling(device)
-    resolution(device)
-    data()
-    start_up()
+    parser.add_argument("--original", type=Path, help="clone of the original code")
+    parser.add_argument("--output", type=Path, default="benchmarks.json", help="%(default)s")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    about, table = machine(device), []
+    print(json.dumps(about, indent=2))
+    for row in benchmarks(device, options.original):
+        print(f"{row.name:<58} {row.ratio:>8.2f}   {row.note}", flush=True)
+        table.append(row._asdict())
+        options.output.write_text(json.dumps(about | {"rows": table}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,180 @@
+"""The original's networks in alternation with ours: `python -m tests.benchmarks --original PATH`.
+
+PATH is a clone of github.com/LarsDoorenbos/generate-spectra. Its networks run as they are, with
+fresh weights of the sizes in its parameter files; torch.hub, which needs the network, is replaced
+by a ResNet of the same shape. It also needs the package einops.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from datasets.image_transform import ImageTransform
+from datasets.spectra import METHOD_GRID, Preparation
+from datasets.spectrum_transform import SpectrumTransform
+from datasets.survey_description import SurveyDescription
+from models.contrastive import nt_xent
+from models.diffusion import DenoisingLoss
+from models.image_encoder import ImageEncoder
+from models.samplers import AdamsBashforth2
+from models.spectrum_prior import REDSHIFT, SNR
+from tests.benchmarks.timing import Row, seconds
+from utils.core.checkpoints import TrainedContrastive, TrainedGenerator, load_generator
+from utils.core.config import ContrastiveConfig, GenerativeConfig
+from utils.core.model_factory import build_contrastive, build_denoiser, build_parameter_denoiser
+from utils.core.shipped_weights import shipped_weights
+from utils.generation.conditions import image_features
+from utils.generation.pipeline import Pipeline
+
+PACKAGES = ("contrastive", "generative")
+STEPS = 250  # of both of the original's stages
+ORIGINAL_ROWS = 4  # spectra in a step of the original's networks, and of our training
+GALAXIES, CANDIDATES = 2, 16
+LOW, FULL = 563, 4500
+RANGES = {REDSHIFT: (0.05, 0.15), SNR: (3.0, 40.0)}
+
+
+class Backbone(ImageEncoder):
+    """A ResNet with the attributes of torchvision's that the original uses."""
+
+    def __init__(self, name: str):
+        super().__init__(int(name.removeprefix("resnet")), 3, embedding=1000)
+        self.relu, self.maxpool = nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+
+
+@contextmanager
+def original_code(path: Path) -> Iterator[None]:
+    """Modules of its packages can be imported inside, and torch.hub gives a `Backbone`.
+
+    The packages themselves also import its trainers, whose other modules have the names of ours.
+    """
+    hub, torch.hub.load = torch.hub.load, lambda source, name, pretrained: Backbone(name)
+    for name in PACKAGES:
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__path__ = [str(path / name)]
+    try:
+        yield
+    finally:
+        torch.hub.load = hub
+
+
+def original_networks(path: Path) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """The original's low-resolution, super-resolution and contrastive networks."""
+    with original_code(path):
+        from contrastive.builder import build_model as build_towers
+        from generative.ddpm_builder import build_model as build_unet
+
+        towers, unet = (
+            yaml.safe_load((path / f"params_{name}.yml").read_text(encoding="utf-8"))
+            for name in ("contrastive", "generative")
+        )
+        stages = [
+            build_unet(
+                STEPS,
+                unet["beta_schedule"],
+                ((5, 64, 64), (length,)),
+                unet["conditioning"],
+                dataset,
+                unet["reduction"],
+                unet["spectrumunet"],
+            )
+            for length, dataset in ((LOW, "datasets.lr_5band"), (FULL, "datasets.sr_5band"))
+        ]
+        return *stages, build_towers(towers)
+
+
+def our_generator() -> TrainedGenerator:
+    """Our networks of the default sizes, with fresh weights."""
+    survey = SurveyDescription(
+        tuple("ugriz"), 0.396, 64, "nanomaggy", METHOD_GRID, Preparation(), "none"
+    )
+    of_towers, config = ContrastiveConfig(), GenerativeConfig()
+    spectra = SpectrumTransform("polyphase", "none", 1.0, 0.3)
+    network = build_contrastive(of_towers.towers, 5, spectra.channels, spectra.length).eval()
+    images = ImageTransform("asinh", np.zeros(5), np.ones(5))
+    towers = TrainedContrastive(network, images, spectra, survey, of_towers, {})
+    denoiser = build_denoiser(config, network, spectra, RANGES)
+    denoiser.prior.noise.fill_(0.01)
+    parameters = build_parameter_denoiser(config, network, spectra)
+    about = {"conditions": RANGES}
+    for module in (network, denoiser, parameters):
+        module.requires_grad_(False).eval()
+    return TrainedGenerator(denoiser, parameters, spectra, towers, config, about)
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """Costs of the original over ours, per candidate and per training spectrum."""
+    low, full, towers = original_networks(path)
+    images = torch.randn(ORIGINAL_ROWS, 5, 64, 64)
+    noisy = {length: torch.randn(ORIGINAL_ROWS, 1, length) for length in (LOW, FULL)}
+    t = torch.full((ORIGINAL_ROWS,), 100.0)
+
+    def step(network: nn.Module, length: int, guide: int | None) -> torch.Tensor:
+        upsampled = None if guide is None else noisy[guide]
+        return network.unet(noisy[length], images, upsampled, t)
+
+    steps = partial(step, low, LOW, None), partial(step, full, FULL, FULL)
+    yield from _candidates(steps, low, full)
+    yield from _training(steps, towers, images)
+
+
+def _candidates(steps: tuple, *networks: nn.Module) -> Iterator[Row]:
+    for network in networks:
+        network.eval()
+    ours = {"default sizes": our_generator()}
+    ours |= {name: load_generator(file) for name, file in shipped_weights().items()}
+    for name, generator in ours.items():
+        bands = len(generator.contrastive.survey.bands)
+        pipeline = Pipeline([generator], torch.device("cpu"), "auto")
+        images = torch.rand(GALAXIES, bands, 64, 64)
+        sampler = AdamsBashforth2(generator.config.sampling.steps)
+
+        def generate(pipeline=pipeline, images=images, sampler=sampler) -> object:
+            keys = [str(number) for number in range(GALAXIES)]
+            return pipeline.generate(images, keys, count=CANDIDATES, seed=1, sampler=sampler)
+
+        with torch.no_grad():
+            *original, own = seconds(*steps, generate, repeats=3)
+        theirs = STEPS * sum(original) / ORIGINAL_ROWS
+        candidate = own / (GALAXIES * CANDIDATES)
+        yield Row(
+            f"candidate, original's two stages / ours, {name}",
+            theirs / candidate,
+            f"{theirs:.1f} s / {candidate * 1e3:.1f} ms",
+        )
+
+
+def _training(steps: tuple, towers: nn.Module, images: torch.Tensor) -> Iterator[Row]:
+    ours = our_generator()
+    denoiser = ours.network.train().requires_grad_(True)
+    denoiser.prior.requires_grad_(False)
+    loss, features = DenoisingLoss(denoiser), image_features(ours.contrastive, images)
+    spectra = torch.randn(ORIGINAL_ROWS, 8, LOW)
+    parameters = torch.zeros(ORIGINAL_ROWS, 26)
+    parameters[:, 0], parameters[:, 1] = 0.1, 2.0
+    generator = torch.Generator()
+    theirs = [lambda one=one: one().square().mean().backward() for one in steps]
+    *original, own = seconds(
+        *theirs, lambda: loss(spectra, features, generator, None, parameters).backward(), repeats=3
+    )
+    yield Row("training both U-Nets of the original / ours", sum(original) / own, "per spectrum")
+    network, flux = (
+        ours.contrastive.network.train().requires_grad_(True),
+        torch.randn(ORIGINAL_ROWS, LOW),
+    )
+    pair = seconds(
+        lambda: nt_xent(*towers(images, flux)).backward(),
+        lambda: nt_xent(*network(images, spectra)).backward(),
+        repeats=3,
+    )
+    yield Row("training the towers, original / ours", pair[0] / pair[1], "per pair, equal sizes")
