@@ -168,10 +168,8 @@ def _training(steps: tuple, towers: nn.Module, images: torch.Tensor) -> Iterator
         *theirs, lambda: loss(spectra, features, generator, None, parameters).backward(), repeats=3
     )
     yield Row("training both U-Nets of the original / ours", sum(original) / own, "per spectrum")
-    network, flux = (
-        ours.contrastive.network.train().requires_grad_(True),
-        torch.randn(ORIGINAL_ROWS, LOW),
-    )
+    network = ours.contrastive.network.train().requires_grad_(True)
+    flux = torch.randn(ORIGINAL_ROWS, LOW)
     pair = seconds(
         lambda: nt_xent(*towers(images, flux)).backward(),
         lambda: nt_xent(*network(images, spectra)).backward(),
