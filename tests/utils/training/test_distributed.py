@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from datasets.errors import USER_ERROR, UserError
 from tests.small_training import CPU, pretend_gpus, train_all
+from tests.support import ROOT, tiny
 from utils.core.command_line import Flags
 from utils.core.config import ContrastiveConfig, RunConfig
 from utils.core.run_log import MetricsTable
@@ -127,3 +132,31 @@ def test_a_bug_in_a_process_shows_its_traceback(monkeypatch):
     config = ContrastiveConfig(run=RunConfig(device="cpu", processes=2))
     with pytest.raises(RuntimeError, match=r"(?s)in a process:.*in join.*KeyError: 'a bug'"):
         launch(train_all, config, Flags())
+
+
+def children(parent: int) -> set[int]:
+    """Processes started by `parent`, and by those."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                child = int(path.parent.name)
+                found |= {child} | children(child)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_processes_end_when_the_one_that_started_them_is_killed(tiny_survey, tmp_path):
+    arguments = [tiny("contrastive"), f"--data.survey={tiny_survey}", f"--run.output={tmp_path}/r"]
+    command = [sys.executable, "train_contrastive.py", *arguments, "--run.processes=2"]
+    with subprocess.Popen([*command, "--optimiser.epochs=10000"], cwd=ROOT) as started:
+        while not (tmp_path / "r" / "metrics.csv").exists():
+            assert started.poll() is None
+            time.sleep(0.1)
+        own = children(started.pid)
+        assert len(own) >= 2
+        started.kill()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in own) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [child for child in own if Path(f"/proc/{child}").exists()]
