@@ -199,9 +199,10 @@ $(TRAINING)/rgb-contrastive.done: $(TRAINING)/pictures.h5
 
 $(TRAINING)/rgb-generative.done: $(TRAINING)/rgb-contrastive.done $(TRAINING)/generative.done
 	$(RUN) train_generative.py --config params/weights_generative.yml \
-	    --data.survey $(TRAINING)/pictures.h5 --parameters.optimiser.epochs 100 \
+	    --data.survey $(TRAINING)/pictures.h5 --parameters.optimiser.epochs 80 \
 	    --diffusion.contrastive $(TRAINING)/rgb-contrastive/best.pt \
-	    --run.start_from $(TRAINING)/generative/best.pt --optimiser.epochs 2 \
+	    --run.start_from $(TRAINING)/generative/best.pt --optimiser.epochs 0.5 \
+	    --optimiser.learning_rate 3e-4 --diffusion.condition_views 4 \
 	    --run.output $(TRAINING)/rgb-generative --resume
 	@touch $@
 
