@@ -61,7 +61,7 @@ def exported(generator: TrainedGenerator) -> tuple[dict[str, Any], set[str]]:
         f"{part}.{name}"
         for part, module in modules.items()
         for name, _ in module.named_parameters()
-    }
+    } | {"network.prior.basis.templates"}
     return {"about": _without_paths(generator.about), "contrastive": towers, **states}, halved
 
 

@@ -35,7 +35,7 @@ def write_weights_file(
         halved: Names of the tensors that are stored in half precision, such as
             `network.output.weight`.
     """
-    from safetensors.torch import save_file  # torch takes seconds to import
+    from safetensors.torch import save  # torch takes seconds to import
 
     towers = checkpoint["contrastive"]
     parts = {**checkpoint, "towers": towers["weights"]}
@@ -46,8 +46,9 @@ def write_weights_file(
     }
     about = {"about": checkpoint["about"], "towers": towers["about"]}
     metadata = {DESCRIPTION: json.dumps(about, default=lambda tensor: tensor.tolist())}
+    contents = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     with atomic_path(Path(path)) as part:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
+        part.write_bytes(contents)
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
