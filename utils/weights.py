@@ -12,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+from datasets.atomic_files import write_text
 from datasets.command_parser import CommandParser
 from datasets.errors import UserError, run_command
 from utils.core.shipped_weights import FOLDER, shipped_weights, weights_path
@@ -28,8 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     describe = commands.add_parser("describe", help="model card and description of a file")
     describe.add_argument("name", help="name, or a file of `python -m utils.export`")
     commands.add_parser("check", help="digests, and whether every file loads")
+    commands.add_parser("record", help="write the digests of the files")
     options = parser.parse_args(argv)
-    action = {"describe": _describe, "check": _check}.get(options.command, _list)
+    actions = {"describe": _describe, "check": _check, "record": _record}
+    action = actions.get(options.command, _list)
     return run_command(action, options)
 
 
@@ -65,6 +68,14 @@ def _check(options: argparse.Namespace) -> int:
             raise UserError(f"{path}: missing or damaged: get it again, e.g. git checkout {path}")
         load_generator(path)
         print(f"{name}: whole")
+    return 0
+
+
+def _record(options: argparse.Namespace) -> int:
+    from utils.core.provenance import file_digest
+
+    digests = {name: file_digest(path) for name, path in shipped_weights().items()}
+    write_text(DIGESTS, json.dumps(digests, indent=2) + "\n")
     return 0
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import generate
+from tests.support import ROOT
 from tests.test_start_up import modules_of
 from utils import export, export_cutouts, weights
 from utils.core import shipped_weights
@@ -88,6 +89,24 @@ def test_check_finds_damage(box, tmp_path, monkeypatch, capsys):
     file.write_bytes(changed)
     assert weights.main(["check"]) == 2
     assert "missing or damaged" in capsys.readouterr().err
+
+
+def test_recorded_digests_are_those_of_the_files(box, tmp_path, monkeypatch):
+    expected = (box / "digests.json").read_text()
+    monkeypatch.setattr(weights, "DIGESTS", tmp_path / "digests.json")
+    assert weights.main(["record"]) == 0
+    assert json.loads((tmp_path / "digests.json").read_text()) == json.loads(expected)
+
+
+def test_the_weights_of_the_project_are_whole_and_small(monkeypatch, capsys):
+    for module in (shipped_weights, weights):
+        monkeypatch.setattr(module, "FOLDER", ROOT / "weights")
+    monkeypatch.setattr(weights, "DIGESTS", ROOT / "weights" / "digests.json")
+    assert weights.main(["check"]) == 0
+    assert capsys.readouterr().out.count("whole") == len(shipped_weights.shipped_weights()) == 3
+    files = list(shipped_weights.shipped_weights().values())
+    assert sum(file.stat().st_size for file in files) <= 20e6
+    assert all(file.with_suffix(".md").is_file() for file in files)
 
 
 def test_the_list_needs_no_torch():
