@@ -197,12 +197,10 @@ $(TRAINING)/rgb-contrastive.done: $(TRAINING)/pictures.h5
 	    --run.output $(TRAINING)/rgb-contrastive --resume
 	@touch $@
 
-$(TRAINING)/rgb-generative.done: $(TRAINING)/rgb-contrastive.done $(TRAINING)/generative.done
+$(TRAINING)/rgb-generative.done: $(TRAINING)/rgb-contrastive.done
 	$(RUN) train_generative.py --config params/weights_generative.yml \
 	    --data.survey $(TRAINING)/pictures.h5 --parameters.optimiser.epochs 80 \
-	    --diffusion.contrastive $(TRAINING)/rgb-contrastive/best.pt \
-	    --run.start_from $(TRAINING)/generative/best.pt --optimiser.epochs 0.5 \
-	    --optimiser.learning_rate 3e-4 --diffusion.condition_views 4 \
+	    --diffusion.contrastive $(TRAINING)/rgb-contrastive/best.pt --diffusion.condition_views 4 \
 	    --run.output $(TRAINING)/rgb-generative --resume
 	@touch $@
 
