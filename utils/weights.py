@@ -1,7 +1,7 @@
 """The weights that come with the project: which there are, what they are, whether they are whole.
 
 python -m utils.weights                    # list
-python -m utils.weights describe NAME      # the model card, and what the file says of itself
+python -m utils.weights describe NAME      # the model card, and the description in the file
 python -m utils.weights check              # every file against its digest, and loaded once
 """
 
