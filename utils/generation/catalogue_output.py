@@ -31,7 +31,7 @@ CATALOGUE_UNITS = {
     **dict.fromkeys(COLOUR_NAMES, "mag"),
 }
 COLOUR_LIMIT_MAG = 0.1  # above it the colours of spectrum and cutout disagree
-NOVELTY_LIMIT = 0.005  # p-value of a cutout below which it is unlike the training images
+NOVELTY_LIMIT = 0.015  # p-value of a cutout below which it is unlike the training images
 BLOCK = 16  # galaxies measured at once
 
 

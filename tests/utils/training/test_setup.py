@@ -61,10 +61,18 @@ def test_the_frozen_tower_stays_that_of_the_new_contrastive_stage(
     assert same(after.contrastive.network.image_encoder.state_dict(), tower, tower)
 
 
-def test_other_sizes_and_other_stages_are_refused(tiny_towers, tiny_generator):
+def test_other_sizes_and_other_stages_are_refused(tiny_towers):
     network = load_contrastive(tiny_towers).network
     network.spectrum_encoder = torch.nn.Linear(2, 3)
     with pytest.raises(UserError, match="needs the same sizes"):
         start_from(tiny_towers, "contrastive", network)
-    with pytest.raises(UserError, match="a contrastive one is needed"):
-        start_from(tiny_generator, "contrastive", network)
+    with pytest.raises(UserError, match="a generative one is needed"):
+        start_from(tiny_towers, "generative", network)
+
+
+def test_the_towers_of_a_generator_can_be_trained_further(tiny_towers, tiny_generator):
+    network, trained = load_contrastive(tiny_towers).network, load_contrastive(tiny_generator)
+    with torch.no_grad():
+        network.image_encoder.fc.weight.zero_()
+    start_from(tiny_generator, "contrastive", network)
+    assert torch.equal(network.image_encoder.fc.weight, trained.network.image_encoder.fc.weight)
