@@ -96,6 +96,12 @@ def report(run: BatchRun, count: int, allow_rejects: bool) -> int:
     """Print what was made of the cutouts, and return the exit status."""
     for assumption, times in run.assumed.most_common():
         print(f"assumed for {times} cutouts: {assumption}")
+    if run.unlike:
+        print(
+            f"warning: {run.unlike} cutouts are unlike the training images; do not trust their "
+            "spectra (image_flag in the catalogue, IMGFLAG in the files)",
+            file=sys.stderr,
+        )
     folder = run.folder
     catalogue = f", catalogue in {folder / 'catalogue.fits'}" if count else ""
     print(f"{count} spectra in {folder / 'spectra'}{catalogue}")

@@ -53,7 +53,6 @@ def _write(options: argparse.Namespace) -> int:
     from datasets.survey import Survey
     from utils.core.checkpoints import load_generator
     from utils.core.shipped_weights import weights_path
-    from utils.generation.catalogue_output import NOVELTY_LIMIT
     from utils.plotting.plots import save_figure
 
     generator, survey = load_generator(weights_path(options.weights)), Survey(options.survey)
@@ -64,13 +63,13 @@ def _write(options: argparse.Namespace) -> int:
     galaxies = survey.read("images", survey.indices("test")[:GALAXIES])
     own = p_values(generator, galaxies)
     curves = {}
-    print(f"{len(own)} test galaxies: {np.mean(own < NOVELTY_LIMIT):.3f} flagged")
+    print(f"{len(own)} test galaxies: {np.mean(own <= generator.novelty.limit):.3f} flagged")
     print(f"{'impostor':<28} {'area':>6} {'flagged':>8}")
     for name, images in impostors(galaxies):
         p = p_values(generator, images)
         curves[name] = p
         area = area_under_curve(own, p)
-        print(f"{name:<28} {area:6.3f} {np.mean(p < NOVELTY_LIMIT):8.2f}")
+        print(f"{name:<28} {area:6.3f} {np.mean(p <= generator.novelty.limit):8.2f}")
     save_figure(draw(own, curves), Path(options.output))
     return 0
 

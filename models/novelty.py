@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from models.conditioning import ImageFeatures
 
+LIMIT = 0.015  # p below which an image is unlike the training images
 SHRINKAGE = 1e-3  # of the correlation matrix towards the identity
 
 
@@ -69,6 +70,12 @@ class NoveltyTest(nn.Module):
     def distance(self, features: ImageFeatures) -> Tensor:
         """d² (B,) of images."""
         return ((_joined(features) - self.mean) @ self.whitening.T).square().sum(dim=1)
+
+    @property
+    def limit(self) -> float:
+        """The p up to which an image is unlike the training images: `LIMIT`, or the smallest one
+        where there are too few calibration images for that."""
+        return max(LIMIT, 1.001 / (len(self.calibration) + 1))
 
     @torch.no_grad()
     def forward(self, features: ImageFeatures) -> Tensor:

@@ -48,6 +48,15 @@ def test_features_that_are_not_finite_are_as_unusual_as_can_be():
     assert p[0] == 0.01 < p[1]
 
 
+def test_few_calibration_images_still_flag_the_most_unusual():
+    broken = features(1, 5)
+    broken.photometry[0, 0] = torch.inf
+    for count in (30, 5000):
+        test = fitted(count)
+        assert test(broken).item() <= test.limit
+        assert test.limit == max(0.015, 1.001 / (count + 1))
+
+
 def test_the_state_restores_the_test():
     test, images = fitted(50), features(20, 6)
     restored = NoveltyTest.from_state(test.state_dict())

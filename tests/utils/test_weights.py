@@ -7,6 +7,8 @@ import shutil
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import Table
 
 import generate
 from tests.support import ROOT
@@ -53,6 +55,18 @@ def test_generate_needs_cutouts_alone(cutouts, tmp_path, capsys):
     spectrum = read_spectrum(next((tmp_path / "out" / "spectra").iterdir()))
     assert np.isfinite(spectrum.best).all() and 0 < spectrum.image_p_value <= 1
     assert spectrum.provenance.checkpoints[0].startswith("mock-ugriz.safetensors ")
+
+
+def test_cutouts_unlike_the_training_images_are_flagged(cutouts, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "static.npy", rng.normal(0, 1e4, (5, 64, 64)).astype(np.float32))
+    assert run(tmp_path / "static.npy", tmp_path / "out") == 0
+    assert "warning: 1 cutouts are unlike the training images" in capsys.readouterr().err
+    path = next((tmp_path / "out" / "spectra").iterdir())
+    spectrum, header = read_spectrum(path), fits.getheader(path)
+    assert spectrum.image_flag is header["IMGFLAG"] is True
+    table = Table.read(tmp_path / "out" / "catalogue.fits")
+    assert table["image_flag"][0] and table["image_p_value"][0] == header["IMGPVAL"]
 
 
 def test_names_and_files_are_taken(box, cutouts, tmp_path, capsys):

@@ -71,6 +71,7 @@ class BatchRun:
     redshifts: RedshiftTable | None = None
     rejects: list[Rejected] = field(default_factory=list)
     assumed: Counter = field(default_factory=Counter)
+    unlike: int = 0  # cutouts so far that are unlike the training images
 
     @property
     def folder(self) -> Path:
@@ -156,6 +157,7 @@ class BatchRun:
             sampler=self.sampler,
             given=self._given(cutouts),
         )
+        self.unlike += int(candidates.image_flag.sum())
         for number, cutout in enumerate(cutouts):
             finisher.finish(cutout, candidates.of_galaxy(number))
 

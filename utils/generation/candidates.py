@@ -20,6 +20,7 @@ class Candidates:
         wavelength_angstrom: (n,) float64, vacuum, observed frame.
         image_p_value: (B,) float32, how many training-like images are at least as unusual as the
             image (`models.novelty`); NaN for a network without that test.
+        image_flag: (B,) bool, where that is so few that the image is unlike the training's.
         redshift_pdf: (B, bins) float32, probability of each bin given the image, or None.
         redshift_edges: (bins + 1,) float32, or None.
     """
@@ -31,6 +32,7 @@ class Candidates:
     snr: np.ndarray
     wavelength_angstrom: np.ndarray
     image_p_value: np.ndarray
+    image_flag: np.ndarray
     redshift_pdf: np.ndarray | None
     redshift_edges: np.ndarray | None
 

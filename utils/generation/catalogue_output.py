@@ -2,7 +2,7 @@
 
 Measured columns (`utils.spectroscopy`) are medians over the candidates of a galaxy, with their
 scatter as uncertainty. `image_p_value` is the share of images like the training's that are at least
-as unusual as the cutout (`models.novelty`); `image_flag` is set below `NOVELTY_LIMIT`. `delta_gr`
+as unusual as the cutout; `image_flag` is set where that is too few (`models.novelty`). `delta_gr`
 and `delta_ri` are the colours of the best candidate minus those of the cutout
 (`utils.generation.ranking`); `colour_flag` is set where either exceeds `COLOUR_LIMIT_MAG`.
 """
@@ -31,7 +31,6 @@ CATALOGUE_UNITS = {
     **dict.fromkeys(COLOUR_NAMES, "mag"),
 }
 COLOUR_LIMIT_MAG = 0.1  # above it the colours of spectrum and cutout disagree
-NOVELTY_LIMIT = 0.015  # p-value of a cutout below which it is unlike the training images
 BLOCK = 16  # galaxies measured at once
 
 
@@ -73,7 +72,7 @@ def catalogue_row(spectrum: GeneratedSpectrum, path: Path) -> dict:
         "median_sigma": float(np.median(spectrum.sigma)),
         "flux_scale": np.nan if spectrum.scale is None else spectrum.scale,
         "image_p_value": spectrum.image_p_value,
-        "image_flag": spectrum.image_p_value < NOVELTY_LIMIT,
+        "image_flag": spectrum.image_flag,
         **dict(zip(COLOUR_NAMES, colours, strict=True)),
         "assumptions": "; ".join(spectrum.assumptions),
         "colour_flag": bool(np.any(np.abs(colours) > COLOUR_LIMIT_MAG)),

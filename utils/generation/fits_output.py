@@ -132,6 +132,7 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
         ("DEC", spectrum.dec, "[deg]"),
         ("REDSHIFT", spectrum.redshift, "as given with the cutout"),
         ("IMGPVAL", spectrum.image_p_value, "of the image, among the training's"),
+        ("IMGFLAG", spectrum.image_flag, "unlike the training's: do not trust"),
         ("FLXSCALE", spectrum.scale, "[1e-17 erg/s/cm2/A] per unit, from r of image"),
         *((key, colour, comment) for (key, comment), colour in (*colours, *own, *differences)),
         ("LSFINST", "SDSS spectrographs, R = 1800-2200", "resolution before smoothing"),
@@ -182,6 +183,7 @@ def read_spectrum(path: str | Path) -> GeneratedSpectrum:
             snrs=_native(scores["snr"]) if "snr" in scores.names else None,
             redshift_pdf=_read_redshift_pdf(hdus),
             image_p_value=header.get("IMGPVAL", math.nan),
+            image_flag=header.get("IMGFLAG", False),
             image_colours=tuple(header.get(key, math.nan) for key in COLOUR_KEYWORDS),
             assumptions=tuple(header["ASSUM*"].values()),
         )

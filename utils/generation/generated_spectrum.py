@@ -59,6 +59,7 @@ class GeneratedSpectrum:
         redshift_pdf: Edges (bins + 1,) and probabilities (bins,) of p(z | image), or None.
         image_p_value: Of the cutout among images like the training's (`models.novelty`); NaN if
             unknown.
+        image_flag: Whether the cutout is unlike those: do not trust the spectrum.
         image_colours: g − r and r − i of the cutout in the fibre's aperture, mag; NaN if unknown.
         assumptions: What was assumed, or not used, of the cutout's file.
     """
@@ -81,6 +82,7 @@ class GeneratedSpectrum:
     snrs: np.ndarray | None = None
     redshift_pdf: tuple[np.ndarray, np.ndarray] | None = None
     image_p_value: float = math.nan
+    image_flag: bool = False
     image_colours: tuple[float, float] = (math.nan, math.nan)
     assumptions: tuple[str, ...] = ()
 

@@ -208,7 +208,7 @@ class Pipeline:
             substitute: Other images for some of the networks; candidates are ranked by their own.
         """
         images, guides, pdf = images.to(self.device), None, (None, None)
-        p_value = np.full(len(keys), np.nan, np.float32)
+        p_value, limit = np.full(len(keys), np.nan, np.float32), 0.0
         if given is None:
             given = torch.full((len(keys), len(CONDITIONS)), torch.nan)
         for stage in self.stages:
@@ -217,7 +217,7 @@ class Pipeline:
             if substitute is not None:
                 inputs = substitute.apply(stage, inputs)
             if stage.novelty is not None:
-                p_value = stage.novelty(features).cpu().numpy()
+                p_value, limit = stage.novelty(features).cpu().numpy(), stage.novelty.limit
             if guides is None:
                 parameters, pdf = self._parameters(inputs.parameters, keys, count, seed, given)
             flux, scores = sample_stage(
@@ -249,6 +249,7 @@ class Pipeline:
             snr,
             self.wavelength_angstrom,
             p_value,
+            p_value <= limit,
             *pdf,
         )
 

@@ -93,6 +93,7 @@ class Products:
             redshift=cutout.redshift,
             redshift_pdf=None if pdf is None else (candidates.redshift_edges, pdf[0]),
             image_p_value=float(candidates.image_p_value[0]),
+            image_flag=bool(candidates.image_flag[0]),
             image_colours=tuple(float(colour) for colour in colours),
         )
 

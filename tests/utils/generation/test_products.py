@@ -45,6 +45,7 @@ def candidates(galaxies: int) -> Candidates:
         snr=rng.uniform(5, 15, shape).astype(np.float32),
         wavelength_angstrom=METHOD_GRID.angstrom,
         image_p_value=rng.random(galaxies, dtype=np.float32),
+        image_flag=np.zeros(galaxies, dtype=bool),
         redshift_pdf=rng.random((galaxies, 4), dtype=np.float32),
         redshift_edges=np.linspace(0.05, 0.15, 5, dtype=np.float32),
     )
