@@ -17,6 +17,7 @@ Stage 1 trains the towers, stage 2 the generator:
 `spectral_basis`              mean and principal components of rest-frame spectra
 `spectrum_prior`              redshift, S/N and coefficients -> mean and σ of every pixel
 `whitening`                   residuals in coordinates in which stationary noise is white
+`novelty`                     how unlike the training images a cutout is, as a p-value
 `generator`                   candidates for a batch of galaxies, and their scores
 `random_streams`              random numbers that depend on seed, galaxy and candidate alone
 ============================  =====================================================================

@@ -121,6 +121,11 @@ def test_spectra_depend_neither_on_batch_nor_on_company(
     assert_same(alone, {last.stem: spectra(generated)[last.stem]})
 
 
+def test_other_processes_write_the_same_spectra(generated, cutouts, tiny_generator, tmp_path):
+    assert run(cutouts, tiny_generator, tmp_path / "out", "--workers", "1") == 0
+    assert_same(spectra(tmp_path / "out"), spectra(generated), exactly=True)
+
+
 def test_one_bad_cutout_is_reported_and_stops_nothing(cutouts, tiny_generator, tmp_path, capsys):
     folder = tmp_path / "cutouts"
     shutil.copytree(cutouts, folder)
