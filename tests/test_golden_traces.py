@@ -28,10 +28,10 @@ def golden():
 @pytest.mark.parametrize("part", ["contrastive", "generative", "candidates", "evaluation"])
 def test_traces_are_those_on_record(traces, golden, part):
     ours, theirs = traces[part], golden[part]
-    assert ours.keys() == theirs.keys()
     here = golden["processor"] == processor()
     if not here and part not in ELSEWHERE:
         pytest.skip(f"recorded on another processor: {golden['processor']}")
+    assert ours.keys() == theirs.keys()
     tolerance = HERE.get(part, 0.0) if here else ELSEWHERE[part]
     for name, values in theirs.items():
         np.testing.assert_allclose(ours[name], values, rtol=tolerance, err_msg=name)
