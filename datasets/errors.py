@@ -13,15 +13,21 @@ CLOSED_PIPE = 141  # exit status, that of a program which the signal SIGPIPE end
 class UserError(Exception):
     """Input, options or files that cannot be used: the message names the file or option and the
     remedy. Commands print it and exit with `USER_ERROR`; any other exception is a bug and shows
-    its traceback."""
+    its traceback.
+
+    Attributes:
+        status: The exit status of the command.
+    """
+
+    status = USER_ERROR
 
 
 def run_command(command: Callable[..., int], *arguments: object) -> int:
     """Call `command(*arguments)`; print an error that the user can mend in place of its traceback.
 
     Returns:
-        The exit status: that of the command, `USER_ERROR`, or `CLOSED_PIPE` where nobody reads the
-        output any more, as with `| head`. Files that cannot be read or written (missing, no
+        The exit status: that of the command or of the error, or `CLOSED_PIPE` where nobody reads
+        the output any more, as with `| head`. Files that cannot be read or written (missing, no
         permission, disk full) count as the user's, too.
     """
     try:
@@ -31,6 +37,9 @@ def run_command(command: Callable[..., int], *arguments: object) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return CLOSED_PIPE
-    except (UserError, OSError) as error:
+    except UserError as error:
+        print(f"error: {error}" if error.status == USER_ERROR else error, file=sys.stderr)
+        return error.status
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR

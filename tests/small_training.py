@@ -6,6 +6,7 @@ on a machine with that many GPUs, and fail as soon as they use one.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -147,7 +148,9 @@ class DiffusionStage(ContrastiveStage):
         return {"validation_loss": loss(*inputs).item()}
 
 
-def fit(stage: ContrastiveStage, folder: Path, resume: bool = False) -> None:
+def fit(
+    stage: ContrastiveStage, folder: Path, resume: bool = False, deadline: float = math.inf
+) -> None:
     """Train for two epochs of three steps."""
     config = ContrastiveConfig(
         optimiser=OptimiserConfig(
@@ -162,7 +165,7 @@ def fit(stage: ContrastiveStage, folder: Path, resume: bool = False) -> None:
     )
     folder.mkdir(exist_ok=True)
     loader = training_loader(stage.data, config, CPU)
-    Trainer(stage, loader, config.optimiser, config.run, CPU).fit(folder, resume)
+    Trainer(stage, loader, config.optimiser, config.run, CPU).fit(folder, resume, deadline)
 
 
 def train_all(rank: int, config: ContrastiveConfig, flags: Flags) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import time
 from dataclasses import dataclass
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse.typing import PositiveFloat
 
 from datasets.command_parser import replace_unprintable
 from datasets.errors import USER_ERROR, UserError
@@ -19,6 +22,7 @@ class Flags:
 
     resume: bool = False
     dry_run: bool = False
+    deadline: float = math.inf  # of `time.monotonic()`, which all processes of a machine share
 
 
 class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -45,7 +49,8 @@ def parse(
     parser = _parser(kind, default_file, description, argv)
     values = parser.parse_args(argv)
     values.pop("config", None)
-    flags = Flags(values.pop("resume"), values.pop("dry_run"))
+    deadline = time.monotonic() + 60 * values.pop("time_limit")
+    flags = Flags(values.pop("resume"), values.pop("dry_run"), deadline)
     try:
         return kind(**vars(parser.instantiate(values))), flags
     except UserError as error:
@@ -61,7 +66,8 @@ def _parser(
     parser = ArgumentParser(
         description=description,
         formatter_class=_HelpFormatter,
-        usage="%(prog)s [--config FILE] [--resume] [--dry-run] [--SECTION.KEY VALUE ...]",
+        usage="%(prog)s [--config FILE] [--resume] [--dry-run] [--time-limit MINUTES] "
+        "[--SECTION.KEY VALUE ...]",
         default_env=False,
         default_config_files=[] if named else [default_file],
     )
@@ -76,6 +82,14 @@ def _parser(
     parser.add_argument("--resume", action="store_true", help="go on with the run in run.output")
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, print the plan, and stop"
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=PositiveFloat,
+        default=math.inf,
+        metavar="MINUTES",
+        help="save after so many minutes and exit with status 75, to go on with --resume; the "
+        "signals SIGTERM and SIGUSR1 do the same (no limit)",
     )
     parser.add_class_arguments(kind, fail_untyped=True)
     return parser

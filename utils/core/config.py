@@ -128,6 +128,7 @@ class RunConfig:
         processes: Processes on this machine that share each batch: one per GPU, or on the cores of
             a CPU. `device: auto` starts at most as many as there are GPUs, if there are any; `cuda`
             refuses more. Leave it at 1 under torchrun.
+        checkpoint_minutes: Minutes between two checkpoints within an epoch; 0 makes none there.
         validate_every_epochs: Epochs between two validations.
         preview_every_epochs: Epochs between two preview pictures; 0 makes none.
         tensorboard: Write TensorBoard event files into the run directory.
@@ -139,12 +140,13 @@ class RunConfig:
     device: str = "auto"
     precision: Precision = "float32"
     processes: int = 1
+    checkpoint_minutes: float = 10.0
     validate_every_epochs: int = 1
     preview_every_epochs: int = 10
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
-        at_least(0, "run", self, "seed", "preview_every_epochs")
+        at_least(0, "run", self, "seed", "checkpoint_minutes", "preview_every_epochs")
         at_least(1, "run", self, "processes", "validate_every_epochs")
 
 

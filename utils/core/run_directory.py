@@ -28,6 +28,7 @@ from datasets.errors import UserError
 from utils.core.provenance import versions
 
 CONFIG, RECORD, LAST, BEST = "config.yml", "run.json", "last.pt", "best.pt"
+PREVIOUS = "previous.pt"  # the checkpoint before LAST, should that be damaged
 PARAMETERS = "parameters"
 
 # What a resumed run may change: where it runs and what it shows, not what it computes. The contents
@@ -45,6 +46,7 @@ MAY_CHANGE = (
     "run.output",
     "run.device",
     "run.processes",
+    "run.checkpoint_minutes",
     "run.validate_every_epochs",
     "run.preview_every_epochs",
     "run.tensorboard",

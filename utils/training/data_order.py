@@ -32,6 +32,7 @@ class EpochBatches(Sampler[Tensor]):
     def __init__(self, count: int, size: int, seed: int, rank: int = 0, world: int = 1):
         self.count, self.size, self.seed, self.rank, self.world = count, size, seed, rank, world
         self.epoch = 0
+        self.first = 0  # batch of the epoch with which a resumed run begins
 
     def __len__(self) -> int:
         return self.count // self.world // self.size
@@ -40,7 +41,7 @@ class EpochBatches(Sampler[Tensor]):
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
         order = torch.randperm(self.count, generator=generator)
         own = order[: self.count // self.world * self.world][self.rank :: self.world]
-        return iter(own[: len(self) * self.size].split(self.size))
+        return iter(own[: len(self) * self.size].split(self.size)[self.first :])
 
 
 def training_loader(dataset: Dataset, config: Config, device: torch.device) -> DataLoader:

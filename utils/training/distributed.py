@@ -31,6 +31,7 @@ from utils.core.command_line import Flags
 from utils.core.config import Config, RunConfig
 from utils.core.device import pick_device
 from utils.core.run_log import LOGGER, log_to
+from utils.training.interruption import Interrupted, handle_signals
 
 PATIENCE = timedelta(hours=12)  # that a process waits for the others: the first one fits the prior
 Result = TypeVar("Result")
@@ -91,12 +92,21 @@ def _spawn(
     failures = mp.get_context("spawn").SimpleQueue()
     arguments = (device, processes, _free_port(), failures, run, config, flags)
     try:
-        mp.spawn(_process, arguments, nprocs=processes)
+        context = mp.spawn(_process, arguments, nprocs=processes, join=False)
+
+        def pass_on(number: int) -> None:
+            for process in context.processes:
+                if process.is_alive():
+                    os.kill(process.pid, number)
+
+        with handle_signals(pass_on):
+            while not context.join():
+                pass
     except (mp.ProcessRaisedException, mp.ProcessExitedException):
         if failures.empty():  # killed, by the system for example
             raise
-        mendable, text = failures.get()  # the first failure; those of the others follow from it
-        raise UserError(text) if mendable else RuntimeError(f"in a process:\n{text}") from None
+        kind, text = failures.get()  # the first failure; those of the others follow from it
+        raise kind(f"in a process:\n{text}" if kind is RuntimeError else text) from None
 
 
 def _process(
@@ -124,7 +134,8 @@ def _process(
         _join(device, run, config, flags)
     except Exception as error:
         mendable = isinstance(error, UserError | OSError)
-        failures.put((mendable, str(error) if mendable else traceback.format_exc()))
+        kind = Interrupted if isinstance(error, Interrupted) else UserError
+        failures.put((kind, str(error)) if mendable else (RuntimeError, traceback.format_exc()))
         raise
 
 

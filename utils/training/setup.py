@@ -182,9 +182,9 @@ def start(
         changed = record_run(folder, values, config.run.seed, resume)
         log_to(folder)
         if stopped and not resume:
-            LOGGER.info("%s: no finished epoch to go on from, the run begins anew", folder)
+            LOGGER.info("%s: no checkpoint to go on from, the run begins anew", folder)
         for line in changed:
             LOGGER.info("changed: %s", line)
-    trainer.fit(folder, resume)
+    trainer.fit(folder, resume, flags.deadline)
     idist.barrier()  # the last checkpoint is written
     return folder

@@ -11,6 +11,8 @@ of a step a function of the seed and the step, and `last.pt` holds the rest.
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,8 +33,9 @@ from datasets.errors import UserError
 from datasets.hashing import mix
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
-from utils.core.run_directory import BEST, LAST
+from utils.core.run_directory import BEST, LAST, PREVIOUS
 from utils.core.run_log import LOGGER, MetricsTable, shielded
+from utils.training.interruption import Interrupted, Interruption, handle_signals
 from utils.training.optimiser import averaged, make_optimiser, rate_factor
 
 READ_ITERATIONS = 10  # between two readings of the loss: for TensorBoard's curves, and on a GPU
@@ -75,6 +78,9 @@ class AtomicSaver(BaseSaveHandler):
         if idist.get_rank() == 0:
             with atomic_path(self.folder / filename) as part:
                 torch.save(checkpoint, part)
+                if filename == LAST and (self.folder / LAST).exists():
+                    with atomic_path(self.folder / PREVIOUS) as kept:
+                        _link(self.folder / LAST, kept)
 
     def remove(self, filename: str) -> None:
         """Do nothing: ignite removes a checkpoint before it writes its successor of the same name,
@@ -93,6 +99,54 @@ class ConstantState:
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Keep the constants as they are."""
+
+
+class EpochMeans:
+    """Means of the steps' outputs over an epoch, summed on the device.
+
+    Args:
+        device: Where means over several processes are computed.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin an epoch."""
+        self.sums: dict[str, Tensor | float] = {}
+        self.steps = 0
+
+    def add(self, output: dict[str, Tensor | float]) -> None:
+        """Add the output of a step."""
+        self.steps += 1
+        for name, value in output.items():
+            exact = value.double() if isinstance(value, Tensor) else value
+            self.sums[name] = self.sums.get(name, 0.0) + exact
+
+    def finite(self) -> bool:
+        """Whether no loss and no gradient of this epoch was NaN or infinite."""
+        return all(math.isfinite(float(value)) for value in self.sums.values())
+
+    def share(self) -> None:
+        """Replace the sums by their means over the processes, so that one of them can save them."""
+        sums = [float(value) for value in self.sums.values()]
+        sums = torch.tensor(sums, dtype=torch.float64, device=self.device)
+        means = idist.all_reduce(sums) / idist.get_world_size()
+        self.sums = dict(zip(self.sums, means.tolist(), strict=True))
+
+    def means(self) -> dict[str, float]:
+        """Means over the epoch and the processes."""
+        self.share()
+        return {name: value / self.steps for name, value in self.sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {"steps": self.steps, "sums": {n: float(v) for n, v in self.sums.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the sums of a checkpoint."""
+        self.steps, self.sums = state["steps"], dict(state["sums"])
 
 
 class Trainer:
@@ -129,6 +183,8 @@ class Trainer:
         # A GPU that works ahead must not wait for the loss to be looked at after every step.
         self.read_every = 1 if device.type == "cpu" else READ_ITERATIONS
         self.writes = idist.get_rank() == 0
+        self.means = EpochMeans(device)
+        self.stopped = False  # by a signal or the deadline
         self.board = None  # TensorBoard's writer, in the process that writes
         self.engine = self._engine()
 
@@ -145,14 +201,16 @@ class Trainer:
             )
         return engine
 
-    def fit(self, folder: Path, resume: bool = False) -> None:
+    def fit(self, folder: Path, resume: bool = False, deadline: float = math.inf) -> None:
         """Train to the last epoch, with one validation before the first step.
 
         Args:
             folder: The run directory, which exists.
-            resume: Go on from its `last.pt`.
+            resume: Go on from its `last.pt`, or from `previous.pt` where that is damaged.
+            deadline: Value of `time.monotonic()` after which the run saves and stops.
 
         Raises:
+            Interrupted: SIGTERM, SIGUSR1 or the deadline stopped the run, and everything is saved.
             UserError: the loss or the gradient became NaN or infinite; or `last.pt` does not belong
                 to this survey.
         """
@@ -161,15 +219,22 @@ class Trainer:
         if state.iteration >= self.iterations:
             LOGGER.info("%s: all %g epochs are done", folder, self.config.epochs)
             return
-        if state.epoch == 0:
-            self._record({"epoch": 0, "iteration": 0, **self._validate()})
         length = len(self.loader)
-        self.engine.run(
-            self.loader, max_epochs=math.ceil(self.iterations / length), epoch_length=length
-        )
+        epochs = math.ceil(self.iterations / length)
+        self.interruption = Interruption(self.run.checkpoint_minutes, deadline, self.device)
+        with handle_signals(self.interruption.by_signal):
+            if state.iteration == 0:
+                self._record({"epoch": 0, "iteration": 0, **self._validate()})
+            self.engine.run(self.loader, max_epochs=epochs, epoch_length=length)
         if self.board is not None:
             with shielded("TensorBoard"):
                 self.board.close()
+        if self.stopped and state.iteration < self.iterations:
+            idist.barrier()  # the checkpoint is written
+            raise Interrupted(
+                f"stopped by {self.interruption.reason} after iteration {state.iteration} of "
+                f"{self.iterations}; go on with --resume"
+            )
         if state.iteration < self.iterations or self.engine.should_terminate:
             kept = f"; the last good weights are in {folder / LAST}" if state.epoch > 1 else ""
             raise UserError(
@@ -218,6 +283,7 @@ class Trainer:
             "optimiser": self.optimiser,
             "scheduler": self.scheduler,
             "best": self.best,
+            "means": self.means,
         }
         if self.average is not None:
             objects["average"] = self.average
@@ -225,13 +291,13 @@ class Trainer:
 
     def _load(self) -> int:
         """Restore everything from `last.pt`; returns the number of finished epochs."""
-        path = self.folder / LAST
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        path, checkpoint = read_last(self.folder)
         if checkpoint["trainer"]["epoch_length"] != len(self.loader):
             raise UserError(
                 f"{path}: {checkpoint['trainer']['epoch_length']} batches an epoch then, "
                 f"{len(self.loader)} now: the survey file has changed"
             )
+        checkpoint.setdefault("means", EpochMeans(self.device).state_dict())  # of older files
         check_contents(path, checkpoint, self.task.constants())
         Checkpoint.load_objects(self._to_resume(), checkpoint)
         for group in self.optimiser.param_groups:  # the schedule may have become longer
@@ -263,50 +329,56 @@ class Trainer:
         return self.average.module if self.average is not None else self.task.network
 
     def _begin_epoch(self) -> None:
-        self.loader.sampler.epoch = self.engine.state.epoch - 1
-        self.sums: dict[str, Tensor | float] = {}  # on the device
-        self.steps = 0
+        """Begin with the first batch, or, resumed within an epoch, with the next."""
+        sampler, done = self.loader.sampler, self.engine.state.iteration % len(self.loader)
+        sampler.epoch, sampler.first = self.engine.state.epoch - 1, done
+        if done == 0:
+            self.means.reset()
 
     def _end_iteration(self) -> None:
         """Add up the means of the epoch; end the last epoch where it is a fraction of one, and the
         run where a sum is not finite."""
         state = self.engine.state
-        self.steps += 1
-        for name, value in state.output.items():
-            exact = value.double() if isinstance(value, Tensor) else value
-            self.sums[name] = self.sums.get(name, 0.0) + exact
+        self.means.add(state.output)
         ends = state.iteration in (self.iterations, state.epoch * len(self.loader))
-        if (ends or state.iteration % self.read_every == 0) and not self._finite():
+        if (ends or state.iteration % self.read_every == 0) and not self.means.finite():
             self.engine.terminate()
             return
+        save, self.stopped = self.interruption.due(state.iteration)
+        if save and not ends:
+            self._save_within_epoch()
         if state.iteration % READ_ITERATIONS == 0:
             output = {name: float(value) for name, value in state.output.items()}
             self._board("training", output, state.iteration)
         if state.iteration == self.iterations:
             self.engine.terminate_epoch()
 
-    def _finite(self) -> bool:
-        """Whether no loss and no gradient of this epoch was NaN or infinite."""
-        return all(math.isfinite(float(value)) for value in self.sums.values())
+    def _save_within_epoch(self) -> None:
+        self.means.share()
+        if not self.means.finite():  # on a GPU not every step is looked at
+            self.engine.terminate()
+            return
+        self._save()
+        if self.stopped:
+            self.engine.terminate()
+
+    def _save(self) -> None:
+        self.last(self.engine)
+        self.interruption.saved = time.monotonic()
 
     def _end_epoch(self) -> None:
         """Validate, record, save; a picture comes last, so that its failure costs no epoch."""
         epoch, iteration = self.engine.state.epoch, self.engine.state.iteration
         last = iteration == self.iterations
-        row = {"epoch": epoch, "iteration": iteration, **self._means()}
+        row = {"epoch": epoch, "iteration": iteration, **self.means.means()}
         if epoch % self.run.validate_every_epochs == 0 or last:
             row |= self._validate()
         self._record(row)
-        self.last(self.engine)
+        self._save()
         if self.run.preview_every_epochs and (epoch % self.run.preview_every_epochs == 0 or last):
             self._preview(f"preview_{epoch:04d}.png")
-
-    def _means(self) -> dict[str, float]:
-        """Loss, gradient norm and learning rate, averaged over the epoch and the processes."""
-        sums = [float(value) for value in self.sums.values()]
-        sums = torch.tensor(sums, dtype=torch.float64, device=self.device)
-        means = idist.all_reduce(sums) / (self.steps * idist.get_world_size())
-        return dict(zip(self.sums, means.tolist(), strict=True))
+        if self.stopped and not last:
+            self.engine.terminate()
 
     def _validate(self) -> dict[str, float]:
         metrics = self.task.validate(self.validated_network)
@@ -341,6 +413,34 @@ class Trainer:
                 for name, value in values.items():
                     board.add_scalar(f"{tag}/{name}", value, iteration)
                 self.board = board
+
+
+def read_last(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint of a run that can be read, and its file.
+
+    Raises:
+        UserError: neither the last nor the one before can be read.
+    """
+    try:
+        return folder / LAST, torch.load(folder / LAST, map_location="cpu", weights_only=True)
+    except Exception as error:  # of torch, for damaged files
+        LOGGER.warning("%s: damaged (%s)", folder / LAST, type(error).__name__)
+    try:
+        found = torch.load(folder / PREVIOUS, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"{folder}: neither {LAST} nor {PREVIOUS} can be read: choose another run.output"
+        ) from error
+    LOGGER.warning("going on from the checkpoint before, %s", folder / PREVIOUS)
+    return folder / PREVIOUS, found
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file, or a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def check_contents(path: Path, before: dict[str, Any], now: dict[str, dict[str, Any]]) -> None:

@@ -116,7 +116,7 @@ def test_an_error_in_a_process_reaches_the_user_whole(trained):
 
 
 def test_a_bug_in_a_process_shows_its_traceback(monkeypatch):
-    def spawn(process, arguments, nprocs):
+    def spawn(process, arguments, nprocs, join):
         with pytest.raises(KeyError):
             process(1, *arguments)
         raise torch.multiprocessing.ProcessRaisedException("", 0, 0)

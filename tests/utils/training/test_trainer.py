@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from unittest.mock import Mock
 
 import numpy as np
@@ -23,6 +25,7 @@ from utils.core.run_log import MetricsTable
 from utils.training.contrastive_task import ContrastiveObjective, ContrastiveTask
 from utils.training.data_order import EpochBatches, training_loader
 from utils.training.feature_cache import NewViews
+from utils.training.interruption import REQUEUE, Interrupted, Interruption
 from utils.training.optimiser import averaged, rate_factor
 from utils.training.parameter_task import ParameterTask
 from utils.training.spectrum_task import SpectrumTask
@@ -384,3 +387,73 @@ def test_a_batch_is_divided_evenly_among_processes(contrastive_run, monkeypatch)
 def test_missing_survey_says_how_to_make_one(tmp_path, capsys):
     assert train_contrastive.main([f"--data.survey={tmp_path / 'no.h5'}"]) == 2
     assert "datasets.mock" in capsys.readouterr().err
+
+
+def interrupted_by(patch, number, action):
+    """Call `action` when the `number`-th batch is prepared."""
+    original, calls = ContrastiveStage.prepare, []
+
+    def counted(self, *arguments):
+        calls.append(None)
+        if len(calls) == number:
+            action()
+        return original(self, *arguments)
+
+    patch.setattr(ContrastiveStage, "prepare", counted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("step", [1, 3, 5], ids=["first", "end of an epoch", "second epoch"])
+def test_a_signal_saves_and_the_run_goes_on_with_the_next_step(tmp_path, monkeypatch, step, number):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    fit(ContrastiveStage(), whole)
+    with monkeypatch.context() as patch:
+        interrupted_by(patch, step, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(Interrupted, match=f"{number.name} after iteration {step} of") as error:
+            fit(ContrastiveStage(), stopped)
+    assert error.value.status == REQUEUE
+    assert torch.load(stopped / "last.pt", weights_only=True)["trainer"]["iteration"] == step
+    fit(ContrastiveStage(), stopped, resume=True)
+    assert_same_run(whole, stopped)
+
+
+def test_a_run_may_be_interrupted_after_every_step(tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    fit(ContrastiveStage(), whole)
+    stops = 0
+    while True:
+        try:
+            fit(ContrastiveStage(), stopped, resume=stops > 0, deadline=0.0)
+            break
+        except Interrupted:
+            stops += 1
+    assert stops >= 5
+    assert_same_run(whole, stopped)
+
+
+def test_a_run_killed_within_an_epoch_goes_on_from_there(tmp_path, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    fit(ContrastiveStage(), whole)
+    monkeypatch.setattr(Interruption, "due", lambda self, iteration: (True, False))
+    with monkeypatch.context() as patch:
+        stop_at_call(patch, ContrastiveStage, "prepare", 3)
+        with pytest.raises(KeyboardInterrupt):
+            fit(ContrastiveStage(), stopped)
+    assert torch.load(stopped / "last.pt", weights_only=True)["trainer"]["iteration"] == 2
+    fit(ContrastiveStage(), stopped, resume=True)
+    assert_same_run(whole, stopped)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
+    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
+    fit(ContrastiveStage(), whole)
+    shutil.copytree(whole, damaged)
+    contents = (whole / "last.pt").read_bytes()
+    (damaged / "last.pt").write_bytes(contents[: len(contents) // 2])
+    fit(ContrastiveStage(), damaged, resume=True)
+    assert "last.pt: damaged" in caplog.text
+    assert_same_run(whole, damaged)
+    for name in ("last.pt", "previous.pt"):
+        (damaged / name).write_bytes(b"")
+    with pytest.raises(UserError, match=r"neither last\.pt nor previous\.pt can be read"):
+        fit(ContrastiveStage(), damaged, resume=True)
