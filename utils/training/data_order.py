@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from datasets.errors import UserError
 from datasets.hashing import mix
 from utils.core.config import Config
+from utils.training.interruption import ignore_warning
 
 
 class EpochBatches(Sampler[Tensor]):
@@ -79,4 +80,5 @@ def training_loader(dataset: Dataset, config: Config, device: torch.device) -> D
         num_workers=workers,
         pin_memory=device.type == "cuda" and not in_gpu_memory,
         persistent_workers=workers > 0,
+        worker_init_fn=ignore_warning,
     )

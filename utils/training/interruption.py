@@ -40,7 +40,13 @@ def handle_signals(handler: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         for number, previous in before.items():
-            signal.signal(number, previous)
+            signal.signal(number, previous or signal.SIG_DFL)  # None: not of Python
+
+
+def ignore_warning(worker: int = 0) -> None:
+    """Let a loader's worker outlive SIGUSR1 to all processes of a job: its batches are needed until
+    the run has saved. SIGTERM has to end it: that is how the run itself ends its workers."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 class Interruption:

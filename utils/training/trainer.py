@@ -236,7 +236,8 @@ class Trainer:
                 f"{self.iterations}; go on with --resume"
             )
         if state.iteration < self.iterations or self.engine.should_terminate:
-            kept = f"; the last good weights are in {folder / LAST}" if state.epoch > 1 else ""
+            last = folder / LAST
+            kept = f"; the last good weights are in {last}" if last.exists() else ""
             raise UserError(
                 f"iteration {state.iteration}: the loss or its gradient is not finite{kept}. Try a "
                 "lower optimiser.learning_rate, or run.precision float32"

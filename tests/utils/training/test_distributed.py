@@ -20,6 +20,7 @@ from utils.core.config import ContrastiveConfig, RunConfig
 from utils.core.run_log import MetricsTable
 from utils.training import distributed
 from utils.training.distributed import launch, on_first_rank, place
+from utils.training.interruption import REQUEUE, Interrupted
 
 
 @pytest.mark.parametrize(
@@ -115,21 +116,33 @@ def test_an_error_in_a_process_reaches_the_user_whole(trained):
     assert trained["error"] == "error: two lines:\n  the second\n"
 
 
-def test_a_bug_in_a_process_shows_its_traceback(monkeypatch):
+def failing_processes(monkeypatch, error):
+    """Pretend to start two processes; the second raises an error."""
+
     def spawn(process, arguments, nprocs, join):
-        with pytest.raises(KeyError):
+        with pytest.raises(type(error)):
             process(1, *arguments)
         raise torch.multiprocessing.ProcessRaisedException("", 0, 0)
 
     def join(device, run, config, flags):
-        raise KeyError("a bug")
+        raise error
 
     monkeypatch.setattr(distributed.mp, "spawn", spawn)
     monkeypatch.setattr(distributed, "_join", join)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE"):
         monkeypatch.setenv(name, "")  # to be restored
-    config = ContrastiveConfig(run=RunConfig(device="cpu", processes=2))
+    return ContrastiveConfig(run=RunConfig(device="cpu", processes=2))
+
+
+def test_an_interrupted_process_asks_for_another_start(monkeypatch, capsys):
+    config = failing_processes(monkeypatch, Interrupted("stopped by SIGTERM"))
+    assert launch(train_all, config, Flags()) == REQUEUE
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
+
+
+def test_a_bug_in_a_process_shows_its_traceback(monkeypatch):
+    config = failing_processes(monkeypatch, KeyError("a bug"))
     with pytest.raises(RuntimeError, match=r"(?s)in a process:.*in join.*KeyError: 'a bug'"):
         launch(train_all, config, Flags())
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import multiprocessing
 import os
 import shutil
 import signal
+import time
 from unittest.mock import Mock
 
 import numpy as np
@@ -457,3 +460,50 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
         (damaged / name).write_bytes(b"")
     with pytest.raises(UserError, match=r"neither last\.pt nor previous\.pt can be read"):
         fit(ContrastiveStage(), damaged, resume=True)
+
+
+def test_a_time_limit_asks_for_another_start(contrastive_run, tmp_path, capsys):
+    whole, arguments = contrastive_run
+    arguments = [*arguments, "--optimiser.epochs=3", f"--run.output={tmp_path / 'stopped'}"]
+    assert train_contrastive.main([*arguments, "--time-limit=1e-9"]) == REQUEUE
+    assert "stopped by --time-limit after iteration 1 of" in capsys.readouterr().err
+    assert train_contrastive.main([*arguments, "--resume"]) == 0
+    assert_same_run(whole, tmp_path / "stopped")
+
+
+def test_checkpoints_come_every_so_many_minutes(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    some, none = (Interruption(minutes, math.inf, torch.device("cpu")) for minutes in (10, 0))
+    now[0] = 599.0
+    assert some.due(1) == (False, False)
+    now[0] = 600.0
+    assert some.due(2) == (True, False)
+    assert none.due(2) == (False, False)
+    some.saved = now[0]
+    assert some.due(3) == (False, False)
+
+
+def test_the_warning_of_a_scheduler_leaves_workers_alone(
+    contrastive_run, tmp_path, monkeypatch, capsys
+):
+    _, arguments = contrastive_run
+    forward, calls = ContrastiveObjective.forward, []
+
+    def signalled(self, *inputs):
+        calls.append(None)
+        if len(calls) == 2:
+            workers = multiprocessing.active_children()
+            assert workers
+            for pid in (*(worker.pid for worker in workers), os.getpid()):
+                os.kill(pid, signal.SIGUSR1)
+            time.sleep(0.5)
+            assert all(worker.is_alive() for worker in workers)
+        return forward(self, *inputs)
+
+    monkeypatch.setattr(ContrastiveObjective, "forward", signalled)
+    output = tmp_path / "run"
+    more = ["--data.workers=1", "--data.in_memory=false", f"--run.output={output}"]
+    assert train_contrastive.main([*arguments, *more]) == REQUEUE
+    assert "stopped by SIGUSR1" in capsys.readouterr().err
+    assert (output / "last.pt").exists()
