@@ -18,7 +18,7 @@ from datasets.errors import UserError
 from models.contrastive import ContrastiveModel, nt_xent
 from models.diffusion import Denoiser, DenoisingLoss, NoiseSchedule
 from utils.core.command_line import Flags
-from utils.core.config import ContrastiveConfig, OptimiserConfig, RunConfig
+from utils.core.config import ContrastiveConfig, GenerativeConfig, OptimiserConfig, RunConfig
 from utils.training.contrastive_task import ContrastiveObjective
 from utils.training.data_order import training_loader
 from utils.training.distributed import on_first_rank
@@ -149,23 +149,32 @@ class DiffusionStage(ContrastiveStage):
 
 
 def fit(
-    stage: ContrastiveStage, folder: Path, resume: bool = False, deadline: float = math.inf
+    stage: ContrastiveStage,
+    folder: Path,
+    resume: bool = False,
+    deadline: float = math.inf,
+    accumulate: int = 1,
+    precision: str = "float32",
 ) -> None:
-    """Train for two epochs of three steps."""
-    config = ContrastiveConfig(
+    """Train for two epochs of three steps; keep the gradient of the last step, too."""
+    config = GenerativeConfig(
         optimiser=OptimiserConfig(
             batch_size=BATCH,
+            accumulate=accumulate,
             epochs=2,
             learning_rate=1e-2,
             warmup_iterations=0,
             weight_decay=0,
             ema_decay=0.9,
         ),
-        run=RunConfig(tensorboard=False, preview_every_epochs=1),
+        run=RunConfig(precision=precision, tensorboard=False, preview_every_epochs=1),
     )
     folder.mkdir(exist_ok=True)
     loader = training_loader(stage.data, config, CPU)
     Trainer(stage, loader, config.optimiser, config.run, CPU).fit(folder, resume, deadline)
+    if idist.get_rank() == 0:
+        gradient = {name: p.grad for name, p in stage.network.named_parameters()}
+        torch.save(gradient, folder / "gradient.pt")
 
 
 def train_all(rank: int, config: ContrastiveConfig, flags: Flags) -> None:
@@ -174,6 +183,7 @@ def train_all(rank: int, config: ContrastiveConfig, flags: Flags) -> None:
     output = Path(config.run.output)
     fit(ContrastiveStage(), output / "contrastive")
     fit(DiffusionStage(), output / "diffusion")
+    fit(DiffusionStage(), output / "accumulated", accumulate=2)
     stopped = ContrastiveStage()
     stopped.stop = 3  # validations: before the first step, after each epoch
     try:

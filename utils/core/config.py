@@ -81,6 +81,9 @@ class OptimiserConfig:
     Args:
         name: `adam`, with coupled (L2) weight decay, or `adamw`, with decoupled weight decay.
         batch_size: Galaxies per iteration, over all processes.
+        accumulate: Parts of a batch that are computed one after the other, and whose gradients are
+            summed: less memory, the same mean. Not for the contrastive loss, which compares the
+            galaxies of a batch with one another.
         epochs: Passes over the training split; may be fractional.
         learning_rate: Learning rate after the warm-up.
         final_learning_rate: Learning rate of the last iteration (linear decay).
@@ -93,6 +96,7 @@ class OptimiserConfig:
 
     name: Literal["adam", "adamw"] = "adam"
     batch_size: int = 512
+    accumulate: int = 1
     epochs: float = 100
     learning_rate: float = 1e-4
     final_learning_rate: float = 1e-6
@@ -102,7 +106,7 @@ class OptimiserConfig:
     ema_decay: float = 0.999
 
     def __post_init__(self) -> None:
-        at_least(1, "optimiser", self, "batch_size")
+        at_least(1, "optimiser", self, "batch_size", "accumulate")
         positive("optimiser", self, "epochs", "learning_rate")
         at_least(0, "optimiser", self, "final_learning_rate", "warmup_iterations")
         at_least(0, "optimiser", self, "weight_decay", "gradient_clip")
@@ -151,11 +155,11 @@ class RunConfig:
 
 
 def check_batches(optimiser: OptimiserConfig, run: RunConfig) -> None:
-    """Refuse batches that the processes cannot share evenly."""
+    """Refuse batches that processes and parts cannot share evenly."""
     refuse(
-        optimiser.batch_size % run.processes > 0,
+        optimiser.batch_size % (run.processes * optimiser.accumulate) > 0,
         f"optimiser.batch_size {optimiser.batch_size} is not a multiple of run.processes "
-        f"{run.processes}: change one of them",
+        f"{run.processes} × optimiser.accumulate {optimiser.accumulate}: change one of them",
     )
 
 
@@ -246,6 +250,12 @@ class ContrastiveConfig(Config):
         check_batches(self.optimiser, self.run)
         # The loss compares each galaxy with the others of its batch.
         at_least(2, "optimiser", self.optimiser, "batch_size")
+        refuse(
+            self.optimiser.accumulate > 1,
+            "optimiser.accumulate: the contrastive loss compares the galaxies of a whole batch; "
+            "leave it at 1, and share the batch among more processes or lower "
+            "optimiser.batch_size",
+        )
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Processes and devices of a training run.
 
 Several processes share each batch (torch's `DistributedDataParallel`): one per GPU (NCCL), or some
-on the cores of a CPU (gloo). They are started here (`run.processes`) or by torchrun.
+on the cores of a CPU (gloo). They are started here (`run.processes`), by torchrun, or by SLURM's
+srun, on one or several machines.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import logging
 import os
 import socket
+import subprocess
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -31,9 +33,10 @@ from utils.core.command_line import Flags
 from utils.core.config import Config, RunConfig
 from utils.core.device import pick_device
 from utils.core.run_log import LOGGER, log_to
-from utils.training.interruption import Interrupted, handle_signals
+from utils.training.interruption import Interrupted, handle_signals, stop_now
 
 PATIENCE = timedelta(hours=12)  # that a process waits for the others: the first one fits the prior
+FIRST_PORT, PORTS = 20000, 10000  # where the processes of srun meet
 Result = TypeVar("Result")
 
 
@@ -48,14 +51,52 @@ def launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
 
 
 def _launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
+    if started_by_srun() and not is_torchelastic_launched():
+        os.environ |= variables_of_srun()
     device, processes = place(config.run)
-    if is_torchelastic_launched():
-        _join(device, run, config, flags)
+    if started_elsewhere():
+        with handle_signals(stop_now):
+            _join(device, run, config, flags)
     elif processes > 1:
         _spawn(device, processes, run, config, flags)
     else:
-        run(0, config, flags)
+        with handle_signals(stop_now):
+            run(0, config, flags)
     return 0
+
+
+def started_by_srun() -> bool:
+    """Whether SLURM's srun started this process as one of several (`srun --ntasks 4 …`)."""
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+
+
+def started_elsewhere() -> bool:
+    """Whether torchrun or srun started this process as one of several."""
+    return is_torchelastic_launched() or started_by_srun()
+
+
+def variables_of_srun() -> dict[str, str]:
+    """The variables that torch.distributed reads, from those of SLURM (`man srun`).
+
+    Raises:
+        UserError: srun does not say where this process runs, or `scontrol` fails.
+    """
+    slurm = os.environ
+    try:
+        nodes = slurm["SLURM_STEP_NODELIST"]
+        first = subprocess.check_output(["scontrol", "show", "hostnames", nodes], text=True)
+        step = int(slurm["SLURM_JOB_ID"]) + int(slurm["SLURM_STEP_ID"])
+        return {
+            "RANK": slurm["SLURM_PROCID"],
+            "LOCAL_RANK": slurm["SLURM_LOCALID"],
+            "WORLD_SIZE": slurm["SLURM_STEP_NUM_TASKS"],
+            "MASTER_ADDR": first.split()[0],
+            "MASTER_PORT": str(FIRST_PORT + step % PORTS),
+        }
+    except (KeyError, OSError, subprocess.CalledProcessError) as error:
+        raise UserError(
+            f"srun did not say where the processes run ({error!r}): start them with torchrun"
+        ) from error
 
 
 def place(run: RunConfig) -> tuple[torch.device, int]:
@@ -65,9 +106,9 @@ def place(run: RunConfig) -> tuple[torch.device, int]:
         UserError: there are fewer GPUs than processes, and neither can be changed here.
     """
     device, processes, asked = pick_device(run.device), run.processes, "run.processes ="
+    if started_elsewhere() and processes > 1:
+        raise UserError(f"run.processes = {processes}: torchrun or srun starts them, leave it at 1")
     if is_torchelastic_launched():
-        if processes > 1:
-            raise UserError(f"run.processes = {processes}: torchrun starts them, leave it at 1")
         processes, asked = int(os.environ["LOCAL_WORLD_SIZE"]), "torchrun --nproc-per-node"
     if device.type == "cpu" or processes == 1:
         return device, processes
@@ -76,7 +117,7 @@ def place(run: RunConfig) -> tuple[torch.device, int]:
     gpus = torch.cuda.device_count()
     if processes <= gpus:
         return device, processes
-    if run.device == "auto" and not is_torchelastic_launched():
+    if run.device == "auto" and not started_elsewhere():
         LOGGER.info("run.processes %d: reduced to %d, one for each GPU", processes, gpus)
         return device, gpus
     raise UserError(
@@ -91,10 +132,12 @@ def _spawn(
     """Run in new processes of this machine; an error in one of them is raised here."""
     failures = mp.get_context("spawn").SimpleQueue()
     arguments = (device, processes, _free_port(), failures, run, config, flags)
+    signals: list[int] = []
     try:
         context = mp.spawn(_process, arguments, nprocs=processes, join=False)
 
         def pass_on(number: int) -> None:
+            signals.append(number)
             for process in context.processes:
                 if process.is_alive():
                     os.kill(process.pid, number)
@@ -104,6 +147,8 @@ def _spawn(
                 pass
     except (mp.ProcessRaisedException, mp.ProcessExitedException):
         if failures.empty():  # killed, by the system for example
+            if signals:  # before they could handle it
+                stop_now(signals[0])
             raise
         kind, text = failures.get()  # the first failure; those of the others follow from it
         raise kind(f"in a process:\n{text}" if kind is RuntimeError else text) from None
@@ -131,7 +176,8 @@ def _process(
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
     torch.set_num_threads(max(1, usable_cores() // processes))
     try:
-        _join(device, run, config, flags)
+        with handle_signals(stop_now):
+            _join(device, run, config, flags)
     except Exception as error:
         mendable = isinstance(error, UserError | OSError)
         kind = Interrupted if isinstance(error, Interrupted) else UserError
@@ -150,7 +196,9 @@ def _join(device: torch.device, run: Callable[..., None], config: Config, flags:
     os.environ.pop("SLURM_JOB_ID", None)  # where ignite sees it, it takes the ranks of SLURM
     if device.type == "cuda":
         if device.index is None:
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            # SLURM may show each process its own GPU only
+            number = int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count()
+            device = torch.device("cuda", number)
         torch.cuda.set_device(device)
         dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
     else:

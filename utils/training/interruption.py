@@ -43,6 +43,16 @@ def handle_signals(handler: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, previous or signal.SIG_DFL)  # None: not of Python
 
 
+def stop_now(number: int) -> None:
+    """End a run that a signal reaches outside its steps, where there is nothing to save.
+
+    Raises:
+        Interrupted: always.
+    """
+    name = signal.Signals(number).name
+    raise Interrupted(f"stopped by {name} between trainings; go on with --resume")
+
+
 def ignore_warning(worker: int = 0) -> None:
     """Let a loader's worker outlive SIGUSR1 to all processes of a job: its batches are needed until
     the run has saved. SIGTERM has to end it: that is how the run itself ends its workers."""

@@ -148,9 +148,13 @@ def describe_plan(
     count, size = len(loader.dataset), config.optimiser.batch_size
     print(yaml.safe_dump(to_dict(config), sort_keys=False))
     print(survey.describe())
+    world, parts = idist.get_world_size(), config.optimiser.accumulate
     print(f"training   {count} galaxies, {len(loader)} batches of {size} per epoch")
+    if world * parts > 1:
+        share = f"{world} process(es) × {parts} part(s) × {size // world // parts} galaxies"
+        print(f"batch      {size} = {share}")
     print(f"networks   {weights} weights to train")
-    print(f"computing  on {device.type}, {idist.get_world_size()} process(es)")
+    print(f"computing  on {device.type}, {world} process(es)")
 
 
 def start(

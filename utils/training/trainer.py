@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -172,7 +173,10 @@ class Trainer:
         self.device = device
         self.objective = task.objective
         if idist.get_world_size() > 1:
-            gpus = [device.index] if device.type == "cuda" else None
+            gpus = None
+            if device.type == "cuda":  # torch has no such layers for CPUs
+                nn.SyncBatchNorm.convert_sync_batchnorm(task.objective)
+                gpus = [device.index]
             self.objective = DistributedDataParallel(task.objective, device_ids=gpus)
         self.optimiser = make_optimiser(task.network, optimiser)
         self.iterations = round(optimiser.epochs * len(loader))
@@ -182,7 +186,7 @@ class Trainer:
         self.generator = torch.Generator(device)
         # A GPU that works ahead must not wait for the loss to be looked at after every step.
         self.read_every = 1 if device.type == "cpu" else READ_ITERATIONS
-        self.writes = idist.get_rank() == 0
+        self.writes, self._several = idist.get_rank() == 0, idist.get_world_size() > 1
         self.means = EpochMeans(device)
         self.stopped = False  # by a signal or the deadline
         self.board = None  # TensorBoard's writer, in the process that writes
@@ -310,11 +314,11 @@ class Trainer:
         seed = mix(self.run.seed, idist.get_rank(), engine.state.iteration)
         self.generator.manual_seed(seed)
         torch.manual_seed(seed)  # of dropout
-        inputs = self.task.prepare(batch, self.generator)
-        with autocast(self.device, self.run.precision):
-            loss = self.objective(*inputs)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        *first, last = divided(batch, self.config.accumulate)
+        with self.objective.no_sync() if first and self._several else nullcontext():
+            losses = [self._backward(part) for part in first]
+        loss = sum(losses, self._backward(last))
         limit = self.config.gradient_clip or math.inf
         norm = nn.utils.clip_grad_norm_(self.task.network.parameters(), limit)
         rate = self.optimiser.param_groups[0]["lr"]
@@ -322,7 +326,15 @@ class Trainer:
         self.scheduler.step()
         if self.average is not None:
             self.average.update_parameters(self.task.network)
-        return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate}
+        return {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+
+    def _backward(self, part: dict[str, Tensor]) -> Tensor:
+        """Add the gradient of a part of the batch; returns the part's share of the loss."""
+        inputs = self.task.prepare(part, self.generator)
+        with autocast(self.device, self.run.precision):
+            loss = self.objective(*inputs) / self.config.accumulate
+        loss.backward()
+        return loss.detach()
 
     @property
     def validated_network(self) -> nn.Module:
@@ -414,6 +426,12 @@ class Trainer:
                 for name, value in values.items():
                     board.add_scalar(f"{tag}/{name}", value, iteration)
                 self.board = board
+
+
+def divided(batch: dict[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
+    """A batch of galaxies in parts of equal size."""
+    pieces = zip(*(tensor.chunk(parts) for tensor in batch.values()), strict=True)
+    return [dict(zip(batch, piece, strict=True)) for piece in pieces]
 
 
 def read_last(folder: Path) -> tuple[Path, dict[str, Any]]:

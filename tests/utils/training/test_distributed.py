@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -84,14 +86,27 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("stage", ["contrastive", "diffusion"])
 def test_two_processes_train_as_one_with_the_whole_batch(trained, stage):
     one, two = (trained[processes] / stage for processes in (1, 2))
+    assert_same_training(one, two)
+    losses = [row["loss"] for row in MetricsTable(one / "metrics.csv").rows if "loss" in row]
+    assert losses[1] < losses[0] - 1e-2  # the weights did move
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_batch_in_parts_trains_as_the_whole_one(trained, processes):
+    assert_same_training(trained[1] / "diffusion", trained[processes] / "accumulated")
+
+
+def assert_same_training(one, two):
+    """The same weights, gradients of the last step, and losses and gradient norms of the epochs."""
     for name in ("network", "average"):
         weights = [torch.load(run / "last.pt", weights_only=True)[name] for run in (one, two)]
         torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
+    gradients = [torch.load(run / "gradient.pt", weights_only=True) for run in (one, two)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-6)
+    assert max(gradient.abs().max() for gradient in gradients[0].values()) > 1e-2
     tables = [MetricsTable(run / "metrics.csv").rows for run in (one, two)]
     for a, b in zip(*tables, strict=True):
         assert a | {"seconds": 0} == pytest.approx(b | {"seconds": 0}, abs=1e-6)
-    losses = [row["loss"] for row in tables[0] if "loss" in row]
-    assert losses[1] < losses[0] - 1e-2  # the weights did move
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -145,6 +160,58 @@ def test_a_bug_in_a_process_shows_its_traceback(monkeypatch):
     config = failing_processes(monkeypatch, KeyError("a bug"))
     with pytest.raises(RuntimeError, match=r"(?s)in a process:.*in join.*KeyError: 'a bug'"):
         launch(train_all, config, Flags())
+
+
+def srun(tmp_path, arguments):
+    """The exit statuses of two tasks, with the variables that `srun --ntasks=2` sets."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames localhost" ] && echo localhost\n')
+    scontrol.chmod(0o755)
+    variables = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_STEP_ID": "0",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "OMP_NUM_THREADS": "1",
+    }
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "train_contrastive.py", *arguments],
+            cwd=ROOT,
+            env=variables | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    return [task.wait(timeout=120) for task in tasks]
+
+
+def test_srun_starts_the_processes_and_asks_for_another_start(tiny_survey, tmp_path):
+    arguments = [tiny("contrastive"), f"--data.survey={tiny_survey}", "--optimiser.epochs=4"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    two = [*arguments, f"--run.output={whole}", "--run.processes=2", "--run.device=cpu"]
+    assert subprocess.call([sys.executable, "train_contrastive.py", *two], cwd=ROOT) == 0
+    arguments += [f"--run.output={stopped}", "--run.device=cpu", "--resume"]
+    assert srun(tmp_path, [*arguments, "--time-limit=1e-9"]) == [REQUEUE, REQUEUE]
+    assert srun(tmp_path, arguments) == [0, 0]
+    same = [torch.load(run / "last.pt", weights_only=True) for run in (whole, stopped)]
+    torch.testing.assert_close(same[0]["network"], same[1]["network"], rtol=0, atol=0)
+
+
+def test_srun_without_its_tools_is_an_error(monkeypatch, capsys):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    monkeypatch.delenv("SLURM_STEP_NODELIST", raising=False)
+    assert launch(train_all, ContrastiveConfig(), Flags()) == USER_ERROR
+    assert "start them with torchrun" in capsys.readouterr().err
+
+
+def test_a_signal_outside_the_training_asks_for_another_start(capsys):
+    def signalled(rank, config, flags):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    assert launch(signalled, ContrastiveConfig(), Flags()) == REQUEUE
+    assert "stopped by SIGTERM between trainings" in capsys.readouterr().err
 
 
 def children(parent: int) -> set[int]:

@@ -20,7 +20,7 @@ import train_contrastive
 import train_generative
 from datasets.errors import UserError
 from datasets.hashing import mix
-from tests.small_training import ContrastiveStage, fit
+from tests.small_training import ContrastiveStage, DiffusionStage, fit
 from tests.support import GOLDEN, make_tiny_survey, tiny
 from utils.core.checkpoints import read_checkpoint
 from utils.core.config import ContrastiveConfig, OptimiserConfig
@@ -420,18 +420,29 @@ def test_a_signal_saves_and_the_run_goes_on_with_the_next_step(tmp_path, monkeyp
     assert_same_run(whole, stopped)
 
 
-def test_a_run_may_be_interrupted_after_every_step(tmp_path):
+@pytest.mark.parametrize("stage", [ContrastiveStage, DiffusionStage])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_may_be_interrupted_after_every_step(tmp_path, stage, precision):
+    options = {"precision": precision, "accumulate": 2 if stage is DiffusionStage else 1}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    fit(ContrastiveStage(), whole)
+    fit(stage(), whole, **options)
     stops = 0
     while True:
         try:
-            fit(ContrastiveStage(), stopped, resume=stops > 0, deadline=0.0)
+            fit(stage(), stopped, resume=stops > 0, deadline=0.0, **options)
             break
         except Interrupted:
             stops += 1
     assert stops >= 5
     assert_same_run(whole, stopped)
+
+
+def test_the_contrastive_loss_needs_the_whole_batch(contrastive_run, capsys):
+    _, arguments = contrastive_run
+    with pytest.raises(SystemExit) as error:
+        train_contrastive.main([*arguments, "--optimiser.accumulate=2"])
+    assert error.value.code == 2
+    assert "compares the galaxies of a whole batch" in capsys.readouterr().err
 
 
 def test_a_run_killed_within_an_epoch_goes_on_from_there(tmp_path, monkeypatch):
