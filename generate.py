@@ -7,6 +7,7 @@
     python generate.py CUTOUTS --output spectra --checkpoint low/best.pt super/best.pt  # cascade
     python generate.py CUTOUTS --output spectra --catalogue photoz.csv --redshift-column z_phot
     python generate.py CUTOUTS --output spectra --resume                 # go on with a stopped run
+    torchrun --nproc-per-node 4 generate.py survey.h5 --output spectra --shards  # very many cutouts
 
 CUTOUTS: a folder, files, or globs: FITS (a cube, an extension per band, or name-u.fits, name-g.fits
 and so on), .npy, .npz or HDF5 (one or many), and JPEG or PNG for models trained on colour pictures.
@@ -15,6 +16,7 @@ Each galaxy gets OUTPUT/spectra/NAME.fits, with the spectrum whose features fit 
 spread of all candidates as its uncertainty, and the candidates; specutils, TOPCAT and astropy open
 it as it is. Beside them are a catalogue, pictures, and `rejected.csv` with the files that could not
 be used and why. A galaxy's spectra depend on the seed and its name, not on the other galaxies.
+With --shards there is one HDF5 file for many galaxies instead (see `python -m utils.shards`).
 """
 
 from __future__ import annotations
@@ -47,22 +49,22 @@ def generate(options: argparse.Namespace) -> int:
     """
     # after the arguments are parsed: these take seconds to import
     from datasets.cutouts.reader import CutoutReader
-    from utils.generation.batch_run import BatchRun
+    from utils.core.interruption import handle_signals, stop_now
     from utils.generation.from_options import (
-        batch_size,
         cutout_format,
+        join_processes,
         kept_candidates,
         load_pipeline,
+        make_run,
         plan,
         provenance_of,
         redshift_table,
         requested_conditions,
         settings_of,
-        worker_processes,
     )
-    from utils.generation.pipeline import make_sampler
     from utils.generation.products import Products
 
+    join_processes(options)
     redshifts = redshift_table(options)
     pipeline, sampling = load_pipeline(options)
     requested = requested_conditions(pipeline, options)
@@ -72,24 +74,19 @@ def generate(options: argparse.Namespace) -> int:
         pipeline.last.contrastive.survey,
         provenance_of(pipeline, sampling, options),
         kept_candidates(sampling, options),
-        not options.no_pictures,
+        not options.no_pictures and not options.shards,
     )
-    run = BatchRun(
-        products,
-        pipeline,
-        make_sampler(sampling),
-        batch_size(pipeline.device, options),
-        worker_processes(reader, options),
-        requested,
-        not options.no_measure,
-        redshifts,
-    )
-    print(plan(run, reader))
+    run = make_run(products, pipeline, sampling, reader, options, requested, redshifts)
+    print(plan(run, reader), end="\n" if run.rank == 0 else "")
     if options.dry_run:
         return 0
-    run.open(settings_of(run, sampling, options), options.resume)
-    run.run(reader)
-    return report(run, run.summarise(reader), options.allow_rejects)
+    settings = settings_of(run, sampling, options)
+    with handle_signals(stop_now), run.open(settings, options.resume):
+        run.run(reader)
+        if not run.finished:
+            print("this process has done its part; the last one writes the catalogue")
+            return 0
+        return report(run, run.summarise(reader), options.allow_rejects)
 
 
 def report(run: BatchRun, count: int, allow_rejects: bool) -> int:
@@ -104,7 +101,7 @@ def report(run: BatchRun, count: int, allow_rejects: bool) -> int:
         )
     folder = run.folder
     catalogue = f", catalogue in {folder / 'catalogue.fits'}" if count else ""
-    print(f"{count} spectra in {folder / 'spectra'}{catalogue}")
+    print(f"{count} spectra in {folder / run.parts}{catalogue}")
     if not run.rejects:
         return 0
     print(

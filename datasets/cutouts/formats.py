@@ -153,11 +153,12 @@ def split_bands(text: str) -> tuple[str, ...]:
     return tuple(words if len(words) > 1 else text.strip())
 
 
-def read_npy(path: Path) -> Iterator[RawCutout]:
-    yield from _array_cutouts(np.load(path, mmap_mode="r", allow_pickle=False), {})
+def read_npy(path: Path, rows: slice = slice(None)) -> Iterator[RawCutout]:
+    """The cutouts of an `.npy`, or some rows of them."""
+    yield from _array_cutouts(np.load(path, mmap_mode="r", allow_pickle=False), {}, rows)
 
 
-def read_npz(path: Path) -> Iterator[RawCutout]:
+def read_npz(path: Path, rows: slice = slice(None)) -> Iterator[RawCutout]:
     """Images under one of `IMAGE_KEYS`, read one by one; arrays as long describe them."""
     with zipfile.ZipFile(path) as archive:
         headers = _npz_headers(archive)
@@ -168,10 +169,10 @@ def read_npz(path: Path) -> Iterator[RawCutout]:
                 with archive.open(f"{name}.npy") as file:
                     beside[name] = np.lib.format.read_array(file, allow_pickle=False)
         with archive.open(f"{key}.npy") as file:
-            yield from _array_cutouts(_StreamedArray(file), beside)
+            yield from _array_cutouts(_StreamedArray(file), beside, rows)
 
 
-def read_hdf5(path: Path) -> Iterator[RawCutout]:
+def read_hdf5(path: Path, rows: slice = slice(None)) -> Iterator[RawCutout]:
     """As `.npz`, with attributes; also survey files, which have a group and JSON settings."""
     with h5py.File(path, "r") as file:
         arrays = own_datasets(file)
@@ -181,7 +182,8 @@ def read_hdf5(path: Path) -> Iterator[RawCutout]:
         columns = arrays | (own_datasets(group) if group else {})
         columns = {n: item for n, item in columns.items() if item.nbytes <= MAX_COLUMN_BYTES}
         settings = json.loads(file.attrs.get("settings", "{}"))
-        yield from _array_cutouts(images, {**file.attrs, **images.attrs, **settings, **columns})
+        beside = {**file.attrs, **images.attrs, **settings, **columns}
+        yield from _array_cutouts(images, beside, rows)
 
 
 def read_picture(path: Path) -> Iterator[RawCutout]:
@@ -220,7 +222,7 @@ def _image_key(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return (named or images)[0]
 
 
-def _array_cutouts(images: Any, beside: Mapping[str, Any]) -> Iterator[RawCutout]:
+def _array_cutouts(images: Any, beside: Mapping[str, Any], rows: slice) -> Iterator[RawCutout]:
     """Cutouts of an array-like of two to four axes, described by the arrays beside it."""
     check_shape(images.shape, images.dtype.itemsize)
     columns = {name.lower(): value for name, value in beside.items()}
@@ -248,7 +250,7 @@ def _array_cutouts(images: Any, beside: Mapping[str, Any]) -> Iterator[RawCutout
     count = images.shape[0]
     stated = {*MAGNITUDES, *(name for names in FIELDS.values() for name in names)} & columns.keys()
     lists = {n: np.asarray(columns[n]) for n in stated if np.shape(columns[n]) == (count,)}
-    for index in range(count):
+    for index in range(count)[rows]:
         remarks = []
         row = stated_fields({name: values[index] for name, values in lists.items()}, remarks)
         yield RawCutout(
@@ -295,10 +297,14 @@ class _StreamedArray:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.shape, self.dtype = npy_header(file)
+        self._start, self._next = file.tell(), 0
 
     def __getitem__(self, index: int | tuple) -> np.ndarray:
         shape = self.shape if index == () else self.shape[1:]
         size = math.prod(shape) * self.dtype.itemsize
+        if index != () and index != self._next:  # of a compressed array, what lies between is read
+            self._file.seek(self._start + index * size)
+        self._next = index + 1 if index != () else 0
         data = self._file.read(size)
         if len(data) != size:
             raise CutoutError("the file ends early: truncated")

@@ -95,6 +95,7 @@ class CutoutSource:
     paths: tuple[Path, ...]
     bands: tuple[str, ...] | None = None  # of the paths, where each holds one
     passed_over: tuple[Path, ...] = ()  # files of weights, masks and the like of the same galaxy
+    rows: tuple[int, int | None] = (0, None)  # first and last + 1, of the cutouts in a file of many
 
     @property
     def reader(self) -> Callable[[Path], Iterator[RawCutout]] | None:
@@ -108,11 +109,20 @@ class CutoutSource:
             yield read_band_files(dict(zip(self.bands, self.paths, strict=True)))
         elif self.reader is None:
             raise CutoutError(f"unknown format; the readable ones are {', '.join(READERS)}")
+        elif self.reader in COUNTABLE:
+            yield from self.reader(self.paths[0], slice(*self.rows))
         else:
             yield from self.reader(self.paths[0])
 
     def __len__(self) -> int:
         return count_cutouts(self.paths[0]) if self.reader in COUNTABLE else 1
+
+    def count(self) -> int:
+        """How many cutouts it declares; a damaged file counts as one."""
+        try:
+            return len(range(len(self))[slice(*self.rows)])
+        except Exception:  # any damage to any format; reading reports it
+            return 1
 
 
 class CutoutReader:
@@ -142,6 +152,7 @@ class CutoutReader:
             raise CutoutError(f"{next(iter(paths))} does not exist")
         self.target = target
         self.sources = _group(list(paths), {*target.bands, *(target.input_bands or ())})
+        self._stems = frozenset(file_stem(source.name).casefold() for source in self.sources)
 
     def only(self, sources: Sequence[CutoutSource]) -> CutoutReader:
         """A reader of some of the `sources`."""
@@ -149,18 +160,29 @@ class CutoutReader:
         reader.sources = list(sources)
         return reader
 
+    def blocks(self, size: int) -> list[CutoutReader]:
+        """Readers of `size` cutouts each, of the last of fewer, as `len` counts them."""
+        blocks: list[list[CutoutSource]] = []
+        room = 0
+        for source in self.sources:
+            count, first = source.count() or 1, 0  # an empty file is rejected when it is read
+            while first < count:
+                if room == 0:
+                    blocks.append([])
+                    room = size
+                last = min(first + room, count)
+                part = source if last - first == count else replace(source, rows=(first, last))
+                blocks[-1].append(part)
+                room -= last - first
+                first = last
+        return [self.only(sources) for sources in blocks]
+
     def __len__(self) -> int:
         """How many cutouts the files declare; every FITS and every damaged file counts as one."""
-        total = 0
-        for source in self.sources:
-            try:
-                total += len(source)
-            except Exception:  # any damage to any format; reading reports it
-                total += 1
-        return total
+        return sum(source.count() for source in self.sources)
 
     def __iter__(self) -> Iterator[Cutout | Rejected]:
-        taken = {file_stem(source.name).casefold() for source in self.sources}
+        taken = set(self._stems)
         for source in self.sources:
             try:
                 for raw in source.read():

@@ -7,6 +7,8 @@
     OUTPUT/rejected.csv           the files that were rejected, and why
     OUTPUT/generate.json          the settings: a run goes on only with the same
 
+With `--shards` there are OUTPUT/shards instead: see `utils.generation.sharded_run`.
+
 Memory holds one batch of galaxies, and files are written atomically: a run that was stopped goes on
 where it was, and its catalogue is made of all spectra in the folder.
 
@@ -18,11 +20,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,7 +35,9 @@ from datasets.atomic_files import write_text
 from datasets.cutouts.reader import Cutout, CutoutReader, Rejected, write_rejects
 from datasets.errors import UserError
 from models.samplers import Sampler
-from utils.core.run_log import shielded
+from utils.core.folder_lock import lock_folder
+from utils.core.run_log import LOGGER, shielded
+from utils.generation.candidates import Candidates
 from utils.generation.conditions import REDSHIFT, SNR, given_conditions, why_out_of_range
 from utils.generation.pipeline import Pipeline
 from utils.generation.products import Finisher, Products, read_ahead
@@ -78,14 +83,31 @@ class BatchRun:
         """Where everything is written."""
         return self.products.folder
 
-    def open(self, settings: dict[str, Any], resume: bool) -> None:
-        """Make the folder, or go on in one that was made with the same settings.
+    parts: ClassVar[str] = "spectra"  # folder of the results
+    finished: ClassVar[bool] = True  # unless other processes are still at work
+    rank: ClassVar[int] = 0  # of this process
+
+    def describe(self) -> list[str]:
+        """Further lines of the plan."""
+        return []
+
+    @contextmanager
+    def open(self, settings: dict[str, Any], resume: bool) -> Iterator[None]:
+        """Make the folder, or go on in one that was made with the same settings; within the block
+        no other run may use it.
 
         Raises:
-            UserError: the folder holds a run and `resume` is not set, or one with other settings.
+            UserError: the folder holds a run and `resume` is not set, or one with other settings;
+                or another process is at work in it.
         """
-        record = self.folder / "generate.json"
-        made = next((self.folder / "spectra").glob("*.fits"), None)
+        with lock_folder(self.folder):
+            self._prepare(settings, resume)
+            yield
+
+    def _prepare(self, settings: dict[str, Any], resume: bool) -> None:
+        record, folder = self.folder / "generate.json", self.parts
+        folders = (self.folder / kind for kind in ("spectra", "shards"))
+        made = any(True for results in folders for _ in results.glob("[!.]*"))
         if record.exists() and made:  # else nothing was generated: begin again
             if not resume:
                 raise UserError(
@@ -93,14 +115,17 @@ class BatchRun:
                     "name another --output"
                 )
             before = _read_settings(record)
-            changed = [key for key in settings if settings[key] != before.get(key)]
+            keys = {*settings, *before}
+            changed = sorted(key for key in keys if settings.get(key) != before.get(key))
             if changed:
                 raise UserError(
                     f"{record}: the run began with another {', '.join(changed)}; give the same, "
                     "or name another --output"
                 )
-        for name in ("spectra", "pictures") if self.products.pictures else ("spectra",):
+        for name in (folder, "pictures") if self.products.pictures else (folder,):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
+            for path in (self.folder / name).glob(".*.part.*"):  # of a run that was killed
+                path.unlink(missing_ok=True)
         write_text(record, json.dumps(settings, indent=2) + "\n")
 
     def run(self, reader: CutoutReader) -> None:
@@ -111,7 +136,7 @@ class BatchRun:
         ):
             new = read_ahead(self._new(reader, bar), 2 * self.batch)
             while batch := list(islice(new, self.batch)):
-                self._generate(batch, finisher)
+                self._generate(batch, finisher.finish)
         write_rejects(self.folder / "rejected.csv", self.rejects)
 
     def _new(self, reader: CutoutReader, bar: tqdm) -> Iterator[Cutout]:
@@ -148,18 +173,49 @@ class BatchRun:
             return Rejected(str(cutout.path), reason)
         return cutout
 
-    def _generate(self, cutouts: Sequence[Cutout], finisher: Finisher) -> None:
-        candidates = self.pipeline.generate(
-            torch.from_numpy(np.stack([cutout.image for cutout in cutouts])),
-            [cutout.name for cutout in cutouts],
-            count=self.products.provenance.sampled,
-            seed=self.products.provenance.seed,
-            sampler=self.sampler,
-            given=self._given(cutouts),
-        )
+    def _generate(
+        self, cutouts: Sequence[Cutout], finish: Callable[[Cutout, Candidates], None]
+    ) -> None:
+        """Generate for some cutouts; in halves where the memory does not suffice for all."""
+        try:
+            candidates = self.pipeline.generate(
+                torch.from_numpy(np.stack([cutout.image for cutout in cutouts])),
+                [cutout.name for cutout in cutouts],
+                count=self.products.provenance.sampled,
+                seed=self.products.provenance.seed,
+                sampler=self.sampler,
+                given=self._given(cutouts),
+            )
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            self._use_less_memory(error)
+            half = -(-len(cutouts) // 2)
+            for part in (cutouts[:half], cutouts[half:]):
+                if part:
+                    self._generate(part, finish)
+            return
         self.unlike += int(candidates.image_flag.sum())
         for number, cutout in enumerate(cutouts):
-            finisher.finish(cutout, candidates.of_galaxy(number))
+            finish(cutout, candidates.of_galaxy(number))
+
+    def _use_less_memory(self, error: RuntimeError) -> None:
+        """Halve the batches, and the candidates that go through the network together.
+
+        Raises:
+            UserError: they cannot be halved any more.
+        """
+        if self.batch == 1 and self.pipeline.rows_at_once == 1:
+            raise UserError("a single spectrum does not fit into the memory") from error
+        self.batch = max(1, self.batch // 2)
+        self.pipeline.rows_at_once = max(1, self.pipeline.rows_at_once // 2)
+        LOGGER.warning(
+            "out of memory: going on with %d galaxies and %d candidates at once",
+            self.batch,
+            self.pipeline.rows_at_once,
+        )
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _given(self, cutouts: Sequence[Cutout]) -> dict[str, torch.Tensor]:
         """The conditions that `Pipeline.generate` takes as given."""
@@ -204,6 +260,12 @@ class BatchRun:
 
         (figure,) = contact_sheets(page, rows=SHEET_GALAXIES // 2)
         save_figure(figure, self.folder / f"contact_sheet_{number:03d}.png")
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch failed for lack of memory, of a GPU or of the CPU."""
+    on_cpu = "DefaultCPUAllocator" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or on_cpu
 
 
 def _read_settings(record: Path) -> dict[str, Any]:

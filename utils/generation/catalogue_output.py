@@ -9,7 +9,8 @@ and `delta_ri` are the colours of the best candidate minus those of the cutout
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -42,20 +43,36 @@ def write_generated_catalogue(path: Path, spectra: Sequence[Path], measured: boo
         spectra: the files, at least one.
         measured: add the columns that are measured on the spectra.
     """
-    blocks = []
-    starts = range(0, len(spectra), BLOCK)
-    for start in tqdm(starts, desc="catalogue", unit="block", disable=None):
-        files = spectra[start : start + BLOCK]
-        block = [read_spectrum(file) for file in files]
-        rows = [catalogue_row(s, file) for s, file in zip(block, files, strict=True)]
+    shown = tqdm(spectra, desc="catalogue", unit="galaxy", disable=None)
+    rows = ((read_spectrum(file), f"spectra/{file.name}") for file in shown)
+    write_catalogue(path, catalogue_columns(rows, measured), catalogue_units(measured))
+
+
+def catalogue_columns(
+    spectra: Iterable[tuple[GeneratedSpectrum, str]], measured: bool
+) -> dict[str, np.ndarray]:
+    """The catalogue's columns of spectra of one network.
+
+    Args:
+        spectra: each with the name of its file.
+        measured: add the columns that are measured on the spectra.
+    """
+    blocks, spectra = [], iter(spectra)
+    while block := list(islice(spectra, BLOCK)):
+        rows = [catalogue_row(spectrum, file) for spectrum, file in block]
         columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-        blocks.append(columns | (measured_columns(block) if measured else {}))
-    columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    write_catalogue(path, columns, column_units(FLUX_UNIT) if measured else {})
+        own = measured_columns([spectrum for spectrum, _ in block]) if measured else {}
+        blocks.append(columns | own)
+    return {name: np.concatenate([b[name] for b in blocks]) for name in (blocks or [{}])[0]}
 
 
-def catalogue_row(spectrum: GeneratedSpectrum, path: Path) -> dict:
-    """The columns of one spectrum that need no measurement."""
+def catalogue_units(measured: bool) -> dict[str, str]:
+    """The units of the measured columns, by name."""
+    return column_units(FLUX_UNIT) if measured else {}
+
+
+def catalogue_row(spectrum: GeneratedSpectrum, file: str) -> dict:
+    """The columns of one spectrum, in the file of that name, that need no measurement."""
     colours = np.array(spectrum.colours) - np.array(spectrum.image_colours)
     return {
         "name": spectrum.name,
@@ -63,7 +80,7 @@ def catalogue_row(spectrum: GeneratedSpectrum, path: Path) -> dict:
         "ra": spectrum.ra,
         "dec": spectrum.dec,
         "redshift": spectrum.redshift,
-        "file": f"spectra/{path.name}",
+        "file": file,
         "source": spectrum.source,
         "drawn": spectrum.provenance.sampled,
         "kept": len(spectrum.candidates),

@@ -40,8 +40,9 @@ FLUX_UNIT = "10**-17 erg Angstrom-1 s-1 cm-2"  # FITS standard; specutils 2.4 re
 def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
     """Write one spectrum (module docstring), atomically."""
     physical = spectrum.scale is not None
-    flux = (spectrum.best * (spectrum.scale or 1.0)).astype(np.float32)
-    sigma = (spectrum.sigma * (spectrum.scale or 1.0)).astype(np.float32)
+    scale = np.float64(spectrum.scale or 1.0)  # in double precision, whatever its type
+    flux = (spectrum.best * scale).astype(np.float32)
+    sigma = (spectrum.sigma * scale).astype(np.float32)
     unit = FLUX_UNIT if physical else None
     columns = [
         fits.Column("wavelength", "D", unit="Angstrom", array=spectrum.wavelength_angstrom),

@@ -22,11 +22,12 @@ from utils.core.weights_file import read_description
 from utils.generation.batch_run import BatchRun
 from utils.generation.conditions import CONDITIONS, REDSHIFT, validate_conditions
 from utils.generation.generated_spectrum import Provenance
-from utils.generation.pipeline import Pipeline, sampling_of
+from utils.generation.pipeline import Pipeline, make_sampler, sampling_of
 
 if TYPE_CHECKING:
     import torch
 
+    from utils.generation.products import Products
     from utils.generation.redshift_catalogue import RedshiftTable
 
 CPU_ROWS, GPU_ROWS = 64, 4096  # candidates that go through the network together
@@ -166,6 +167,55 @@ def worker_processes(reader: CutoutReader, options: argparse.Namespace) -> int:
     return 0 if len(reader) < FEW else min(max(1, usable_cores() - 1), MOST_WORKERS)
 
 
+def join_processes(options: argparse.Namespace) -> None:
+    """Where torchrun or srun started several processes, become one of them, on its own GPU.
+
+    Raises:
+        UserError: they would write the same files.
+    """
+    from utils.core.process_group import join, started_elsewhere
+
+    if not started_elsewhere():
+        return
+    if not options.shards:
+        raise UserError("several processes: add --shards, so that each writes its own files")
+    options.device = str(join(pick_device(options.device), "gloo"))
+
+
+def make_run(
+    products: Products,
+    pipeline: Pipeline,
+    sampling: SamplingConfig,
+    reader: CutoutReader,
+    options: argparse.Namespace,
+    requested: dict[str, str],
+    redshifts: RedshiftTable | None,
+) -> BatchRun:
+    """The run over all cutouts, or, with `--shards`, this process's part of it."""
+    arguments = {
+        "products": products,
+        "pipeline": pipeline,
+        "sampler": make_sampler(sampling),
+        "batch": batch_size(pipeline.device, options),
+        "requested": requested,
+        "measured": not options.no_measure,
+        "redshifts": redshifts,
+    }
+    if not options.shards:
+        return BatchRun(**arguments, workers=worker_processes(reader, options))
+    import torch.distributed as dist
+
+    from utils.generation.sharded_run import ShardedRun
+
+    together = dist.is_initialized()
+    return ShardedRun(
+        **arguments,
+        blocks=tuple(reader.blocks(options.shards)),
+        rank=dist.get_rank() if together else 0,
+        world=dist.get_world_size() if together else 1,
+    )
+
+
 def provenance_of(
     pipeline: Pipeline, sampling: SamplingConfig, options: argparse.Namespace
 ) -> Provenance:
@@ -203,21 +253,34 @@ def settings_of(
         "pixel_scale": options.pixel_scale,
         "unit": options.unit,
         "zero_point": options.zero_point,
+        **(_settings_of_shards(run, options) if options.shards else {}),
+    }
+
+
+def _settings_of_shards(run: BatchRun, options: argparse.Namespace) -> dict[str, Any]:
+    from utils.generation.sharded_run import digest_of
+
+    return {
+        "batch_size": run.batch,  # for the same bits
+        "galaxies_per_shard": options.shards,
+        "shards": len(run.blocks),
+        "cutouts": digest_of(run.blocks),
     }
 
 
 def plan(run: BatchRun, reader: CutoutReader) -> str:
-    """What will be done, for people."""
+    """What will be done, for people; of several processes the first says it."""
+    if run.rank > 0:
+        return ""
     survey, made = run.products.survey, run.products.provenance
     wavelength = run.pipeline.wavelength_angstrom
     first, last = wavelength[[0, -1]]
-    return "\n".join(
-        [
-            f"cutouts     {len(reader)}",
-            f"network     {', '.join(made.checkpoints)}, trained on {survey.name}",
-            f"images      {' '.join(survey.bands)}, {survey.pixel_scale_arcsec:g} arcsec/px",
-            f"spectra     {len(wavelength)} px, {first:.0f}-{last:.0f} Å (vacuum)",
-            f"candidates  {made.sampled} each, {run.products.kept} kept, {made.sampler}",
-            f"output      {run.folder}, seed {made.seed}, on {run.pipeline.device}",
-        ]
-    )
+    lines = [
+        f"cutouts     {len(reader)}",
+        f"network     {', '.join(made.checkpoints)}, trained on {survey.name}",
+        f"images      {' '.join(survey.bands)}, {survey.pixel_scale_arcsec:g} arcsec/px",
+        f"spectra     {len(wavelength)} px, {first:.0f}-{last:.0f} Å (vacuum)",
+        f"candidates  {made.sampled} each, {run.products.kept} kept, {made.sampler}",
+        f"output      {run.folder}, seed {made.seed}, on {run.pipeline.device}",
+    ]
+    return "\n".join(lines + run.describe())

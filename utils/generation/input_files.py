@@ -1,6 +1,6 @@
 """Spectra from files of every kind that this project reads, in blocks on common pixels.
 
-    generated     file of generate.py: all kept candidates of one galaxy
+    generated     file of generate.py: all kept candidates of one galaxy, or a shard of many
     spec file     SDSS, any pipeline version
     survey        HDF5 survey file: prepared spectra with their normalisation
     collection    HDF5 file of SDSS spectra on one grid
@@ -23,6 +23,8 @@ from datasets.identifiers import exact_identifiers
 from datasets.sdss.spec_files import LOGLAM_STEP, read_spec_file, read_spectra_collection
 from datasets.survey import SCHEMA, Survey
 from utils.generation.fits_output import read_spectrum
+from utils.generation.generated_spectrum import GeneratedSpectrum
+from utils.generation.shards import is_shard, read_shards
 
 BLOCK_ROWS = 256
 # Pixel numbers log₁₀ λ / 10⁻⁴ that hold every SDSS and BOSS spectrum: 3467 … 10471 Å.
@@ -96,12 +98,16 @@ def read_blocks(path: Path, split: str | None = None) -> Iterator[SpectrumBlock]
 def _blocks(path: Path, split: str | None) -> Iterator[SpectrumBlock]:
     if path.name.lower().endswith(HDF5_SUFFIXES):
         with h5py.File(path, "r") as file:
-            survey = file.attrs.get("schema") == SCHEMA
+            survey, shard = file.attrs.get("schema") == SCHEMA, is_shard(file)
+        if shard:
+            for spectrum in read_shards(path):
+                yield _generated(f"{path}#{spectrum.name}", spectrum)
+            return
         yield from _survey(path, split) if survey else _collection(path)
         return
     with open_fits(path) as hdus:
         generated = "CANDIDATES" in hdus
-    yield _generated(path) if generated else _spec_file(path)
+    yield _generated(str(path), read_spectrum(path)) if generated else _spec_file(path)
 
 
 def join_blocks(blocks: Iterator[SpectrumBlock]) -> Iterator[SpectrumBlock]:
@@ -136,12 +142,11 @@ def _sigma(ivar: np.ndarray) -> np.ndarray:
     return np.where(ivar > 0, 1.0 / np.sqrt(np.where(ivar > 0, ivar, 1.0)), np.inf)
 
 
-def _generated(path: Path) -> SpectrumBlock:
-    spectrum = read_spectrum(path)
+def _generated(name: str, spectrum: GeneratedSpectrum) -> SpectrumBlock:
     if spectrum.provenance.normalisation.startswith("minmax"):
-        raise UserError(f"{path}: min-max normalised spectra have no zero level to measure from")
+        raise UserError(f"{name}: min-max normalised spectra have no zero level to measure from")
     return SpectrumBlock(
-        (str(path),),
+        (name,),
         spectrum.wavelength_angstrom,
         spectrum.candidates[None] * (spectrum.scale or 1.0),
         identifier=np.array([spectrum.identifier], np.uint64),

@@ -11,6 +11,7 @@ from utils.generation.ranking import RANKINGS
 
 REQUESTS = ("sampled", "given")  # of a condition, besides a value
 SMALLEST = {"redshift": 0.0, "snr": 1e-3}  # value that can be requested; S/N per SDSS pixel
+GALAXIES_PER_SHARD = 1024
 SAMPLERS = ("adams", "dpm", "ddim", "ancestral")  # as in `utils.core.config.SamplingConfig`
 
 
@@ -92,6 +93,15 @@ def generation_parser(description: str) -> argparse.ArgumentParser:
         help="AB magnitude of one count, instead; or one for each band: 24.6,25.1,25",
     )
     _add_computing(parser.add_argument_group("computing"))
+    parser.add_argument(
+        "--shards",
+        type=count,
+        nargs="?",
+        const=GALAXIES_PER_SHARD,
+        metavar="GALAXIES",
+        help="write HDF5 files of so many galaxies each (%(const)s), in place of a FITS file and a "
+        "picture for each; several processes of torchrun or srun share them",
+    )
     for option, text in {
         "--no-measure": "do not measure the spectra for the catalogue",
         "--no-pictures": "write no pictures",

@@ -26,6 +26,7 @@ from datasets.file_names import file_stem
 from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
 from datasets.survey_description import SurveyDescription
 from datasets.synthetic_photometry import scale_to_photometry
+from utils.core.interruption import SIGNALS, end_with_parent
 from utils.core.run_log import shielded
 from utils.generation.candidates import Candidates
 from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
@@ -145,7 +146,7 @@ class Finisher:
         context = multiprocessing.get_context("spawn")
         self.pool = None
         if workers:
-            self.pool = ProcessPoolExecutor(workers, context, _leave_interrupts_to_the_parent)
+            self.pool = ProcessPoolExecutor(workers, context, _follow_the_parent)
 
     def finish(self, cutout: Cutout, candidates: Candidates) -> None:
         """Make the products of a galaxy, now or soon.
@@ -193,8 +194,11 @@ def _deaths_reported() -> Iterator[None]:
         ) from error
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _follow_the_parent() -> None:
+    """Leave signals to the process that started this one, and end with it."""
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
+    end_with_parent()
 
 
 def read_ahead(items: Iterable[Item], count: int) -> Iterator[Item]:

@@ -11,14 +11,9 @@ import io
 import logging
 import os
 import socket
-import subprocess
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from multiprocessing import parent_process
-from multiprocessing.connection import wait
 from typing import TypeVar
 
 import ignite.distributed as idist
@@ -32,11 +27,10 @@ from datasets.processors import usable_cores
 from utils.core.command_line import Flags
 from utils.core.config import Config, RunConfig
 from utils.core.device import pick_device
+from utils.core.interruption import Interrupted, end_with_parent, handle_signals, stop_now
+from utils.core.process_group import join, started_elsewhere
 from utils.core.run_log import LOGGER, log_to
-from utils.training.interruption import Interrupted, handle_signals, stop_now
 
-PATIENCE = timedelta(hours=12)  # that a process waits for the others: the first one fits the prior
-FIRST_PORT, PORTS = 20000, 10000  # where the processes of srun meet
 Result = TypeVar("Result")
 
 
@@ -51,8 +45,6 @@ def launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
 
 
 def _launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
-    if started_by_srun() and not is_torchelastic_launched():
-        os.environ |= variables_of_srun()
     device, processes = place(config.run)
     if started_elsewhere():
         with handle_signals(stop_now):
@@ -63,40 +55,6 @@ def _launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
         with handle_signals(stop_now):
             run(0, config, flags)
     return 0
-
-
-def started_by_srun() -> bool:
-    """Whether SLURM's srun started this process as one of several (`srun --ntasks 4 …`)."""
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-
-
-def started_elsewhere() -> bool:
-    """Whether torchrun or srun started this process as one of several."""
-    return is_torchelastic_launched() or started_by_srun()
-
-
-def variables_of_srun() -> dict[str, str]:
-    """The variables that torch.distributed reads, from those of SLURM (`man srun`).
-
-    Raises:
-        UserError: srun does not say where this process runs, or `scontrol` fails.
-    """
-    slurm = os.environ
-    try:
-        nodes = slurm["SLURM_STEP_NODELIST"]
-        first = subprocess.check_output(["scontrol", "show", "hostnames", nodes], text=True)
-        step = int(slurm["SLURM_JOB_ID"]) + int(slurm["SLURM_STEP_ID"])
-        return {
-            "RANK": slurm["SLURM_PROCID"],
-            "LOCAL_RANK": slurm["SLURM_LOCALID"],
-            "WORLD_SIZE": slurm["SLURM_STEP_NUM_TASKS"],
-            "MASTER_ADDR": first.split()[0],
-            "MASTER_PORT": str(FIRST_PORT + step % PORTS),
-        }
-    except (KeyError, OSError, subprocess.CalledProcessError) as error:
-        raise UserError(
-            f"srun did not say where the processes run ({error!r}): start them with torchrun"
-        ) from error
 
 
 def place(run: RunConfig) -> tuple[torch.device, int]:
@@ -170,8 +128,7 @@ def _process(
     U-Net in bfloat16 only 1.3 times as fast, and on a loaded machine threads stall at the barriers
     in the backward pass of its convolutions.
     """
-    if parent := parent_process():
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
     torch.set_num_threads(max(1, usable_cores() // processes))
@@ -185,25 +142,9 @@ def _process(
         raise
 
 
-def _end_with(parent: int) -> None:
-    """A process whose parent was killed would go on alone, and write into the run directory."""
-    wait([parent])
-    os._exit(1)
-
-
 def _join(device: torch.device, run: Callable[..., None], config: Config, flags: Flags) -> None:
     """Call `run` in this process, as one of those that the environment variables describe."""
-    os.environ.pop("SLURM_JOB_ID", None)  # where ignite sees it, it takes the ranks of SLURM
-    if device.type == "cuda":
-        if device.index is None:
-            # SLURM may show each process its own GPU only
-            number = int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count()
-            device = torch.device("cuda", number)
-        torch.cuda.set_device(device)
-        dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # ignite takes a GPU wherever it sees one
-        dist.init_process_group("gloo", timeout=PATIENCE)
+    join(device)
     idist.sync()
     log_to(None, logging.INFO if dist.get_rank() == 0 else logging.WARNING)
     run(dist.get_rank(), config, flags)

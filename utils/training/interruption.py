@@ -1,56 +1,14 @@
-"""Runs that end before they are done: by a signal of the scheduler, or at a time limit.
-
-SLURM sends SIGTERM before it ends a job, and with `--signal=USR1@120` SIGUSR1 two minutes earlier.
-A training then saves, and exits with the status `REQUEUE`; started again with `--resume`, it goes
-on with the next step.
-"""
+"""When a training saves within an epoch, and when it stops before its end."""
 
 from __future__ import annotations
 
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import ignite.distributed as idist
 import torch
 
-from datasets.errors import UserError
-
-REQUEUE = 75  # exit status EX_TEMPFAIL of sysexits.h: not done, start me again
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 AGREE_ITERATIONS = 10  # between two agreements of several processes
-
-
-class Interrupted(UserError):
-    """A run that was asked to stop and has saved everything it needs to go on."""
-
-    status = REQUEUE
-
-
-@contextmanager
-def handle_signals(handler: Callable[[int], None]) -> Iterator[None]:
-    """Call `handler(number)` for SIGTERM and SIGUSR1 within the block, in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {n: signal.signal(n, lambda number, _: handler(number)) for n in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous or signal.SIG_DFL)  # None: not of Python
-
-
-def stop_now(number: int) -> None:
-    """End a run that a signal reaches outside its steps, where there is nothing to save.
-
-    Raises:
-        Interrupted: always.
-    """
-    name = signal.Signals(number).name
-    raise Interrupted(f"stopped by {name} between trainings; go on with --resume")
 
 
 def ignore_warning(worker: int = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -19,6 +20,7 @@ from datasets.survey_description import SurveyDescription
 from utils.core.checkpoints import TrainedContrastive, read_checkpoint, trained_weights
 from utils.core.command_line import Flags
 from utils.core.config import Config, DataConfig, GenerativeConfig, to_dict
+from utils.core.folder_lock import lock_folder
 from utils.core.run_directory import (
     CONFIG,
     check_run,
@@ -181,14 +183,16 @@ def start(
         LOGGER.info("dry run: everything is ready, nothing was written")
         return None
     idist.barrier()  # every process has looked before the first one writes
-    if idist.get_rank() == 0:
-        stopped = (folder / CONFIG).exists()
-        changed = record_run(folder, values, config.run.seed, resume)
-        log_to(folder)
-        if stopped and not resume:
-            LOGGER.info("%s: no checkpoint to go on from, the run begins anew", folder)
-        for line in changed:
-            LOGGER.info("changed: %s", line)
-    trainer.fit(folder, resume, flags.deadline)
+    first = idist.get_rank() == 0
+    with lock_folder(folder) if first else nullcontext():
+        if first:
+            stopped = (folder / CONFIG).exists()
+            changed = record_run(folder, values, config.run.seed, resume)
+            log_to(folder)
+            if stopped and not resume:
+                LOGGER.info("%s: no checkpoint to go on from, the run begins anew", folder)
+            for line in changed:
+                LOGGER.info("changed: %s", line)
+        trainer.fit(folder, resume, flags.deadline)
     idist.barrier()  # the last checkpoint is written
     return folder

@@ -34,9 +34,10 @@ from datasets.errors import UserError
 from datasets.hashing import mix
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
+from utils.core.interruption import Interrupted, handle_signals
 from utils.core.run_directory import BEST, LAST, PREVIOUS
 from utils.core.run_log import LOGGER, MetricsTable, shielded
-from utils.training.interruption import Interrupted, Interruption, handle_signals
+from utils.training.interruption import Interruption
 from utils.training.optimiser import averaged, make_optimiser, rate_factor
 
 READ_ITERATIONS = 10  # between two readings of the loss: for TensorBoard's curves, and on a GPU

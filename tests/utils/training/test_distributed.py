@@ -19,10 +19,10 @@ from tests.small_training import CPU, pretend_gpus, train_all
 from tests.support import ROOT, tiny
 from utils.core.command_line import Flags
 from utils.core.config import ContrastiveConfig, RunConfig
+from utils.core.interruption import REQUEUE, Interrupted
 from utils.core.run_log import MetricsTable
 from utils.training import distributed
 from utils.training.distributed import launch, on_first_rank, place
-from utils.training.interruption import REQUEUE, Interrupted
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_signal_outside_the_training_asks_for_another_start(capsys):
         time.sleep(5)
 
     assert launch(signalled, ContrastiveConfig(), Flags()) == REQUEUE
-    assert "stopped by SIGTERM between trainings" in capsys.readouterr().err
+    assert "stopped by SIGTERM: go on with --resume" in capsys.readouterr().err
 
 
 def children(parent: int) -> set[int]:

@@ -24,11 +24,13 @@ from tests.small_training import ContrastiveStage, DiffusionStage, fit
 from tests.support import GOLDEN, make_tiny_survey, tiny
 from utils.core.checkpoints import read_checkpoint
 from utils.core.config import ContrastiveConfig, OptimiserConfig
+from utils.core.folder_lock import lock_folder
+from utils.core.interruption import REQUEUE, Interrupted
 from utils.core.run_log import MetricsTable
 from utils.training.contrastive_task import ContrastiveObjective, ContrastiveTask
 from utils.training.data_order import EpochBatches, training_loader
 from utils.training.feature_cache import NewViews
-from utils.training.interruption import REQUEUE, Interrupted, Interruption
+from utils.training.interruption import Interruption
 from utils.training.optimiser import averaged, rate_factor
 from utils.training.parameter_task import ParameterTask
 from utils.training.spectrum_task import SpectrumTask
@@ -230,6 +232,14 @@ def test_a_run_is_not_overwritten(contrastive_run, capsys):
     folder, arguments = contrastive_run
     assert train_contrastive.main([*arguments, f"--run.output={folder}"]) == 2
     assert "--resume" in capsys.readouterr().err
+
+
+def test_a_second_training_in_the_same_folder_is_refused(contrastive_run, capsys):
+    folder, arguments = contrastive_run
+    given = [*arguments, f"--run.output={folder}", "--optimiser.epochs=3", "--resume"]
+    with lock_folder(folder):
+        assert train_contrastive.main(given) == 2
+    assert "another run is writing here" in capsys.readouterr().err
 
 
 def test_a_run_resumes_only_as_it_began(contrastive_run, capsys):

@@ -1,0 +1,62 @@
+"""Runs that end before they are done, because SLURM, or a user, asks them to.
+
+SLURM sends SIGTERM before it ends a job, and with `--signal=USR1@120` SIGUSR1 two minutes earlier.
+A run then saves what it has, and exits with the status `REQUEUE`; started again with `--resume`, it
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+
+from datasets.errors import UserError
+
+REQUEUE = 75  # exit status EX_TEMPFAIL of sysexits.h: not done, start me again
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interrupted(UserError):
+    """A run that was asked to stop and has saved everything it needs to go on."""
+
+    status = REQUEUE
+
+
+@contextmanager
+def handle_signals(handler: Callable[[int], None]) -> Iterator[None]:
+    """Call `handler(number)` for SIGTERM and SIGUSR1 within the block, in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.signal(n, lambda number, _: handler(number)) for n in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous or signal.SIG_DFL)  # None: not of Python
+
+
+def stop_now(number: int) -> None:
+    """End a run that a signal reaches where there is nothing left to save.
+
+    Raises:
+        Interrupted: always.
+    """
+    raise Interrupted(f"stopped by {signal.Signals(number).name}: go on with --resume")
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is killed: it would go on alone, and write
+    into the folder of a run that is started again."""
+    if parent := parent_process():
+
+        def watch() -> None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
