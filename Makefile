@@ -15,7 +15,7 @@ GENERATOR :=
 export OMP_WAIT_POLICY ?= passive
 export MPLBACKEND ?= Agg
 
-.PHONY: demo demo-train real weights test test-slow fuzz lint bench clean help
+.PHONY: demo demo-train real weights test test-slow fuzz faults soak lint bench clean help
 
 help:
 	@echo "make demo         cutouts of mock galaxies -> spectra, pictures, a table, in $(DEMO)/"
@@ -25,6 +25,8 @@ help:
 	@echo "make test         the default test suite"
 	@echo "make test-slow    every test, the long ones included"
 	@echo "make fuzz         10,000 damaged and hostile files for every reader"
+	@echo "make faults       kills, full disks and the like at random moments, 270 in all"
+	@echo "make soak         an hour of generation with faults, and its memory"
 	@echo "make lint         ruff, on code and format"
 	@echo "make bench        benchmarks: ratios measured in one run"
 	@echo "make clean        remove the environment and what the demos made"
@@ -221,6 +223,12 @@ test-slow: $(VENV)/development
 
 fuzz: $(VENV)/development
 	$(RUN) -W ignore -m tests.fuzz
+
+faults: $(VENV)/development
+	$(RUN) -W ignore -m tests.faults
+
+soak: $(VENV)/development
+	$(RUN) -W ignore -m tests.soak
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import numpy as np
 
 from datasets.constants import SPLITS
 from datasets.errors import UserError
+from datasets.hdf5_output import GuardedFile
 from datasets.image_transform import image_statistics
 from datasets.spectra import Preparation, WavelengthGrid
 from datasets.splits import assign_splits, check_fractions, original_split
@@ -80,7 +81,8 @@ class SurveyWriter:
         }
 
     def __enter__(self) -> SurveyWriter:
-        self._file = h5py.File(self._partial, "w")
+        self._written = GuardedFile(self._partial)
+        self._file = h5py.File(self._written, "w")
         self._file.attrs.update(
             schema=SCHEMA, schema_version=SCHEMA_VERSION, settings=json.dumps(self._settings)
         )
@@ -93,6 +95,7 @@ class SurveyWriter:
                 self._finish()
         finally:
             self._file.close()
+            self._written.close()
             self._partial.unlink(missing_ok=True)
 
     def add_provenance(self, **entries: object) -> None:
@@ -145,6 +148,7 @@ class SurveyWriter:
                 raise ValueError(f"{name} has {len(value)} rows, images have {len(images)}")
             self._columns[name].resize(total, axis=0)
             self._columns[name][self._rows : total] = value
+        self._written.check()
         self._rows = total
         self._positive.append((spectra > 0).all(axis=1))
 
@@ -184,8 +188,8 @@ class SurveyWriter:
         self._file["catalogue/split"] = split
         self._file["statistics/image_mean"], self._file["statistics/image_sigma"] = mean, sigma
         self._file.close()
-        with open(self._partial, "rb") as written:
-            os.fsync(written.fileno())
+        self._written.check()
+        os.fsync(self._written.fileno())
         os.replace(self._partial, self.path)
 
     def _split(self) -> np.ndarray:

@@ -7,6 +7,7 @@ also holds what resuming needs. A `.safetensors` file of `python -m utils.export
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
 from datasets.image_transform import ImageTransform
 from datasets.photometry import PHOTOMETRY_VERSION
@@ -213,6 +215,18 @@ def _damage_reported(path: str | Path) -> Iterator[None]:
         raise UserError(
             f"{path}: damaged ({type(error).__name__}: {reason}): copy it again, or train again"
         ) from error
+
+
+def write_checkpoint(path: Path, contents: dict[str, Any]) -> None:
+    """Write a checkpoint, atomically.
+
+    Raises:
+        OSError: the disk is full, for example; torch, writing by itself, calls that a RuntimeError.
+    """
+    buffer = io.BytesIO()
+    torch.save(contents, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]:

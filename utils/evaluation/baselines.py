@@ -23,6 +23,7 @@ from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from datasets.atomic_files import atomic_path
+from datasets.hdf5_output import new_hdf5
 from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from utils.core.checkpoints import TrainedContrastive
@@ -166,7 +167,7 @@ class TrainingFeatures:
         rows, identity = survey.indices("train"), {**identity, "code": code_digest(*CODE)}
         if not _is_current(path, identity):
             columns = _training_columns(survey, rows, towers, spectra)
-            with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+            with atomic_path(path) as temporary, new_hdf5(temporary) as file:
                 label(file, identity)
                 for name, values in zip(FEATURES, columns, strict=True):
                     file[name] = values

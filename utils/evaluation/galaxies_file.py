@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from datasets.atomic_files import atomic_path
+from datasets.hdf5_output import new_hdf5
 from utils.evaluation.answers import Answer
 from utils.evaluation.derived_quantities import Columns
 from utils.evaluation.question import REDSHIFT
@@ -46,7 +46,7 @@ def write_galaxies(
     for question, found in answers.items():
         groups |= {f"errors/{question}/{name}": v for name, v in found.errors.items()}
         groups |= {f"measured/{question}/{name}": v for name, v in found.measured.items()}
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
         for name, values in columns.items():
             if values is not None:
                 file[name] = values

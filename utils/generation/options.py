@@ -11,7 +11,7 @@ from utils.generation.ranking import RANKINGS
 
 REQUESTS = ("sampled", "given")  # of a condition, besides a value
 SMALLEST = {"redshift": 0.0, "snr": 1e-3}  # value that can be requested; S/N per SDSS pixel
-GALAXIES_PER_SHARD = 1024
+GALAXIES_PER_SHARD = 256
 SAMPLERS = ("adams", "dpm", "ddim", "ancestral")  # as in `utils.core.config.SamplingConfig`
 
 

@@ -34,6 +34,7 @@ from tqdm import tqdm
 from datasets.atomic_files import atomic_path
 from datasets.cutouts.reader import Rejected
 from datasets.errors import UserError
+from datasets.hdf5_output import new_hdf5
 from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
 
 SCHEMA = "generated spectra 1"
@@ -65,7 +66,7 @@ def write_shard(
         catalogue: Columns with a row per spectrum.
         rejects: What could not be used.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    with atomic_path(path) as temporary, new_hdf5(temporary, track_order=True) as file:
         file.attrs["schema"] = SCHEMA
         for name, values in _arrays(spectra).items():
             _write(file, name, values)
@@ -244,7 +245,7 @@ def merge_shards(folder: str | Path, target: str | Path) -> int:
     """
     files = shard_files(folder)
     rows, kinds, shared = _sizes(files)
-    with atomic_path(target) as temporary, h5py.File(temporary, "w", track_order=True) as merged:
+    with atomic_path(target) as temporary, new_hdf5(temporary, track_order=True) as merged:
         merged.attrs["schema"] = SCHEMA
         merged.create_group("catalogue", track_order=True)
         for name in ("name", "rejected/file", "rejected/reason"):

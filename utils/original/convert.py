@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from datasets.atomic_files import atomic_path, write_text
+from datasets.atomic_files import write_text
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
 from datasets.errors import UserError
@@ -25,7 +24,7 @@ from datasets.spectra import METHOD_GRID, Preparation
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
 from datasets.survey_description import SurveyDescription
-from utils.core.checkpoints import describe
+from utils.core.checkpoints import describe, write_checkpoint
 from utils.core.config import ContrastiveConfig, GenerativeConfig, to_dict
 from utils.original.files import OriginalState
 from utils.original.networks import (
@@ -132,8 +131,7 @@ def convert(
     folder.mkdir(parents=True, exist_ok=True)
     short, full = [], []
     for name, (state, module, checkpoint) in files.items():
-        with atomic_path(folder / name) as temporary:
-            torch.save(checkpoint, temporary)
+        write_checkpoint(folder / name, checkpoint)
         short += _summary(state, name)
         full += _listing(state, module, name)
     write_text(folder / REPORT_FILE, "\n".join([*short, "", *full]) + "\n")

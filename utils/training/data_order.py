@@ -7,6 +7,7 @@ function of (seed, process, iteration). So a resumed run equals one that never s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ignite.distributed as idist
 import torch
@@ -17,6 +18,24 @@ from datasets.errors import UserError
 from datasets.hashing import mix
 from utils.core.config import Config
 from utils.training.interruption import ignore_warning
+
+
+@contextmanager
+def deaths_of_workers_reported() -> Iterator[None]:
+    """Turn torch's error about a worker of a loader that was killed into one for the user.
+
+    Raises:
+        UserError: that happened.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            "a process that loads batches was killed, perhaps for lack of memory: go on with "
+            "--resume, and fewer data.workers"
+        ) from error
 
 
 class EpochBatches(Sampler[Tensor]):

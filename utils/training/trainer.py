@@ -32,11 +32,13 @@ from torch.utils.data import DataLoader
 from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
 from datasets.hashing import mix
+from utils.core.checkpoints import write_checkpoint
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
 from utils.core.interruption import Interrupted, handle_signals
 from utils.core.run_directory import BEST, LAST, PREVIOUS
 from utils.core.run_log import LOGGER, MetricsTable, shielded
+from utils.training.data_order import deaths_of_workers_reported
 from utils.training.interruption import Interruption
 from utils.training.optimiser import averaged, make_optimiser, rate_factor
 
@@ -78,11 +80,10 @@ class AtomicSaver(BaseSaveHandler):
     def __call__(self, checkpoint: dict, filename: str, metadata: dict | None = None) -> None:
         """Replace `filename` by the new checkpoint."""
         if idist.get_rank() == 0:
-            with atomic_path(self.folder / filename) as part:
-                torch.save(checkpoint, part)
-                if filename == LAST and (self.folder / LAST).exists():
-                    with atomic_path(self.folder / PREVIOUS) as kept:
-                        _link(self.folder / LAST, kept)
+            if filename == LAST and (self.folder / LAST).exists():
+                with atomic_path(self.folder / PREVIOUS) as kept:
+                    _link(self.folder / LAST, kept)
+            write_checkpoint(self.folder / filename, checkpoint)
 
     def remove(self, filename: str) -> None:
         """Do nothing: ignite removes a checkpoint before it writes its successor of the same name,
@@ -227,7 +228,7 @@ class Trainer:
         length = len(self.loader)
         epochs = math.ceil(self.iterations / length)
         self.interruption = Interruption(self.run.checkpoint_minutes, deadline, self.device)
-        with handle_signals(self.interruption.by_signal):
+        with handle_signals(self.interruption.by_signal), deaths_of_workers_reported():
             if state.iteration == 0:
                 self._record({"epoch": 0, "iteration": 0, **self._validate()})
             self.engine.run(self.loader, max_epochs=epochs, epoch_length=length)
