@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -39,6 +39,7 @@ from utils.core.folder_lock import lock_folder
 from utils.core.run_log import LOGGER, shielded
 from utils.generation.candidates import Candidates
 from utils.generation.conditions import REDSHIFT, SNR, given_conditions, why_out_of_range
+from utils.generation.generated_spectrum import GeneratedSpectrum
 from utils.generation.pipeline import Pipeline
 from utils.generation.products import Finisher, Products, read_ahead
 
@@ -134,21 +135,34 @@ class BatchRun:
             tqdm(total=len(reader), desc="generating", unit="galaxy", disable=None) as bar,
             Finisher(self.products, self.workers, bar.update) as finisher,
         ):
-            new = read_ahead(self._new(reader, bar), 2 * self.batch)
-            while batch := list(islice(new, self.batch)):
-                self._generate(batch, finisher.finish)
+            for cutout, candidates in self.generate(self._new(reader, bar)):
+                finisher.finish(cutout, candidates)
         write_rejects(self.folder / "rejected.csv", self.rejects)
 
-    def _new(self, reader: CutoutReader, bar: tqdm) -> Iterator[Cutout]:
+    def generate(self, cutouts: Iterable[Cutout]) -> Iterator[tuple[Cutout, Candidates]]:
+        """Each cutout with its candidates, in the order of the cutouts, which are read ahead."""
+        waiting = read_ahead(cutouts, 2 * self.batch)
+        while batch := list(islice(waiting, self.batch)):
+            yield from self._generate(batch)
+
+    def spectra(self, cutouts: Iterable[Cutout | Rejected]) -> Iterator[GeneratedSpectrum]:
+        """The spectrum of each cutout that can be used; the others are added to `rejects`."""
+        for cutout, candidates in self.generate(self._new(cutouts)):
+            yield self.products.spectrum(cutout, candidates)
+
+    def _new(
+        self, reader: Iterable[Cutout | Rejected], bar: tqdm | None = None
+    ) -> Iterator[Cutout]:
+        update = bar.update if bar is not None else int  # `int()` does nothing
         for item in reader:
             if isinstance(item, Cutout):
                 if self._done(item):
-                    bar.update()
+                    update()
                     continue
                 item = self._with_redshift(item)
             if isinstance(item, Rejected):
                 self.rejects.append(item)
-                bar.update()
+                update()
             else:
                 self.assumed.update(item.assumptions)
                 yield item
@@ -173,9 +187,7 @@ class BatchRun:
             return Rejected(str(cutout.path), reason)
         return cutout
 
-    def _generate(
-        self, cutouts: Sequence[Cutout], finish: Callable[[Cutout, Candidates], None]
-    ) -> None:
+    def _generate(self, cutouts: Sequence[Cutout]) -> Iterator[tuple[Cutout, Candidates]]:
         """Generate for some cutouts; in halves where the memory does not suffice for all."""
         try:
             candidates = self.pipeline.generate(
@@ -193,11 +205,11 @@ class BatchRun:
             half = -(-len(cutouts) // 2)
             for part in (cutouts[:half], cutouts[half:]):
                 if part:
-                    self._generate(part, finish)
+                    yield from self._generate(part)
             return
         self.unlike += int(candidates.image_flag.sum())
         for number, cutout in enumerate(cutouts):
-            finish(cutout, candidates.of_galaxy(number))
+            yield cutout, candidates.of_galaxy(number)
 
     def _use_less_memory(self, error: RuntimeError) -> None:
         """Halve the batches, and the candidates that go through the network together.

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datasets.errors import UserError
 from datasets.spectra import candidate_sigma
 from datasets.synthetic_photometry import synthetic_colours
+
+if TYPE_CHECKING:
+    from specutils import Spectrum
 
 
 @dataclass(frozen=True)
@@ -127,3 +131,27 @@ class GeneratedSpectrum:
     def colours(self) -> tuple[float, float]:
         """g − r and r − i of the best candidate, mag; NaN where they are not covered."""
         return tuple(map(float, synthetic_colours(self.wavelength_angstrom, self.best)))
+
+    def to_specutils(self, candidate: int | None = None) -> Spectrum:
+        """As a `specutils.Spectrum` in erg/s/cm²/Å, or normalised where the scale is unknown.
+
+        Args:
+            candidate: 0 is the best; None gives the best with the uncertainty of all.
+
+        Raises:
+            UserError: specutils is not installed.
+        """
+        try:
+            from specutils import Spectrum
+        except ImportError as error:
+            raise UserError("specutils is needed: pip install specutils") from error
+        from astropy import units
+        from astropy.nddata import StdDevUncertainty
+
+        unit = 1e-17 * units.Unit("erg / (s cm2 Angstrom)")
+        scale = units.Quantity(1.0) if self.scale is None else self.scale * unit
+        flux = self.candidates[candidate or 0] * scale
+        sigma = StdDevUncertainty(self.sigma * scale) if candidate is None else None
+        meta = {"name": self.name, "redshift": self.redshift}
+        wavelength = self.wavelength_angstrom * units.AA
+        return Spectrum(flux, wavelength, uncertainty=sigma, meta=meta)

@@ -17,7 +17,6 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, ClassVar
 
 import torch.distributed as dist
@@ -27,9 +26,6 @@ from datasets.cutouts.reader import Cutout, CutoutReader, write_rejects
 from datasets.errors import UserError
 from utils.core.folder_lock import lock_folder
 from utils.generation.batch_run import BatchRun
-from utils.generation.candidates import Candidates
-from utils.generation.generated_spectrum import GeneratedSpectrum
-from utils.generation.products import read_ahead
 from utils.generation.shards import (
     count_spectra,
     read_catalogue,
@@ -103,16 +99,11 @@ class ShardedRun(BatchRun):
     def _write(self, block: int, bar: tqdm) -> None:
         from utils.generation.catalogue_output import catalogue_columns
 
-        spectra: list[GeneratedSpectrum] = []
-
-        def finish(cutout: Cutout, candidates: Candidates) -> None:
-            spectra.append(self.products.spectrum(cutout, candidates))
+        self.rejects, spectra = [], []
+        for spectrum in self.spectra(self.blocks[block]):
+            spectra.append(spectrum)
             bar.update()
-
-        self.rejects = []
-        new = read_ahead(self._new(self.blocks[block], bar), 2 * self.batch)
-        while batch := list(islice(new, self.batch)):
-            self._generate(batch, finish)
+        bar.update(len(self.rejects))
         path = shard_path(self.folder, block)
         file = f"{path.parent.name}/{path.name}"
         columns = catalogue_columns(((spectrum, file) for spectrum in spectra), self.measured)

@@ -1,0 +1,158 @@
+"""Generation from Python: see `utils.generation.load`."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.cutouts.formats import CutoutError, RawCutout
+from datasets.cutouts.reader import Cutout, CutoutReader, Rejected
+from datasets.errors import UserError
+from utils.core.shipped_weights import shipped_weights
+from utils.generation.from_options import (
+    cutout_format,
+    kept_candidates,
+    load_pipeline,
+    make_run,
+    provenance_of,
+    requested_conditions,
+)
+from utils.generation.generated_spectrum import GeneratedSpectrum
+from utils.generation.options import generation_parser
+from utils.generation.pipeline import sampling_of
+from utils.generation.products import Products
+
+DEFAULTS = ["-", "--output", "-", "--no-pictures", "--no-measure", "--workers", "0"]
+
+
+class Generator:
+    """Trained networks that make spectra of cutouts; call it.
+
+    Args:
+        weights: Names of weights that come with the project, or files.
+        device: `auto`, `cpu`, `cuda`, …
+        precision: `float32`, `bfloat16` or `auto`.
+
+    Raises:
+        UserError: the weights cannot be used.
+    """
+
+    def __init__(self, weights: Sequence[str], device: str, precision: str):
+        shipped = shipped_weights()
+        self._loaded = {
+            "checkpoint": [str(shipped.get(name, name)) for name in weights],
+            "device": device,
+            "precision": precision,
+        }
+        self.pipeline, self.sampling = load_pipeline(self._options())
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands that the networks take, in their order."""
+        return self.pipeline.last.contrastive.survey.bands
+
+    @property
+    def wavelength_angstrom(self) -> np.ndarray:
+        """(pixels,) of the spectra, vacuum, observed frame."""
+        return self.pipeline.wavelength_angstrom
+
+    def __call__(
+        self,
+        cutouts: np.ndarray | str | Path | Sequence[str | Path],
+        *,
+        bands: Sequence[str] | None = None,
+        pixel_scale: float | None = None,
+        unit: str | None = None,
+        redshift: float | np.ndarray | None = None,
+        snr: float | None = None,
+        names: Sequence[str] | None = None,
+        **options: Any,
+    ) -> list[GeneratedSpectrum]:
+        """Generate.
+
+        Args:
+            cutouts: An array (bands, height, width) or (N, bands, height, width); or files, globs
+                or folders, as for `generate.py`.
+            bands: Of the cutouts, in their order (as the networks take them).
+            pixel_scale: Of the cutouts, arcsec (as the networks take them).
+            unit: Of the cutouts, e.g. `nanomaggy` (the default) or `nJy`.
+            redshift: Of all galaxies, or (N,) of each of an array; None samples it.
+            snr: Signal-to-noise ratio per pixel; infinite for spectra without noise; None samples
+                it.
+            names: Of the galaxies of an array (`0`, `1`, …); with the seed they give the noise.
+            options: `candidates`, `keep`, `steps`, `sampler`, `guidance`, `rank`, `seed`,
+                `mean_of_best`, `batch_size`: as the options of `generate.py`.
+
+        Returns:
+            A spectrum for each cutout that can be used; a warning tells of others in files.
+
+        Raises:
+            UserError: an option or an array that cannot be used.
+        """
+        given = self._options(
+            bands=",".join(bands) if bands else None, pixel_scale=pixel_scale, unit=unit, **options
+        )
+        each = redshift is not None and np.ndim(redshift) == 1
+        if redshift is not None:
+            given.redshift = "given" if each else str(redshift)
+        if snr is not None:
+            given.snr = str(snr)
+        sampling = sampling_of(self.sampling, given)
+        self.pipeline.check(sampling)
+        survey = self.pipeline.last.contrastive.survey
+        target = cutout_format(survey, given)
+        provenance = provenance_of(self.pipeline, sampling, given)
+        kept = kept_candidates(sampling, given)
+        products = Products(Path(), survey, provenance, kept, pictures=False)
+        requested = requested_conditions(self.pipeline, given)
+        run = make_run(products, self.pipeline, sampling, None, given, requested, None)
+        if isinstance(cutouts, np.ndarray):
+            redshifts = np.asarray(redshift, float) if each else None
+            return list(run.spectra(_of_array(cutouts, target, redshifts, names)))
+        if each:
+            raise UserError("redshift: one for each galaxy is possible for an array of cutouts")
+        spectra = list(run.spectra(CutoutReader(cutouts, target)))
+        for rejected in run.rejects:
+            warnings.warn(f"{rejected.path}: {rejected.reason}", stacklevel=2)
+        return spectra
+
+    def _options(self, **given: Any) -> argparse.Namespace:
+        options = generation_parser("").parse_args(DEFAULTS)
+        unknown = given.keys() - vars(options).keys()
+        if unknown:
+            raise UserError(f"{', '.join(sorted(unknown))}: no such option")
+        for name, value in {**self._loaded, **given}.items():
+            setattr(options, name, value)
+        return options
+
+
+def _of_array(
+    images: np.ndarray,
+    target: Any,
+    redshifts: np.ndarray | None,
+    names: Sequence[str] | None,
+) -> Iterator[Cutout | Rejected]:
+    if images.ndim not in (3, 4):
+        raise UserError(
+            f"cutouts of shape {images.shape}: (bands, height, width) or (N, bands, height, width) "
+            "is needed"
+        )
+    images = images[None] if images.ndim == 3 else images
+    for other, what in ((redshifts, "redshifts"), (names, "names")):
+        if other is not None and len(other) != len(images):
+            raise UserError(f"{len(other)} {what} for {len(images)} cutouts")
+    if names is not None and len(set(names)) < len(names):
+        raise UserError("names: some galaxies have the same")
+    for number, image in enumerate(images):
+        name = str(number if names is None else names[number])
+        redshift = np.nan if redshifts is None else float(redshifts[number])
+        try:
+            planes, assumptions = target.convert(RawCutout(image, bare=True, redshift=redshift))
+        except (CutoutError, ValueError, TypeError) as error:
+            raise UserError(f"cutout {name}: {error}") from error
+        yield Cutout(name, planes, Path("array"), redshift=redshift, assumptions=tuple(assumptions))
