@@ -13,6 +13,7 @@ import numpy as np
 from datasets.atomic_files import write_text
 from datasets.errors import UserError
 from utils.core.provenance import file_digest
+from utils.core.run_log import shielded
 from utils.core.survey_identity import survey_identity
 from utils.core.survey_rows import random_subset
 from utils.evaluation import conditional, memorising, subgroups
@@ -29,6 +30,7 @@ from utils.evaluation.baselines import (
 from utils.evaluation.candidates import generate_all, version_of
 from utils.evaluation.derived_quantities import Columns, with_constant
 from utils.evaluation.galaxies_file import write_galaxies
+from utils.evaluation.gallery import write_evaluation_gallery
 from utils.evaluation.measurement_cache import (
     measure_method,
     measure_training,
@@ -117,7 +119,18 @@ class Evaluation(EvaluationSetup):
         write_galaxies(path, columns, answers, redshift_scores, offsets, truth)
         text = json.dumps(without_nan(metrics), indent=1, ensure_ascii=False, allow_nan=False)
         write_text(self.folder / "evaluation.json", text + "\n")
+        with shielded("the gallery"):
+            self._gallery(file, orders[self.options.rank], answers[OBSERVED], truth)
         return metrics
+
+    def _gallery(
+        self, file: h5py.File, order: np.ndarray, observed: Answer, truth: Columns | None
+    ) -> None:
+        measured = {}
+        if truth is not None:
+            own = observed.measured[GENERATED]
+            measured = {name: (truth[name], own[name]) for name in truth if name in own}
+        write_evaluation_gallery(self, file, order, observed.errors[GENERATED], measured)
 
     # The candidates of all methods.
 

@@ -3,6 +3,7 @@
     OUTPUT/spectra/NAME.fits      a spectrum and its candidates (`utils.generation.fits_output`)
     OUTPUT/pictures/NAME.png      a plot of them
     OUTPUT/contact_sheet_001.png  16 galaxies a page, the first 320 galaxies
+    OUTPUT/index.html             all of it to look at (`utils.plotting.gallery`)
     OUTPUT/catalogue.fits         a row per galaxy
     OUTPUT/rejected.csv           the files that were rejected, and why
     OUTPUT/generate.json          the settings: a run goes on only with the same
@@ -242,23 +243,30 @@ class BatchRun:
         paths = sorted((self.folder / "spectra").glob("*.fits"))
         if paths:
             write_generated_catalogue(self.folder / "catalogue.fits", paths, self.measured)
-        if self.products.pictures:
+        if self.products.pictures and paths:
             with shielded("the contact sheets"):
                 self._contact_sheets(reader)
+            with shielded("the gallery"):
+                self._gallery(reader)
         return len(paths)
+
+    def _finished(self, reader: CutoutReader, most: int, what: str) -> Iterator[Cutout]:
+        """The first `most` cutouts that have spectra, with a progress bar."""
+        done = (item for item in reader if not isinstance(item, Rejected) and self._done(item))
+        total = min(len(reader), most)
+        return tqdm(islice(done, most), what, total, unit="galaxy", disable=None)
+
+    def _gallery(self, reader: CutoutReader) -> None:
+        from utils.generation.gallery_output import MOST_GALAXIES, write_gallery
+
+        cutouts = self._finished(reader, MOST_GALAXIES, "gallery")
+        write_gallery(self.products, cutouts, self.folder / "catalogue.fits")
 
     def _contact_sheets(self, reader: CutoutReader) -> None:
         from utils.generation.fits_output import read_spectrum
 
         products = self.products
-        done = (item for item in reader if not isinstance(item, Rejected) and self._done(item))
-        shown = tqdm(
-            islice(done, SHEET_GALAXIES * SHEET_PAGES),
-            desc="contact sheets",
-            total=min(len(reader), SHEET_GALAXIES * SHEET_PAGES),
-            unit="galaxy",
-            disable=None,
-        )
+        shown = self._finished(reader, SHEET_GALAXIES * SHEET_PAGES, "contact sheets")
         paths = ((item, products.spectrum_path(item.name)) for item in shown)
         panels = (products.panel(item, read_spectrum(path)) for item, path in paths)
         panels = (replace(panel, scale=None) for panel in panels)

@@ -36,8 +36,9 @@ from utils.core.checkpoints import write_checkpoint
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
 from utils.core.interruption import Interrupted, handle_signals
-from utils.core.run_directory import BEST, LAST, PREVIOUS
+from utils.core.run_directory import BEST, CONFIG, LAST, PREVIOUS
 from utils.core.run_log import LOGGER, MetricsTable, shielded
+from utils.plotting.training_page import write_training_page
 from utils.training.data_order import deaths_of_workers_reported
 from utils.training.interruption import Interruption
 from utils.training.optimiser import averaged, make_optimiser, rate_factor
@@ -232,9 +233,7 @@ class Trainer:
             if state.iteration == 0:
                 self._record({"epoch": 0, "iteration": 0, **self._validate()})
             self.engine.run(self.loader, max_epochs=epochs, epoch_length=length)
-        if self.board is not None:
-            with shielded("TensorBoard"):
-                self.board.close()
+        self._close()
         if self.stopped and state.iteration < self.iterations:
             idist.barrier()  # the checkpoint is written
             raise Interrupted(
@@ -248,6 +247,18 @@ class Trainer:
                 f"iteration {state.iteration}: the loss or its gradient is not finite{kept}. Try a "
                 "lower optimiser.learning_rate, or run.precision float32"
             )
+
+    def _close(self) -> None:
+        """Write the page of the run, and end TensorBoard's file."""
+        if not self.writes:
+            return
+        with shielded("the page of the run"):
+            config = self.folder / CONFIG
+            text = config.read_text(encoding="utf-8") if config.exists() else ""
+            write_training_page(self.folder, self.table.rows, text)
+        if self.board is not None:
+            with shielded("TensorBoard"):
+                self.board.close()
 
     def _open(self, folder: Path, resume: bool) -> None:
         """Everything that reads and writes the run directory."""

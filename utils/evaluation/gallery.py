@@ -1,0 +1,112 @@
+"""The page of an evaluation: every galaxy with its observed and its generated spectrum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from datasets.spectra import candidate_sigma
+from utils.plotting.gallery import Column, Gallery, GalleryGalaxy
+
+if TYPE_CHECKING:
+    from utils.evaluation.setup import EvaluationSetup
+
+MOST_GALAXIES = 2000  # on the page: of more, the first
+COLUMNS = (
+    Column("name", "galaxy", "identifier, or row of the survey"),
+    Column("redshift", "z", "of the survey's catalogue"),
+    Column("redshift_generated", "z gen.", "median of the candidates' redshifts"),
+    Column("redshift_error", "Δz/(1+z)", "of that median"),
+    Column("crps", "CRPS", "of the pixels, normalised; smaller is better"),
+    Column("coverage_68", "coverage", "share of pixels within the central 68 % of the candidates"),
+    Column("score", "score", "similarity of the best candidate to the image, −1 … 1"),
+)
+
+
+def write_evaluation_gallery(
+    evaluation: EvaluationSetup,
+    file: h5py.File,
+    order: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    measured: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> Path:
+    """Write `index.html` into the folder of an evaluation; returns its path.
+
+    Args:
+        evaluation: The evaluation.
+        file: Its candidates.
+        order: (N, P), best first.
+        scores: Scores (N,) of the galaxies, by name.
+        measured: Quantities of the observed spectra (N,) and of the candidates (N, P), by name.
+    """
+    survey = evaluation.survey
+    count = min(len(evaluation.rows), MOST_GALAXIES)
+    note = f"{Path(survey.path).name}, {evaluation.options.split} split"
+    if count < len(evaluation.rows):
+        note += f"; the first {count} of {len(evaluation.rows)} galaxies"
+    gallery = Gallery(
+        "Evaluation: observed and generated spectra",
+        note,
+        survey.bands,
+        evaluation.wavelength,
+        COLUMNS,
+        {},
+        survey.pixel_scale_arcsec,
+    )
+    galaxies = _galaxies(evaluation, file, order, scores, measured, count)
+    return gallery.write(evaluation.folder, tqdm(galaxies, "gallery", count, disable=None))
+
+
+def _galaxies(
+    evaluation: EvaluationSetup,
+    file: h5py.File,
+    order: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    measured: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    count: int,
+) -> Iterator[GalleryGalaxy]:
+    identifiers = evaluation.survey.catalogue["identifier"][evaluation.rows]
+    names = [str(value) for value in identifiers]
+    unique = len(set(names)) == len(names)
+    for k in range(count):
+        row = evaluation.rows[k : k + 1]
+        flux, redshifts = file["flux"][k], file["redshift"][k]
+        best_first = order[k]
+        median = float(np.median(redshifts))
+        z = float(evaluation.redshift[k])
+        values = {
+            "redshift": z,
+            "redshift_generated": median,
+            "redshift_generated_err": candidate_scatter(redshifts),
+            "redshift_error": (median - z) / (1 + z),
+            "score": file["scores"][k][best_first[0]],
+            **{name: values[k] for name, values in scores.items()},
+        }
+        for name, (truth, candidates) in measured.items():
+            values[f"{name} observed"] = truth[k]
+            values[f"{name} generated"] = np.nanmedian(candidates[k])
+            values[f"{name} generated_err"] = candidate_scatter(candidates[k])
+        yield GalleryGalaxy(
+            names[k] if unique else f"row {row[0]}",
+            evaluation.survey.read("images", row)[0],
+            flux[best_first[0]],
+            candidate_sigma(flux),
+            flux[best_first[1:]],
+            truth=evaluation.true_spectra(slice(k, k + 1))[0],
+            redshift=z,
+            values=values,
+        )
+
+
+def candidate_scatter(values: np.ndarray) -> float:
+    """Half the distance between the 16th and the 84th percentile; NaN without values."""
+    if not np.isfinite(values).any():
+        return math.nan
+    low, high = np.nanpercentile(values, (16, 84))
+    return float(high - low) / 2
