@@ -131,25 +131,35 @@ class BatchRun:
         write_text(record, json.dumps(settings, indent=2) + "\n")
 
     def run(self, reader: CutoutReader) -> None:
-        """Generate for every cutout that has no spectrum yet."""
+        """Generate for every cutout that has no spectrum yet, in the batches of a whole run."""
         with (
             tqdm(total=len(reader), desc="generating", unit="galaxy", disable=None) as bar,
             Finisher(self.products, self.workers, bar.update) as finisher,
         ):
-            for cutout, candidates in self.generate(self._new(reader, bar)):
-                finisher.finish(cutout, candidates)
+            for batch in self._batches(self._new(reader, bar)):
+                done = [self._done(cutout) for cutout in batch]
+                if all(done):
+                    bar.update(len(batch))
+                    continue
+                for (cutout, candidates), known in zip(self._generate(batch), done, strict=True):
+                    if known:  # generated again, for the others to have the same company
+                        bar.update()
+                    else:
+                        finisher.finish(cutout, candidates)
         write_rejects(self.folder / "rejected.csv", self.rejects)
-
-    def generate(self, cutouts: Iterable[Cutout]) -> Iterator[tuple[Cutout, Candidates]]:
-        """Each cutout with its candidates, in the order of the cutouts, which are read ahead."""
-        waiting = read_ahead(cutouts, 2 * self.batch)
-        while batch := list(islice(waiting, self.batch)):
-            yield from self._generate(batch)
 
     def spectra(self, cutouts: Iterable[Cutout | Rejected]) -> Iterator[GeneratedSpectrum]:
         """The spectrum of each cutout that can be used; the others are added to `rejects`."""
-        for cutout, candidates in self.generate(self._new(cutouts)):
-            yield self.products.spectrum(cutout, candidates)
+        for batch in self._batches(self._new(cutouts)):
+            for cutout, candidates in self._generate(batch):
+                yield self.products.spectrum(cutout, candidates)
+
+    def _batches(self, cutouts: Iterable[Cutout]) -> Iterator[list[Cutout]]:
+        """The cutouts by `batch`, read ahead. A run that goes on divides them as it did before:
+        rounding, and so the last bits of a spectrum, depends on the others of its batch."""
+        waiting = read_ahead(cutouts, 2 * self.batch)
+        while batch := list(islice(waiting, self.batch)):
+            yield batch
 
     def _new(
         self, reader: Iterable[Cutout | Rejected], bar: tqdm | None = None
@@ -157,9 +167,6 @@ class BatchRun:
         update = bar.update if bar is not None else int  # `int()` does nothing
         for item in reader:
             if isinstance(item, Cutout):
-                if self._done(item):
-                    update()
-                    continue
                 item = self._with_redshift(item)
             if isinstance(item, Rejected):
                 self.rejects.append(item)

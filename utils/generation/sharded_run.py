@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import torch.distributed as dist
 from tqdm import tqdm
 
-from datasets.cutouts.reader import Cutout, CutoutReader, write_rejects
+from datasets.cutouts.reader import CutoutReader, write_rejects
 from datasets.errors import UserError
 from utils.core.folder_lock import lock_folder
 from utils.generation.batch_run import BatchRun
@@ -108,9 +108,6 @@ class ShardedRun(BatchRun):
         file = f"{path.parent.name}/{path.name}"
         columns = catalogue_columns(((spectrum, file) for spectrum in spectra), self.measured)
         write_shard(path, spectra, columns, self.rejects)
-
-    def _done(self, cutout: Cutout) -> bool:
-        return False
 
     def summarise(self, reader: CutoutReader) -> int:
         """Write the catalogue and the rejected files; returns the number of spectra."""
