@@ -4,7 +4,7 @@
     python train_contrastive.py                               # reads params_contrastive.yml
     python train_contrastive.py --data.survey other.h5 --run.output runs/other
     python train_contrastive.py --resume                      # go on with a stopped run
-    python train_contrastive.py --help                        # every key, with its default
+    python train_contrastive.py --help-all                    # every key, with its default
 
 The run directory gets `best.pt` (for `train_generative.py`), `last.pt`, `metrics.csv`, `log.txt`,
 TensorBoard files and previews: spectra with the images found for them.

@@ -4,7 +4,7 @@
     python train_generative.py --diffusion.contrastive runs/contrastive/best.pt
     python train_generative.py --config params/2024_generative_low.yml
     python train_generative.py --resume                       # go on with a stopped run
-    python train_generative.py --help                         # every key, with its default
+    python train_generative.py --help-all                     # every key, with its default
 
 Needs a checkpoint of stage 1, whose survey and representation it takes. The run directory gets
 `best.pt`, all that `generate.py` needs, `last.pt`, `metrics.csv`, `log.txt`, TensorBoard files and

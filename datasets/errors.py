@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
+DEBUG = "SPECTRA_DEBUG"  # environment variable: show the traceback of every error
 USER_ERROR = 2  # exit status, that of argparse for wrong arguments
 CLOSED_PIPE = 141  # exit status, that of a program which the signal SIGPIPE ends
 
@@ -37,9 +39,9 @@ def run_command(command: Callable[..., int], *arguments: object) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return CLOSED_PIPE
-    except UserError as error:
-        print(f"error: {error}" if error.status == USER_ERROR else error, file=sys.stderr)
-        return error.status
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+    except (UserError, OSError) as error:
+        if os.environ.get(DEBUG):
+            traceback.print_exception(error)
+        status = getattr(error, "status", USER_ERROR)
+        print(f"error: {error}" if status == USER_ERROR else error, file=sys.stderr)
+        return status

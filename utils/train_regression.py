@@ -1,7 +1,7 @@
 """A plain network from image to spectrum: the baseline without diffusion.
 
     python -m utils.train_regression --data.survey data/survey.h5 --run.output runs/regression
-    python -m utils.train_regression --help                        # every key, with its default
+    python -m utils.train_regression --help-all                    # every key, with its default
     python -m utils.evaluate … --regression runs/regression/best.pt
 
 A ResNet with one output per pixel, trained on the squared error of the standardised linear flux: it

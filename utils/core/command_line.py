@@ -6,14 +6,24 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from jsonargparse.typing import PositiveFloat
 
-from datasets.command_parser import replace_unprintable
+from datasets.command_parser import (
+    COMMON,
+    add_common_options,
+    apply_common_options,
+    brief_help,
+    meant,
+    replace_unprintable,
+)
 from datasets.errors import USER_ERROR, UserError
-from utils.core.config import ConfigType
+from utils.core.config import ConfigType, to_dict
 
 
 @dataclass
@@ -23,6 +33,24 @@ class Flags:
     resume: bool = False
     dry_run: bool = False
     deadline: float = math.inf  # of `time.monotonic()`, which all processes of a machine share
+
+
+BRIEF = ("--config", "--resume", "--dry-run", "--time-limit", "--print-config")  # in `--help`
+
+
+class _Parser(ArgumentParser):
+    """A parser whose `--help` fits a screen, and which knows what a mistyped key should be."""
+
+    brief: Sequence[str] | None = BRIEF
+
+    def format_help(self) -> str:
+        """The flags, and the sections of keys; with `--help-all` every key."""
+        return brief_help(self, super().format_help)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong, and which key was meant."""
+        options = [o for action in self._actions for o in action.option_strings]
+        super().error(message + meant(str(message), options), ex)
 
 
 class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -49,12 +77,19 @@ def parse(
     parser = _parser(kind, default_file, description, argv)
     values = parser.parse_args(argv)
     values.pop("config", None)
+    common = {name: values.pop(name, None) for name in COMMON}
+    apply_common_options(common)
     deadline = time.monotonic() + 60 * values.pop("time_limit")
     flags = Flags(values.pop("resume"), values.pop("dry_run"), deadline)
+    print_config = values.pop("print_config")
     try:
-        return kind(**vars(parser.instantiate(values))), flags
+        config = kind(**vars(parser.instantiate(values)))
     except UserError as error:
         parser.exit(USER_ERROR, f"error: {error}\n")
+    if print_config:
+        print(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), end="")
+        parser.exit()
+    return config, flags
 
 
 def _parser(
@@ -63,8 +98,11 @@ def _parser(
     # A file named by --config takes the place of the default file: who edits the latter does not
     # change the set-ups in `params/`. As shipped it repeats the defaults of `utils.core.config`.
     named = default_file is None or any(a.partition("=")[0] == "--config" for a in argv)
-    parser = ArgumentParser(
+    parser = _Parser(
         description=description,
+        epilog="keys: --SECTION.KEY VALUE, or a YAML file with sections of keys; --help-all\n"
+        "explains every one, and --print-config prints them all as YAML",
+        print_config=None,
         formatter_class=_HelpFormatter,
         usage="%(prog)s [--config FILE] [--resume] [--dry-run] [--time-limit MINUTES] "
         "[--SECTION.KEY VALUE ...]",
@@ -91,5 +129,9 @@ def _parser(
         help="save after so many minutes and exit with status 75, to go on with --resume; the "
         "signals SIGTERM and SIGUSR1 do the same (no limit)",
     )
+    parser.add_argument(
+        "--print-config", action="store_true", help="print every key with its value, and stop"
+    )
+    add_common_options(parser)
     parser.add_class_arguments(kind, fail_untyped=True)
     return parser

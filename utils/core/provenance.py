@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-VERSION = "0.1.0"
+from datasets.version import code_version
+
 DEPENDENCIES = {"torch": "torch", "ignite": "pytorch-ignite", "numpy": "numpy"}  # distributions
 
 
@@ -16,21 +16,6 @@ def versions() -> dict[str, str]:
     """Versions of this code and of the packages that its results depend on."""
     packages = {name: version(distribution) for name, distribution in DEPENDENCIES.items()}
     return {"code": code_version(), "python": platform.python_version(), **packages}
-
-
-def code_version() -> str:
-    """The version of this code, with the commit if it is a git checkout."""
-    try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        ).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        commit = ""
-    return f"{VERSION}+{commit}" if commit else VERSION
 
 
 def file_digest(path: str | Path) -> str:

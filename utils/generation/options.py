@@ -12,6 +12,10 @@ from utils.generation.ranking import RANKINGS
 REQUESTS = ("sampled", "given")  # of a condition, besides a value
 SMALLEST = {"redshift": 0.0, "snr": 1e-3}  # value that can be requested; S/N per SDSS pixel
 GALAXIES_PER_SHARD = 256
+BRIEF = (  # options that `generate.py --help` shows
+    "--weights", "--checkpoint", "--output", "--candidates", "--redshift", "--snr", "--bands",
+    "--pixel-scale", "--unit", "--shards", "--no-pictures", "--resume", "--dry-run",
+)  # fmt: skip
 SAMPLERS = ("adams", "dpm", "ddim", "ancestral")  # as in `utils.core.config.SamplingConfig`
 
 
@@ -63,7 +67,7 @@ def not_negative(text: str) -> float:
 
 def generation_parser(description: str) -> argparse.ArgumentParser:
     """The parser of `generate.py`."""
-    parser = CommandParser(description)
+    parser = CommandParser(description, brief=BRIEF, usage="%(prog)s CUTOUTS --output FOLDER [...]")
     parser.add_argument("cutouts", nargs="+", help="folder, files or globs")
     networks = parser.add_mutually_exclusive_group()
     networks.add_argument(
