@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import re
 import sys
@@ -99,8 +100,15 @@ def apply_common_options(values: dict[str, Any]) -> None:
     if values.pop("debug", False):
         os.environ[DEBUG] = "1"  # which processes inherit
     if values.pop("quiet", False):
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+        sys.stdout = _Silence()
         sys.stderr = _NoTerminal(sys.stderr)
+
+
+class _Silence(io.TextIOBase):
+    """A stream that drops what is written to it."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 class _NoTerminal:
