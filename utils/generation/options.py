@@ -179,3 +179,17 @@ def _add_computing(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="processes that draw and write meanwhile (one less than there are cores; 0: none)",
     )
+
+
+def add_embedding_network(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which network, and where it computes."""
+    parser.add_argument(
+        "--weights",
+        default="mock-ugriz",
+        metavar="NAME|FILE",
+        help="weights that come with the project, or a checkpoint of either stage (%(default)s)",
+    )
+    parser.add_argument("--bands", help="bands of the cutouts in their order, e.g. u,g,r,i,z")
+    parser.add_argument("--pixel-scale", type=float, help="arcsec per pixel of the cutouts")
+    parser.add_argument("--unit", help="flux unit of the cutouts, e.g. nanomaggy or nJy")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, … (%(default)s)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,6 +171,47 @@ def plot_retrieval(
         axes.set_title("best match" if rank == 1 else f"{rank}.")
     grid[-1, 0].set_xlabel(WAVELENGTH_LABEL)
     figure.supylabel(NORMALISED_LABEL, fontsize=8)
+    return figure
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A galaxy in a table of pictures: its image or its spectrum.
+
+    Args:
+        title: Above it.
+        wavelength_angstrom, flux: (pixels,) of a spectrum.
+        image: (bands, height, width), instead.
+        bands: Of the image.
+    """
+
+    title: str
+    wavelength_angstrom: np.ndarray | None = None
+    flux: np.ndarray | None = None
+    image: np.ndarray | None = None
+    bands: Sequence[str] = ()
+
+
+@styled
+def plot_cells(rows: Sequence[Sequence[Cell]]) -> Figure:
+    """Queries, each with its matches in a row of images and spectra."""
+    columns = max(map(len, rows))
+    figure = new_figure(1.2 * len(rows) + 0.2)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for line, cells in zip(grid, rows, strict=True):
+        for axes in line[len(cells) :]:
+            axes.set_axis_off()
+        for axes, cell in zip(line, cells, strict=False):
+            axes.set_title(cell.title, fontsize=6)
+            if cell.image is not None:
+                draw_cutout(axes, cell.image, cell.bands)
+                continue
+            axes.plot(cell.wavelength_angstrom, cell.flux, color=COLOURS["truth"], lw=0.4)
+            axes.set_xlim(*cell.wavelength_angstrom[[0, -1]])
+            axes.set_ylim(*flux_limits([cell.flux]))
+            axes.tick_params(labelleft=False, labelsize=5)
+    for line in grid:  # the query stands out
+        line[0].spines[:].set(color=COLOURS["highlight"], linewidth=1.5)
     return figure
 
 

@@ -1,0 +1,130 @@
+"""Embeddings of files, searches in them, and what a linear map reads off them."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from datasets.cutouts.export import export
+from datasets.errors import UserError
+from datasets.survey import Survey
+from tests.support import REAL_DATA, needs_real_data
+from utils import embed, search
+from utils.evaluation.linear_probe import probe
+from utils.generation.embeddings import Embeddings
+
+
+@pytest.fixture(scope="module")
+def index(tiny_survey, tiny_towers, tmp_path_factory):
+    path = tmp_path_factory.mktemp("index") / "index.fits"
+    arguments = [str(tiny_survey), "--weights", str(tiny_towers), "--output", str(path)]
+    assert embed.main([*arguments, "--device", "cpu"]) == 0
+    return path
+
+
+def run_search(index, tiny_towers, *more):
+    return search.main([str(index), *more, "--weights", str(tiny_towers), "--device", "cpu"])
+
+
+def rows_of(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_survey_gives_a_table_that_astropy_opens(index, tiny_survey):
+    survey, table = Survey(tiny_survey), Table.read(index)
+    assert len(table) == 2 * len(survey)
+    assert list(table["identifier"][: len(survey)]) == survey.catalogue["identifier"].tolist()
+    np.testing.assert_allclose(np.linalg.norm(table["embedding"], axis=1), 1, rtol=1e-5)
+
+
+def test_what_is_read_is_what_was_written(index, tmp_path):
+    first = Embeddings.read(index)
+    first.write(tmp_path / "again.fits")
+    again = Embeddings.read(tmp_path / "again.fits")
+    for name, values in vars(first).items():
+        np.testing.assert_array_equal(getattr(again, name), values)
+    (tmp_path / "other.fits").write_text("no table")
+    with pytest.raises(UserError, match=r"python -m utils\.embed"):
+        Embeddings.read(tmp_path / "other.fits")
+
+
+def test_the_search_is_exact():
+    generator = np.random.default_rng(1)
+    vectors = generator.normal(size=(700, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    nothing = np.zeros(700)
+    names = np.arange(700).astype(str)
+    index = Embeddings(vectors, names, names, names, *[nothing] * 5, towers="")
+    found, similarity = index.nearest(vectors[:300], 5)
+    expected = np.argsort(-(vectors[:300] @ vectors.T), axis=1)[:, :5]
+    np.testing.assert_array_equal(found, expected)
+    assert (found[:, 0] == np.arange(300)).all() and np.all(np.diff(similarity) <= 0)
+
+
+def test_an_image_finds_spectra_and_its_own_image(index, tiny_survey, tiny_towers, tmp_path):
+    export(Survey(tiny_survey), tmp_path / "cutouts", "test", 3)
+    given = [str(tmp_path / "cutouts"), "--count", "4", "--output"]
+    assert run_search(index, tiny_towers, *given, str(tmp_path / "a.csv"), "--find", "spectra") == 0
+    rows = rows_of(tmp_path / "a.csv")
+    assert len(rows) == 12 and {row["kind"] for row in rows} == {"spectrum"}
+    assert [row["rank"] for row in rows[:4]] == ["1", "2", "3", "4"]
+    assert run_search(index, tiny_towers, *given, str(tmp_path / "b.csv"), "--find", "images") == 0
+    best = [row for row in rows_of(tmp_path / "b.csv") if row["rank"] == "1"]
+    own = Survey(tiny_survey).catalogue["identifier"][Survey(tiny_survey).indices("test")[:3]]
+    assert sorted(int(row["identifier"]) for row in best) == sorted(own.tolist())
+    assert all(float(row["similarity"]) > 0.999 for row in best)
+
+
+def test_a_galaxy_of_the_index_does_not_find_itself(index, tiny_towers, tmp_path):
+    names = Embeddings.read(index).name[:2].tolist()
+    output, picture = tmp_path / "found.csv", tmp_path / "found.png"
+    given = ["--names", *names, "--output", str(output), "--picture", str(picture)]
+    assert run_search(index, tiny_towers, *given, "--find", "images", "--count", "3") == 0
+    assert all(row["name"] != row["query"] for row in rows_of(output))
+    assert picture.stat().st_size > 10_000
+    assert run_search(index, tiny_towers, *given) == 2  # does not overwrite
+
+
+def test_mistakes_are_named(index, tiny_survey, tiny_towers, tiny_generator, tmp_path, capsys):
+    assert run_search(index, tiny_towers, "--names", "nobody") == 2
+    assert "no image of a galaxy called nobody" in capsys.readouterr().err
+    assert run_search(index, tiny_towers) == 2
+    assert run_search(index, tiny_generator, str(tiny_survey)) == 2
+    assert "made with other weights" in capsys.readouterr().err
+    assert embed.main([str(tiny_survey), "--weights", str(tiny_towers)]) == 2
+    assert "--output, or ask for --probe" in capsys.readouterr().err
+    assert embed.main([str(tiny_survey), "--output", str(index)]) == 2  # does not overwrite
+
+
+def test_a_linear_map_reads_what_is_there():
+    generator = np.random.default_rng(2)
+    vectors = {split: generator.normal(size=(400, 6)) for split in ("train", "validation", "test")}
+    weights = generator.normal(size=6)
+    linear = {split: x @ weights + 3 for split, x in vectors.items()}
+    score, error, scatter = probe(vectors, linear)
+    assert score > 0.999 and error < 1e-3 and scatter < 0.05
+    noise = {split: generator.normal(size=400) for split in vectors}
+    score, error, _ = probe(vectors, noise)
+    assert abs(score) < 0.1 and 0 < error < 0.1
+
+
+def test_the_probe_prints_the_catalogue(tiny_survey, tiny_towers, capsys, monkeypatch):
+    monkeypatch.setattr("utils.evaluation.linear_probe.LEAST", 5)
+    given = [str(tiny_survey), "--weights", str(tiny_towers), "--probe", "--device", "cpu"]
+    assert embed.main(given) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["column", "sn", "z"]
+
+
+@needs_real_data
+def test_real_spectra_are_prepared_as_for_a_survey(tmp_path):
+    files = sorted((REAL_DATA / "spec_files").glob("*.fits"))[:3]
+    output = tmp_path / "spectra.fits"
+    status = embed.main([*map(str, files), "--spectra", "--output", str(output)])
+    embeddings = Embeddings.read(output)
+    assert status in (0, 1) and len(embeddings) >= 1 and set(embeddings.kind) == {"spectrum"}
+    assert np.isfinite(embeddings.vectors).all() and (embeddings.identifier > 0).all()
