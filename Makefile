@@ -15,7 +15,7 @@ GENERATOR :=
 export OMP_WAIT_POLICY ?= passive
 export MPLBACKEND ?= Agg
 
-.PHONY: demo demo-train real weights test test-slow fuzz faults soak lint bench clean help
+.PHONY: demo demo-train real weights test test-slow fuzz faults soak lint docs bench clean help
 
 help:
 	@echo "make demo         cutouts of mock galaxies -> spectra, pictures, a table, in $(DEMO)/"
@@ -27,7 +27,8 @@ help:
 	@echo "make fuzz         10,000 damaged and hostile files for every reader"
 	@echo "make faults       kills, full disks and the like at random moments, 270 in all"
 	@echo "make soak         an hour of generation with faults, and its memory"
-	@echo "make lint         ruff, on code and format"
+	@echo "make lint         ruff, on code and format, and the links of the documentation"
+	@echo "make docs         the documentation as a site, site/index.html"
 	@echo "make bench        benchmarks: ratios measured in one run"
 	@echo "make clean        remove the environment and what the demos made"
 
@@ -233,6 +234,11 @@ soak: $(VENV)/development
 lint: $(VENV)/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mkdocs build --quiet --strict
+
+docs: $(VENV)/development
+	$(BIN)/mkdocs build --quiet --strict
+	@echo "the documentation: site/index.html"
 
 bench: $(VENV)/development
 	$(RUN) -m tests.benchmarks

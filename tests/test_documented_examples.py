@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 import shutil
 import subprocess
 import warnings
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
@@ -50,6 +54,25 @@ def test_the_examples_for_other_programs_run(folder, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "Angstrom" in printed and "(4500, 3)" in printed
     assert printed.count("galaxy") >= 3  # of the shards
+
+
+def test_the_tutorials_python_runs(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    for block in blocks("tutorial.md"):
+        exec(block, {})
+    assert "Halpha_ew" in capsys.readouterr().out
+
+
+def test_the_notebook_runs(capsys, monkeypatch):
+    monkeypatch.setattr("matplotlib.pyplot.subplots", functools.partial(plt.subplots, dpi=50))
+    variables: dict = {}
+    for cell in json.loads((ROOT / "docs" / "example.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), variables)
+    printed = capsys.readouterr().out
+    assert "(8, 4500)" in printed and "Dn4000" in printed
+    np.testing.assert_allclose(variables["given"][0].redshifts, variables["known"][0], rtol=1e-6)
+    plt.close("all")
 
 
 def test_topcat_finds_units_ucds_and_descriptions(folder):

@@ -40,7 +40,6 @@ def main(argv: list[str] | None = None) -> int:
         help="range, within 0.01 and 0.2 (%(default)s)",
     )  # fmt: skip
     add("--overwrite", action="store_true", help="replace an existing file")
-    add("--quiet", action="store_true", help="no progress bar")
     return run_command(_make, parser.parse_args(argv))
 
 
@@ -57,7 +56,7 @@ def _make(options: argparse.Namespace) -> int:
         options.count,
         options.seed,
         workers=options.workers,
-        progress=not options.quiet,
+        progress=sys.stderr.isatty(),
         overwrite=options.overwrite,
         colour=options.pictures,
         shift=shift,

@@ -71,5 +71,7 @@ def shielded(what: str) -> Iterator[None]:
     """Log an error in something that a run can do without, and go on."""
     try:
         yield
+    except OSError as error:  # a full disk, for example
+        LOGGER.warning("%s failed (%s); the run goes on without", what, error)
     except Exception:
         LOGGER.warning("%s failed; the run goes on without:", what, exc_info=True)

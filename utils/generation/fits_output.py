@@ -204,5 +204,8 @@ def _native(array: np.ndarray) -> np.ndarray:
 
 def write_hdus(hdus: fits.HDUList, path: str | Path) -> None:
     """Write a FITS file atomically."""
-    with atomic_path(path) as temporary:
-        hdus.writeto(temporary, overwrite=True, output_verify="exception")
+    try:
+        with atomic_path(path) as temporary:
+            hdus.writeto(temporary, overwrite=True, output_verify="exception")
+    except OSError as error:  # numpy's does not name the file
+        raise OSError(f"{path}: cannot be written: {error}") from error

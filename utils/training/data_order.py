@@ -6,6 +6,8 @@ function of (seed, process, iteration). So a resumed run equals one that never s
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,20 +24,28 @@ from utils.training.interruption import ignore_warning
 
 @contextmanager
 def deaths_of_workers_reported() -> Iterator[None]:
-    """Turn torch's error about a worker of a loader that was killed into one for the user.
+    """Turn the errors that follow when a worker of a loader was killed into one for the user.
 
     Raises:
         UserError: that happened.
     """
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
             raise
         raise UserError(
             "a process that loads batches was killed, perhaps for lack of memory: go on with "
             "--resume, and fewer data.workers"
         ) from error
+
+
+def notice_deaths_of_workers_later() -> None:
+    """Let torch find a dead worker when it waits for it, within seconds. By default it raises an
+    error wherever the process is at that moment, in the middle of a message for example. To be
+    called when the loader's workers have been started."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 class EpochBatches(Sampler[Tensor]):

@@ -39,7 +39,7 @@ from utils.core.interruption import Interrupted, handle_signals
 from utils.core.run_directory import BEST, CONFIG, LAST, PREVIOUS
 from utils.core.run_log import LOGGER, MetricsTable, shielded
 from utils.plotting.training_page import write_training_page
-from utils.training.data_order import deaths_of_workers_reported
+from utils.training.data_order import deaths_of_workers_reported, notice_deaths_of_workers_later
 from utils.training.interruption import Interruption
 from utils.training.optimiser import averaged, make_optimiser, rate_factor
 
@@ -356,6 +356,7 @@ class Trainer:
 
     def _begin_epoch(self) -> None:
         """Begin with the first batch, or, resumed within an epoch, with the next."""
+        notice_deaths_of_workers_later()
         sampler, done = self.loader.sampler, self.engine.state.iteration % len(self.loader)
         sampler.epoch, sampler.first = self.engine.state.epoch - 1, done
         if done == 0:
