@@ -63,7 +63,8 @@ def embed_files(
         parts += embedder.cutouts(cutout_reader(others, embedder, options))
     if not parts and embedder.skipped:
         first = embedder.skipped[0]
-        raise UserError(f"none of the files can be used; {first.path}: {first.reason}")
+        hint = "" if options.spectra else "; add --spectra if the files are spectra"
+        raise UserError(f"none of the files can be used; {first.path}: {first.reason}{hint}")
     return joined(parts)
 
 

@@ -34,7 +34,7 @@ CPU_ROWS, GPU_ROWS = 64, 4096  # candidates that go through the network together
 CPU_GALAXIES, GPU_GALAXIES = 8, 256  # in a batch
 FEW = 8  # cutouts, for which starting processes takes longer than drawing
 MOST_WORKERS = 16
-LOOKED_AT = 3  # cutouts, of which one must fit weights to choose these
+LOOKED_AT = 20  # cutouts, of which one must fit weights to choose these
 
 
 def load_pipeline(options: argparse.Namespace) -> tuple[Pipeline, SamplingConfig]:
@@ -78,7 +78,7 @@ def checkpoint_paths(options: argparse.Namespace) -> list[Path]:
 
 def _fitting_weights(options: argparse.Namespace) -> str:
     """The name of the first shipped weights that one of the first cutouts fits."""
-    reasons = []
+    reasons: dict[str, list[str]] = {}  # names of weights by reason
     for name, path in shipped_weights().items():
         survey = SurveyDescription.from_dict(read_description(path)["about"]["survey"])
         items = list(
@@ -86,10 +86,18 @@ def _fitting_weights(options: argparse.Namespace) -> str:
         )
         if any(isinstance(item, Cutout) for item in items):
             return name
-        reasons += [f"{name} ({' '.join(survey.bands)}): {items[0].reason}"] if items else []
+        for item in items[:1]:
+            label = f"{name} ({' '.join(survey.bands)})"
+            reasons.setdefault(f"{item.path}: {item.reason}", []).append(label)
+    if len(reasons) == 1:  # whatever the weights
+        raise UserError(
+            f"none of the first cutouts can be used; {next(iter(reasons))}. Name the weights with "
+            "--weights to go on to the others"
+        )
+    why = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
     raise UserError(
-        "none of the weights that come with the project fit these cutouts: train your own (see "
-        f"README.md) and name them with --checkpoint. {'; '.join(reasons)}"
+        "none of the weights that come with the project fit these cutouts: train your own "
+        f"(docs/your_survey.md) and name them with --checkpoint. {why}"
     )
 
 
