@@ -89,7 +89,7 @@ def _fitting_weights(options: argparse.Namespace) -> str:
         for item in items[:1]:
             label = f"{name} ({' '.join(survey.bands)})"
             reasons.setdefault(f"{item.path}: {item.reason}", []).append(label)
-    if len(reasons) == 1:  # whatever the weights
+    if len(reasons) == 1 < len(shipped_weights()):  # whatever the weights
         raise UserError(
             f"none of the first cutouts can be used; {next(iter(reasons))}. Name the weights with "
             "--weights to go on to the others"

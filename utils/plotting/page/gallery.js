@@ -208,7 +208,7 @@ function drawValues(galaxy) {
     const error = galaxy.values[name + ERROR], unit = GALLERY.units[name];
     term.textContent = name;
     value.textContent = text(galaxy.values[name]) + (typeof error === "number" ? ` ± ${text(error)}` : "") +
-      (unit ? ` ${unit}` : "");
+      (unit && galaxy.values[name] !== null ? ` ${unit}` : "");
     pair.append(term, value);
     return pair;
   }));
