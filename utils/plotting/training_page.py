@@ -12,7 +12,7 @@ from datasets.atomic_files import write_text
 from utils.plotting.gallery import as_script, fill_page
 
 MOST_PREVIEWS = 12  # the last ones
-COUNTERS = ("epoch", "iteration")
+NOT_SHOWN = ("epoch", "iteration", "seconds", "pool")
 
 
 def write_training_page(folder: Path, rows: Sequence[dict[str, float]], config: str) -> Path:
@@ -39,11 +39,11 @@ def write_training_page(folder: Path, rows: Sequence[dict[str, float]], config: 
 def _curves(rows: Sequence[dict[str, float]]) -> dict[str, list[tuple[str, list, list]]]:
     """Label, epochs and values of each curve, by plot: losses together, recalls together."""
     plots: dict[str, list[tuple[str, list, list]]] = {}
-    names = dict.fromkeys(name for row in rows for name in row if name not in COUNTERS)
+    names = dict.fromkeys(name for row in rows for name in row if name not in NOT_SHOWN)
     for name in names:
         known = [r for r in rows if math.isfinite(r.get(name, math.nan))]
         if known:
-            together = {"loss": "losses", "recall": "recall"}
+            together = {"loss": "losses", "recall": "recall", "median_rank": "median rank"}
             plot = next((title for part, title in together.items() if part in name), name)
             values = [row[name] for row in known]
             plots.setdefault(plot, []).append((name, [row["epoch"] for row in known], values))
