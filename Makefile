@@ -49,6 +49,7 @@ $(VENV)/development: requirements-dev.txt $(VENV)/runtime
 # The weights that come with the project, on test galaxies of the mock survey they were trained on.
 demo: $(DEMO)/generated.png $(DEMO)/evaluation/table.md
 	@cat $(DEMO)/evaluation/table.md
+	@echo "To look at: $(DEMO)/spectra/index.html, $(DEMO)/evaluation/index.html"
 	@echo "Pictures: $(DEMO)/generated.png, $(DEMO)/spectra/contact_sheet_001.png"
 	@echo "Spectra: $(DEMO)/spectra/spectra, catalogue $(DEMO)/spectra/catalogue.fits"
 
