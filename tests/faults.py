@@ -131,10 +131,11 @@ class Faults:
                 except subprocess.TimeoutExpired:
                     if tally.injected + kills < self.count:
                         process.kill()  # this process alone: its workers have to notice
-                        process.wait()
+                        process.communicate()
                         kills += 1
                         continue
                     status = process.wait(PATIENCE)
+                process.communicate()
                 break
             wrong = compare(whole, output) if status == 0 else [f"{output}: status {status}"]
             for _ in range(kills):
@@ -225,10 +226,10 @@ class Faults:
         for _ in range(self.count):
             process = start_make(targets["stopped"])
             try:
-                process.wait(self.random.uniform(0, seconds / 2))
+                process.communicate(timeout=self.random.uniform(0, seconds / 2))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGINT)
-                process.wait(PATIENCE)
+                process.communicate(timeout=PATIENCE)
         finished(start_make(targets["stopped"]), "the demo after Ctrl-C")
         whole, stopped = (self.folder / f"demo_{name}" for name in targets)
         wrong = same_files(whole / "spectra", stopped / "spectra")
@@ -342,7 +343,7 @@ def same_files(whole: Path, other: Path) -> list[str]:
             same = same_shard if kind == "shards" else same_bytes
             if not same(*paths):
                 wrong.append(f"{paths[1]}: other contents than an undisturbed run's")
-    rows = [sum(1 for _ in (run / "rejected.csv").open()) for run in (whole, other)]
+    rows = [len((run / "rejected.csv").read_text().splitlines()) for run in (whole, other)]
     return wrong if rows[0] == rows[1] else [*wrong, f"{other}: other rejects"]
 
 

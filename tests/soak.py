@@ -83,7 +83,7 @@ def live(command: list[str], seconds: float) -> tuple[np.ndarray, np.ndarray]:
     if process.poll() is not None:
         raise RuntimeError(f"ended with {process.returncode}: {process.stderr.read()}")
     process.kill()
-    process.wait()
+    process.communicate()
     times, memory = np.array(samples).T
     return times, memory
 

@@ -224,7 +224,7 @@ def test_redshifts_from_a_table(generated, cutouts, tiny_generator, tmp_path, ca
     assert run(cutouts, tiny_generator, out, *options) == 0
     table.write_text(table.read_text().replace("0.08", "0.09"))
     assert run(cutouts, tiny_generator, out, *options) == 2
-    assert "another catalogue" in capsys.readouterr().err
+    assert "other values of catalogue" in capsys.readouterr().err
 
 
 def test_redshifts_of_the_cutouts_out_of_range_are_rejected_one_by_one(

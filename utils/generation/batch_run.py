@@ -121,8 +121,8 @@ class BatchRun:
             changed = sorted(key for key in keys if settings.get(key) != before.get(key))
             if changed:
                 raise UserError(
-                    f"{record}: the run began with another {', '.join(changed)}; give the same, "
-                    "or name another --output"
+                    f"{record}: the run began with other values of {', '.join(changed)}; give the "
+                    "same, or name another --output"
                 )
         for name in (folder, "pictures") if self.products.pictures else (folder,):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ class BatchRun:
             tqdm(total=len(reader), desc="generating", unit="galaxy", disable=None) as bar,
             Finisher(self.products, self.workers, bar.update) as finisher,
         ):
-            for batch in self._batches(self._new(reader, bar)):
+            for batch in self._batches(self._usable(reader, bar)):
                 done = [self._done(cutout) for cutout in batch]
                 if all(done):
                     bar.update(len(batch))
@@ -150,7 +150,7 @@ class BatchRun:
 
     def spectra(self, cutouts: Iterable[Cutout | Rejected]) -> Iterator[GeneratedSpectrum]:
         """The spectrum of each cutout that can be used; the others are added to `rejects`."""
-        for batch in self._batches(self._new(cutouts)):
+        for batch in self._batches(self._usable(cutouts)):
             for cutout, candidates in self._generate(batch):
                 yield self.products.spectrum(cutout, candidates)
 
@@ -161,7 +161,7 @@ class BatchRun:
         while batch := list(islice(waiting, self.batch)):
             yield batch
 
-    def _new(
+    def _usable(
         self, reader: Iterable[Cutout | Rejected], bar: tqdm | None = None
     ) -> Iterator[Cutout]:
         update = bar.update if bar is not None else int  # `int()` does nothing

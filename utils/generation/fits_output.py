@@ -207,5 +207,8 @@ def write_hdus(hdus: fits.HDUList, path: str | Path) -> None:
     try:
         with atomic_path(path) as temporary:
             hdus.writeto(temporary, overwrite=True, output_verify="exception")
-    except OSError as error:  # numpy's does not name the file
+    except OSError as error:
+        if error.filename:
+            raise
+        # numpy's does not name the file
         raise OSError(f"{path}: cannot be written: {error}") from error

@@ -161,7 +161,7 @@ def test_other_cutouts_are_refused_for_they_would_shift_the_blocks(
 ):
     given = arguments(cube, tiny_generator, sharded, "--shards", "3", "--resume")
     assert generate.main([str(tiny_survey), *given]) == 2
-    assert "another cutouts" in capsys.readouterr().err
+    assert "other values of cutouts" in capsys.readouterr().err
 
 
 def test_merged_shards_read_as_the_shards(sharded, tmp_path, capsys):
