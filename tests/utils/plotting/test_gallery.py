@@ -109,6 +109,35 @@ def test_the_address_keeps_order_filter_and_galaxy(tmp_path):
     assert "other candidates" in page.source
 
 
+ACTIONS = """
+addEventListener("load", () => setTimeout(() => {
+  const press = (key) => document.dispatchEvent(new KeyboardEvent("keydown", { key }));
+  press("ArrowDown");
+  press("ArrowDown");
+  press("ArrowUp");
+  press("c");
+  document.querySelector("#theme").click();
+  [...document.querySelectorAll("th button")].find((b) => b.textContent === "z").click();
+  const find = document.querySelector("#filter");
+  find.value = "z<0.12";
+  find.dispatchEvent(new Event("input"));
+}, 500));
+"""
+
+
+@needs_browser
+def test_keys_and_clicks(tmp_path):
+    path = write(tmp_path, [galaxy(f"G{k}", z) for k, z in enumerate((0.08, 0.14, 0.11, 0.05))])
+    page = path.read_text()
+    path.write_text(page.replace("</body>", f"<script>{ACTIONS}</script></body>"))
+    page = Page(path, "#dark=0")
+    assert page.attributes("body", "data-shown") == ["G1"]
+    assert page.attributes("html", "class") == ["dark"]
+    assert "other candidates" in page.source
+    names = [text for text in page.texts("td") if re.fullmatch(r"G\d", text)]
+    assert names == ["G3", "G0", "G2"] and "3 of 4" in page.texts("span")
+
+
 @needs_browser
 def test_text_from_files_never_becomes_markup(tmp_path):
     page = Page(write(tmp_path, [galaxy(HOSTILE, 0.1)]))
