@@ -119,8 +119,11 @@ class CutoutSource:
 
     def count(self) -> int:
         """How many cutouts it declares; a damaged file counts as one."""
+        first, last = self.rows
+        if last is not None:  # of a block, counted before
+            return last - first
         try:
-            return len(range(len(self))[slice(*self.rows)])
+            return len(self)
         except Exception:  # any damage to any format; reading reports it
             return 1
 
@@ -171,8 +174,7 @@ class CutoutReader:
                     blocks.append([])
                     room = size
                 last = min(first + room, count)
-                part = source if last - first == count else replace(source, rows=(first, last))
-                blocks[-1].append(part)
+                blocks[-1].append(replace(source, rows=(first, last)))
                 room -= last - first
                 first = last
         return [self.only(sources) for sources in blocks]

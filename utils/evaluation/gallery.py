@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from datasets.spectra import candidate_sigma
 from utils.plotting.gallery import Column, Gallery, GalleryGalaxy
+from utils.spectroscopy.measurements import median_and_scatter
 
 if TYPE_CHECKING:
     from utils.evaluation.setup import EvaluationSetup
@@ -74,24 +74,24 @@ def _galaxies(
     identifiers = evaluation.survey.catalogue["identifier"][evaluation.rows]
     names = [str(value) for value in identifiers]
     unique = len(set(names)) == len(names)
+    redshift, scatter = median_and_scatter(file["redshift"][:count])
+    quantities = {name: median_and_scatter(own[:count]) for name, (_, own) in measured.items()}
     for k in range(count):
         row = evaluation.rows[k : k + 1]
-        flux, redshifts = file["flux"][k], file["redshift"][k]
-        best_first = order[k]
-        median = float(np.median(redshifts))
+        flux, best_first = file["flux"][k], order[k]
         z = float(evaluation.redshift[k])
         values = {
             "redshift": z,
-            "redshift_generated": median,
-            "redshift_generated_err": candidate_scatter(redshifts),
-            "redshift_error": (median - z) / (1 + z),
+            "redshift_generated": redshift[k],
+            "redshift_generated_err": scatter[k],
+            "redshift_error": (redshift[k] - z) / (1 + z),
             "score": file["scores"][k][best_first[0]],
             **{name: values[k] for name, values in scores.items()},
         }
-        for name, (truth, candidates) in measured.items():
-            values[f"{name} observed"] = truth[k]
-            values[f"{name} generated"] = np.nanmedian(candidates[k])
-            values[f"{name} generated_err"] = candidate_scatter(candidates[k])
+        for name, (median, error) in quantities.items():
+            values[f"{name} observed"] = measured[name][0][k]
+            values[f"{name} generated"] = median[k]
+            values[f"{name} generated_err"] = error[k]
         yield GalleryGalaxy(
             names[k] if unique else f"row {row[0]}",
             evaluation.survey.read("images", row)[0],
@@ -102,11 +102,3 @@ def _galaxies(
             redshift=z,
             values=values,
         )
-
-
-def candidate_scatter(values: np.ndarray) -> float:
-    """Half the distance between the 16th and the 84th percentile; NaN without values."""
-    if not np.isfinite(values).any():
-        return math.nan
-    low, high = np.nanpercentile(values, (16, 84))
-    return float(high - low) / 2

@@ -55,8 +55,8 @@ def embed_files(
     parts = []
     for survey in surveys:
         bands = embedder.towers.survey.bands
-        parts += embedder.survey(survey, getattr(options, "split", None), KINDS)
         _check_bands(survey, bands)
+        parts += embedder.survey(survey, getattr(options, "split", None), KINDS)
     if others and options.spectra:
         parts += embedder.spectra(others)
     elif others:

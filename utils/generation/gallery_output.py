@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 from astropy.table import Table
 
 from datasets.cutouts.reader import Cutout
 from utils.generation.fits_output import read_spectrum
 from utils.generation.products import Products
 from utils.plotting.gallery import Column, Gallery, GalleryGalaxy
+from utils.spectroscopy.measurements import median_and_scatter
 
 MOST_GALAXIES = 5000  # on the page: of more, the first
 COLUMNS = (
@@ -71,10 +71,9 @@ def _galaxies(
         values = {name: row[name] for name in (*SCORED, *names)}
         redshift = spectrum.redshift
         if spectrum.redshifts is not None:
-            low, median, high = np.percentile(spectrum.redshifts, (16, 50, 84))
-            values = {
-                "redshift_sampled": median, "redshift_sampled_err": (high - low) / 2, **values
-            }  # fmt: skip
+            median, scatter = median_and_scatter(spectrum.redshifts[None])
+            sampled = {"redshift_sampled": median[0], "redshift_sampled_err": scatter[0]}
+            values = sampled | values
             redshift = float(spectrum.redshifts[0])
         yield GalleryGalaxy(
             spectrum.name,

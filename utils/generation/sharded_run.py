@@ -48,6 +48,7 @@ class ShardedRun(BatchRun):
     blocks: tuple[CutoutReader, ...] = ()
     rank: int = 0
     world: int = 1
+    own: tuple[int, ...] = ()  # blocks that this process writes
 
     def describe(self) -> list[str]:
         """Further lines of the plan."""
@@ -68,6 +69,7 @@ class ShardedRun(BatchRun):
         """As `BatchRun.open`; the first process opens for all, which keep the lock to the end."""
         if self.world == 1:
             with super().open(settings, resume):
+                self.own = tuple(self.missing)
                 yield
             return
         with ExitStack() as stack:
@@ -76,24 +78,24 @@ class ShardedRun(BatchRun):
                 try:
                     with super().open(settings, resume):
                         pass
-                except UserError as refused:
+                except (UserError, OSError) as refused:
                     error = str(refused)
             answer = [error]
             dist.broadcast_object_list(answer, src=0)
             if answer[0]:
                 raise UserError(answer[0])
             stack.enter_context(lock_folder(self.folder, shared=True))
-            dist.barrier()  # from here on the processes are independent
+            self.own = tuple(self.missing[self.rank :: self.world])
+            dist.barrier()  # all have looked; from here on the processes are independent
             dist.destroy_process_group()
             yield
 
     def run(self, reader: CutoutReader) -> None:
-        """Write the missing blocks, every `world`-th of them."""
-        own = self.missing[self.rank :: self.world]
-        total = sum(len(self.blocks[block]) for block in own)
+        """Write the blocks that were missing at the start, every `world`-th of them."""
+        total = sum(len(self.blocks[block]) for block in self.own)
         hidden = None if self.rank == 0 else True  # None: where there is no terminal
         with tqdm(total=total, desc="generating", unit="galaxy", disable=hidden) as bar:
-            for block in own:
+            for block in self.own:
                 self._write(block, bar)
 
     def _write(self, block: int, bar: tqdm) -> None:

@@ -9,7 +9,7 @@ Every dataset has a row per galaxy, except the first two; N galaxies, K candidat
     candidate_number, candidate_score, candidate_redshift, candidate_snr     (N, K)
     name, source, ra, dec, identifier, redshift, scale, image_p_value, image_flag, image_colours,
     redshift_pdf, assumptions    the fields of `GeneratedSpectrum`; NaN and 0 where unknown
-    catalogue/           the columns of `utils.generation.catalogue_output`, with units
+    catalogue/           the columns of `utils.generation.catalogue_output`
     rejected/            file and reason of the cutouts of this block that could not be used
 
 The flux in 1e-17 erg/s/cm²/Å is `scale` times the normalised one. The attribute `provenance` has,

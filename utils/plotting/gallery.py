@@ -183,15 +183,17 @@ def packed(values: np.ndarray) -> dict[str, Any]:
 
 
 def fill_page(name: str, texts: Mapping[str, str]) -> str:
-    """The page `page/NAME.html` with its style, its script, the library, and `texts`."""
+    """The page with the body `page/NAME.html`, its script, the style, the library, and `texts`."""
     library = Path(find_spec("plotly").origin).parent / "package_data" / "plotly.min.js"
     parts = {
-        "STYLE": (PAGE / "gallery.css").read_text(encoding="utf-8"),
+        "CHUNKS": "",
+        "STYLE": (PAGE / "page.css").read_text(encoding="utf-8"),
+        "BODY": (PAGE / f"{name}.html").read_text(encoding="utf-8"),
         "SCRIPT": (PAGE / f"{name}.js").read_text(encoding="utf-8"),
         "LIBRARY": library.read_text(encoding="utf-8").replace("</script", "<\\/script"),
         **texts,
     }
-    first, *pieces = (PAGE / f"{name}.html").read_text(encoding="utf-8").split("%%")
+    first, *pieces = (PAGE / "page.html").read_text(encoding="utf-8").split("%%")
     # odd pieces are the names of what is put in their place
     return first + "".join(parts[p] if k % 2 == 0 else p for k, p in enumerate(pieces))
 

@@ -201,16 +201,20 @@ def measure_candidates(
             result["bpt"] = np.array(BPT_CLASSES)[counts.argmax(axis=0)]
             result["bpt_share"] = counts.max(axis=0) / candidates
         elif name.endswith("_err"):
-            _, result[name] = _median_and_scatter(
+            _, result[name] = median_and_scatter(
                 columns[name.removesuffix("_err")].reshape(galaxies, candidates)
             )
         else:
-            result[name], _ = _median_and_scatter(values)
+            result[name], _ = median_and_scatter(values)
     return result
 
 
-def _median_and_scatter(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Over the last axis of (N, P), NaNs left out."""
+def median_and_scatter(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median, and half the distance between the 16th and 84th percentile, (N,) each.
+
+    Args:
+        values: (N, P) of P candidates; NaNs are left out, the scatter of fewer than two is NaN.
+    """
     percentiles = np.full((3, len(values)), np.nan)
     some = np.isfinite(values).any(axis=1)
     percentiles[:, some] = np.nanpercentile(values[some], (16.0, 50.0, 84.0), axis=1)

@@ -93,10 +93,13 @@ def training_loader(dataset: Dataset, config: Config, device: torch.device) -> D
             f"{len(dataset)} training galaxies are fewer than optimiser.batch_size = "
             f"{optimiser.batch_size}: lower it"
         )
-    if optimiser.batch_size % world:
+    if optimiser.batch_size % (world * optimiser.accumulate):
+        parts = (
+            f" × optimiser.accumulate {optimiser.accumulate}" if optimiser.accumulate > 1 else ""
+        )
         raise UserError(
             f"optimiser.batch_size = {optimiser.batch_size} is not a multiple of the {world} "
-            "processes"
+            f"processes{parts}"
         )
     in_gpu_memory = getattr(dataset, "held_on", None) == device and device.type == "cuda"
     workers = 0 if in_gpu_memory else config.data.workers

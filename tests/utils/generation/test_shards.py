@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -126,6 +127,17 @@ def test_several_processes_make_the_same_bits_and_one_may_go_on(
     (out / "shards" / "shard_000001.h5").unlink()
     assert generate.main([*given, "--resume"]) == 0
     assert_same_bits(sharded, out)
+
+
+def test_what_a_process_writes_is_settled_before_any_of_them_writes(tmp_path, monkeypatch):
+    for name in ("broadcast_object_list", "barrier", "destroy_process_group"):
+        monkeypatch.setattr(f"torch.distributed.{name}", lambda *_, **__: None)
+    products = SimpleNamespace(folder=tmp_path)
+    run = sharded_run.ShardedRun(products, None, None, blocks=(None,) * 5, rank=1, world=2)
+    with run.open({}, True):
+        (tmp_path / "shards").mkdir()
+        (tmp_path / "shards" / "shard_000000.h5").touch()  # by a faster process
+        assert run.missing == [1, 2, 3, 4] and run.own == (1, 3)
 
 
 def test_a_run_that_is_stopped_goes_on_without_loss(

@@ -23,7 +23,7 @@ from datasets.hashing import mix
 from tests.small_training import ContrastiveStage, DiffusionStage, fit
 from tests.support import GOLDEN, make_tiny_survey, tiny
 from utils.core.checkpoints import read_checkpoint
-from utils.core.config import ContrastiveConfig, OptimiserConfig
+from utils.core.config import ContrastiveConfig, GenerativeConfig, OptimiserConfig
 from utils.core.folder_lock import lock_folder
 from utils.core.interruption import REQUEUE, Interrupted
 from utils.core.run_log import MetricsTable
@@ -394,6 +394,15 @@ def test_a_batch_is_divided_evenly_among_processes(contrastive_run, monkeypatch)
     monkeypatch.setattr("ignite.distributed.get_world_size", lambda: 3)
     config = ContrastiveConfig(optimiser=OptimiserConfig(batch_size=16))
     with pytest.raises(UserError, match="batch_size = 16 is not a multiple of the 3 processes"):
+        training_loader(range(50), config, torch.device("cpu"))
+
+
+def test_a_batch_is_divided_evenly_into_parts(monkeypatch):
+    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: 2)
+    config = GenerativeConfig(optimiser=OptimiserConfig(batch_size=16, accumulate=4))
+    assert len(training_loader(range(50), config, torch.device("cpu"))) == 3
+    config.optimiser.accumulate = 3
+    with pytest.raises(UserError, match=r"of the 2 processes × optimiser\.accumulate 3"):
         training_loader(range(50), config, torch.device("cpu"))
 
 

@@ -20,8 +20,8 @@ function galleryChunk(number, galaxies) { // called by the files of data
 }
 
 function withGalaxy(index, call) {
-  const number = Math.floor(index / GALLERY.chunk);
-  const ready = () => call(chunks.get(number)[index % GALLERY.chunk]);
+  const number = Math.floor(index / PAGE.chunk);
+  const ready = () => call(chunks.get(number)[index % PAGE.chunk]);
   if (chunks.has(number)) return ready();
   if (waiting.has(number)) return waiting.get(number).push(ready);
   waiting.set(number, [ready]);
@@ -38,7 +38,7 @@ function unpack({ low, high, codes }) {
   return Array.from(new Uint16Array(bytes.buffer), (q) => (q === 65535 ? null : low + q * step));
 }
 
-const keys = GALLERY.columns.map((column) => column.key);
+const keys = PAGE.columns.map((column) => column.key);
 const valueOf = (row, key) => row[keys.indexOf(key)];
 const isFlag = (column) => column.kind === "flag";
 
@@ -51,7 +51,7 @@ function text(value) {
 }
 
 function passes(row) {
-  const flagged = GALLERY.columns.some((column, k) => isFlag(column) && row[k]);
+  const flagged = PAGE.columns.some((column, k) => isFlag(column) && row[k]);
   if ((state.flags === "none" && flagged) || (state.flags === "some" && !flagged)) return false;
   return state.find.trim().split(/\s+/).every((word) => {
     const match = word.match(/^([^<>=]+)(<=|>=|<|>|=)(.+)$/);
@@ -65,7 +65,7 @@ function passes(row) {
 }
 
 function order() {
-  shown = GALLERY.rows.map((row, index) => ({ row, index })).filter(({ row }) => passes(row));
+  shown = PAGE.rows.map((row, index) => ({ row, index })).filter(({ row }) => passes(row));
   const k = keys.indexOf(state.sort);
   if (k < 0) return;
   const sign = state.down ? -1 : 1;
@@ -83,7 +83,7 @@ function remember() {
 
 function drawHeadings() {
   const row = document.querySelector("thead tr");
-  row.replaceChildren(...GALLERY.columns.map((column) => {
+  row.replaceChildren(...PAGE.columns.map((column) => {
     const cell = document.createElement("th"), button = document.createElement("button");
     const chosen = state.sort === column.key;
     button.textContent = column.label + (chosen ? (state.down ? " ▼" : " ▲") : "");
@@ -106,7 +106,7 @@ function drawRows() {
     line.tabIndex = 0;
     line.dataset.index = index;
     line.setAttribute("aria-selected", row[0] === state.galaxy);
-    GALLERY.columns.forEach((column, k) => {
+    PAGE.columns.forEach((column, k) => {
       const cell = document.createElement("td");
       cell.textContent = isFlag(column) ? (row[k] ? "⚑" : "") : text(row[k]);
       if (isFlag(column)) cell.className = "flag";
@@ -117,7 +117,7 @@ function drawRows() {
     return line;
   }));
   const pages = Math.max(1, Math.ceil(shown.length / ROWS_PER_PAGE));
-  element("count").textContent = `${shown.length} of ${GALLERY.rows.length}`;
+  element("count").textContent = `${shown.length} of ${PAGE.rows.length}`;
   element("page").textContent = `page ${page + 1} of ${pages}`;
   element("back").disabled = page === 0;
   element("on").disabled = page + 1 >= pages;
@@ -149,7 +149,7 @@ function layout(x, y) {
 const CONFIG = { responsive: true, displaylogo: false, scrollZoom: true };
 
 function drawSpectrum(galaxy) {
-  const x = unpack(GALLERY.wavelength), scale = galaxy.scale || 1;
+  const x = unpack(PAGE.wavelength), scale = galaxy.scale || 1;
   const times = (values) => values.map((v) => (v === null ? null : v * scale));
   const best = times(unpack(galaxy.best)), sigma = times(unpack(galaxy.sigma));
   const line = { type: "scatter", mode: "lines", x, hoverinfo: "skip" };
@@ -177,7 +177,7 @@ function drawSpectrum(galaxy) {
   const low = known.reduce((a, b) => Math.min(a, b)), high = known.reduce((a, b) => Math.max(a, b));
   plan.yaxis.range = [low - 0.05 * (high - low), high + 0.12 * (high - low)];
   const z = Number(element("redshift").value);
-  const marks = element("redshift").value === "" ? [] : GALLERY.lines
+  const marks = element("redshift").value === "" ? [] : PAGE.lines
     .map(([name, rest]) => [name, rest * (1 + z)])
     .filter(([, place]) => place > x[0] && place < x[x.length - 1]);
   plan.shapes = marks.map(([, place]) => ({ type: "line", x0: place, x1: place, yref: "paper", y0: 0, y1: 1,
@@ -205,7 +205,7 @@ function drawValues(galaxy) {
   const names = Object.keys(galaxy.values).filter((name) => !name.endsWith(ERROR));
   element("values").replaceChildren(...names.map((name) => {
     const pair = document.createElement("div"), term = document.createElement("dt"), value = document.createElement("dd");
-    const error = galaxy.values[name + ERROR], unit = GALLERY.units[name];
+    const error = galaxy.values[name + ERROR], unit = PAGE.units[name];
     term.textContent = name;
     value.textContent = text(galaxy.values[name]) + (typeof error === "number" ? ` ± ${text(error)}` : "") +
       (unit && galaxy.values[name] !== null ? ` ${unit}` : "");
@@ -215,7 +215,7 @@ function drawValues(galaxy) {
 }
 
 function choose(index) {
-  state.galaxy = GALLERY.rows[index][0];
+  state.galaxy = PAGE.rows[index][0];
   remember();
   const row = document.querySelector(`tr[data-index="${index}"]`);
   document.querySelectorAll("tr[aria-selected=true]").forEach((r) => r.setAttribute("aria-selected", false));
@@ -224,8 +224,8 @@ function choose(index) {
     element("name").textContent = state.galaxy;
     document.querySelector("#cutout img").src = "data:image/png;base64," + galaxy.image;
     const caption = document.querySelector("#cutout figcaption");
-    caption.textContent = GALLERY.bar ? `${GALLERY.bar.arcsec}″` : "";
-    caption.style.width = GALLERY.bar ? `${100 * GALLERY.bar.fraction}%` : 0;
+    caption.textContent = PAGE.bar ? `${PAGE.bar.arcsec}″` : "";
+    caption.style.width = PAGE.bar ? `${100 * PAGE.bar.fraction}%` : 0;
     element("redshift").value = galaxy.redshift === null ? "" : galaxy.redshift.toFixed(4);
     element("links").replaceChildren(...galaxy.links.map(([label, path]) => {
       const link = document.createElement("a");
@@ -241,7 +241,7 @@ function choose(index) {
   });
 }
 
-const chosenIndex = () => GALLERY.rows.findIndex((row) => row[0] === state.galaxy);
+const chosenIndex = () => PAGE.rows.findIndex((row) => row[0] === state.galaxy);
 const redraw = () => withGalaxy(chosenIndex(), drawSpectrum);
 
 function step(by) {

@@ -4,7 +4,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 
 function draw() {
   const axis = { gridcolor: colour("rule"), linecolor: colour("quiet"), zeroline: false };
-  const plots = Object.entries(RUN.curves).map(([name, curves]) => {
+  const plots = Object.entries(PAGE.curves).map(([name, curves]) => {
     const place = document.createElement("div");
     const colours = ["best", "other", "quiet", "truth"];
     const plain = curves.map(([label]) => label.replace("_swapped", "")).filter((l, k, all) => all.indexOf(l) === k);
@@ -23,7 +23,7 @@ function draw() {
   for (const [place, traces, plan] of plots) Plotly.newPlot(place, traces, plan, { responsive: true, displayModeBar: false });
 }
 
-document.getElementById("previews").append(...RUN.previews.map(([name, data]) => {
+document.getElementById("previews").append(...PAGE.previews.map(([name, data]) => {
   const details = document.createElement("details"), summary = document.createElement("summary"), image = document.createElement("img");
   summary.textContent = name;
   image.alt = name;
@@ -33,7 +33,7 @@ document.getElementById("previews").append(...RUN.previews.map(([name, data]) =>
 }));
 const last = document.querySelector("#previews details:last-child");
 if (last) last.open = true;
-document.getElementById("config").textContent = RUN.config;
+document.getElementById("config").textContent = PAGE.config;
 document.getElementById("theme").onclick = () => { document.documentElement.classList.toggle("dark"); draw(); };
 document.documentElement.classList.toggle("dark", matchMedia("(prefers-color-scheme: dark)").matches);
 draw();
