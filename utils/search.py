@@ -7,7 +7,9 @@
 
 INDEX is a table of `python -m utils.embed`; the queries are files, embedded with the same network,
 or names of galaxies in the index. Prints the most similar galaxies of each query, the best first,
-with the scalar product of the unit vectors as similarity. The search is exact.
+with the scalar product of the unit vectors as similarity. The search is exact; with
+`--approximate` it takes a graph of neighbours that is made once and kept beside the index, for
+thousands of queries in indices of more than 100,000 vectors.
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ def main(argv: list[str] | None = None) -> int:
         "--find", choices=(*WANTED, "all"), default="all", help="what is wanted (%(default)s)"
     )
     parser.add_argument("--count", type=count, default=10, help="matches per query (%(default)s)")
+    parser.add_argument(
+        "--approximate",
+        action="store_true",
+        help="with a graph kept beside INDEX",
+    )
     parser.add_argument("--output", type=Path, help="CSV table to write")
     parser.add_argument("--picture", type=Path, help="PNG or PDF of queries and matches to write")
     add_embedding_network(parser)
@@ -63,7 +70,8 @@ def _search(options: argparse.Namespace) -> int:
                 "with --weights, or embed again"
             )
     kind = WANTED.get(options.find)
-    rows, matches = find_similar(index, queries, kind, options.count)
+    graph = options.index if options.approximate else None
+    rows, matches = find_similar(index, queries, kind, options.count, graph)
     header = ("query", "rank", "similarity", *rows[0]._fields[3:])
     if options.output:
         write_csv(options.output, header, rows)

@@ -37,7 +37,11 @@ class Match(NamedTuple):
 
 
 def find_similar(
-    index: Embeddings, queries: Embeddings, kind: str | None, count: int
+    index: Embeddings,
+    queries: Embeddings,
+    kind: str | None,
+    count: int,
+    approximate: Path | None = None,
 ) -> tuple[list[Match], np.ndarray]:
     """The `count` most similar galaxies of each query; a galaxy does not find itself.
 
@@ -46,6 +50,8 @@ def find_similar(
         queries: Q galaxies.
         kind: `image` or `spectrum`: what to find; None for both.
         count: Matches of each.
+        approximate: The file of the index, to search with a graph that is kept beside it; None to
+            search exactly.
 
     Returns:
         The table, and the places in the index (Q, count), −1 where there are fewer.
@@ -56,11 +62,20 @@ def find_similar(
     places = np.flatnonzero(index.kind == kind) if kind else np.arange(len(index))
     if not len(places):
         raise UserError(f"the index has no {kind}: embed a survey, or files of that kind")
-    found, similarity = index.select(places).nearest(queries.vectors, count + 1)
+    searched = index.select(places)
+    if approximate is not None:
+        # here: only this search needs the library
+        from utils.generation.neighbour_graph import NeighbourGraph
+
+        graph = approximate.with_name(f"{approximate.name}.{kind or 'all'}.usearch")
+        searched = NeighbourGraph(graph, approximate, searched.vectors)
+    found, similarity = searched.nearest(queries.vectors, count + 1)
     table, chosen = [], np.full((len(queries), count), -1)
     for q, (own, values) in enumerate(zip(places[found], similarity, strict=True)):
         others = [
-            (p, v) for p, v in zip(own, values, strict=True) if not _same(index, p, queries, q)
+            (place, value)
+            for place, value in zip(own, values, strict=True)
+            if np.isfinite(value) and not _same(index, place, queries, q)
         ]
         for rank, (place, value) in enumerate(others[:count], start=1):
             chosen[q, rank - 1] = place

@@ -15,6 +15,7 @@ from tests.support import REAL_DATA, needs_real_data
 from utils import embed, search
 from utils.evaluation.linear_probe import probe
 from utils.generation.embeddings import Embeddings
+from utils.generation.neighbour_graph import NeighbourGraph
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,41 @@ def test_the_search_is_exact():
     expected = np.argsort(-(vectors[:300] @ vectors.T), axis=1)[:, :5]
     np.testing.assert_array_equal(found, expected)
     assert (found[:, 0] == np.arange(300)).all() and np.all(np.diff(similarity) <= 0)
+
+
+def test_a_graph_of_neighbours_finds_almost_all_of_them(tmp_path):
+    generator = np.random.default_rng(3)
+    vectors = generator.normal(size=(5000, 6)) @ generator.normal(size=(6, 32))
+    vectors += 0.1 * generator.normal(size=vectors.shape)
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    index, path = tmp_path / "index.fits", tmp_path / "index.fits.all.usearch"
+    index.touch()
+    found, similarity = NeighbourGraph(path, index, vectors).nearest(vectors[:200], 10)
+    products = vectors[:200] @ vectors.T
+    exact = np.argsort(-products, axis=1)[:, :10]
+    shares = [len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)]
+    assert np.mean(shares) > 0.98
+    expected = np.take_along_axis(products, found, axis=1)
+    np.testing.assert_allclose(similarity, expected, atol=1e-5)
+    before = path.stat().st_mtime_ns  # kept, as long as the index is not newer
+    again, _ = NeighbourGraph(path, index, vectors).nearest(vectors[:200], 10)
+    np.testing.assert_array_equal(again, found)
+    assert path.stat().st_mtime_ns == before
+    few, missing = NeighbourGraph(tmp_path / "few", index, vectors[:3]).nearest(vectors[:2], 5)
+    assert few.shape == (2, 3) and np.isfinite(missing).all()
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="delete it"):
+        NeighbourGraph(path, index, vectors)
+
+
+def test_the_approximate_search_finds_the_same(index, tiny_towers, tmp_path):
+    given = ["--names", *Embeddings.read(index).name[:4].tolist(), "--find", "spectra"]
+    for name, options in (("exact", []), ("graph", ["--approximate"])):
+        output = ["--output", str(tmp_path / f"{name}.csv")]
+        assert run_search(index, tiny_towers, *given, *options, *output) == 0
+    exact, graph = (rows_of(tmp_path / f"{name}.csv") for name in ("exact", "graph"))
+    assert [row["name"] for row in graph] == [row["name"] for row in exact]
+    assert index.with_name(f"{index.name}.spectrum.usearch").exists()
 
 
 def test_an_image_finds_spectra_and_its_own_image(index, tiny_survey, tiny_towers, tmp_path):

@@ -1,0 +1,66 @@
+"""Approximate search in many unit vectors, with a graph of neighbours (HNSW).
+
+Hierarchical navigable small worlds (Malkov & Yashunin 2020) by usearch. The graph is made once and
+kept beside the index; from then on a query takes a fraction of a millisecond however many vectors
+there are. It may miss some of the nearest (`docs/search.md` has the share that it finds).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+from usearch.index import Index
+
+from datasets.atomic_files import atomic_path
+from datasets.errors import UserError
+from datasets.processors import usable_cores
+
+BLOCK = 4096  # vectors between two steps of the bar
+EXPANSION = 128  # candidates kept while searching, or twice the neighbours asked for
+
+
+class NeighbourGraph:
+    """Finds the vectors with the largest scalar products, approximately.
+
+    Args:
+        path: Of the file that keeps the graph; made if it is missing, or older than `index`.
+        index: The file of the vectors.
+        vectors: (N, D) float32, of length 1.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+
+    def __init__(self, path: Path, index: Path, vectors: np.ndarray):
+        self._graph = Index(ndim=vectors.shape[1], metric="ip", dtype="f32")
+        if path.exists() and path.stat().st_mtime >= index.stat().st_mtime:
+            try:
+                self._graph.load(str(path))
+            except RuntimeError as error:
+                raise UserError(f"{path}: {error}: delete it, it is made again") from error
+        if len(self._graph) != len(vectors) or self._graph.ndim != vectors.shape[1]:
+            self._graph = _built(vectors)
+            with atomic_path(path) as partial:
+                self._graph.save(str(partial))
+
+    def nearest(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices (Q, K) and scalar products (Q, K), best first; arguments as of
+        `Embeddings.nearest`. What the graph does not reach has the product −∞."""
+        count = min(count, len(self._graph))
+        self._graph.expansion_search = max(EXPANSION, 2 * count)
+        found = self._graph.search(queries, count, threads=usable_cores())
+        missing = np.arange(count) >= found.counts[:, None]
+        indices = np.where(missing, 0, found.keys.astype(int))
+        return indices, np.where(missing, -np.inf, 1.0 - found.distances)
+
+
+def _built(vectors: np.ndarray) -> Index:
+    graph = Index(ndim=vectors.shape[1], metric="ip", dtype="f32")
+    with tqdm(total=len(vectors), desc="graph of neighbours", unit="vector", disable=None) as bar:
+        for start in range(0, len(vectors), BLOCK):
+            part = vectors[start : start + BLOCK]
+            graph.add(np.arange(start, start + len(part)), part, threads=usable_cores())
+            bar.update(len(part))
+    return graph
