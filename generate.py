@@ -99,6 +99,12 @@ def report(run: BatchRun, count: int, allow_rejects: bool) -> int:
             "spectra (image_flag in the catalogue, IMGFLAG in the files)",
             file=sys.stderr,
         )
+    if run.overflowed:
+        print(
+            f"warning: {run.overflowed} galaxies have candidates whose flux is not finite: the "
+            "network was hardly trained, or its training images had other units or statistics",
+            file=sys.stderr,
+        )
     folder = run.folder
     catalogue = f", catalogue in {folder / 'catalogue.fits'}" if count else ""
     print(f"{count} spectra in {folder / run.parts}{catalogue}")

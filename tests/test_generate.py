@@ -18,7 +18,7 @@ from datasets.cutouts.export import export
 from datasets.survey import Survey
 from tests.support import tiny
 from utils.core.checkpoints import load_generator
-from utils.generation import batch_run
+from utils.generation import batch_run, pipeline
 from utils.generation.fits_output import read_spectrum
 
 
@@ -413,6 +413,21 @@ def test_guidance_needs_a_network_that_has_done_without_images(
     for name, spectrum in drawn["1"].items():
         assert not np.allclose(spectrum.mean, drawn["3"][name].mean, atol=1e-4)
         assert redshift_of(spectrum) != redshift_of(drawn["3"][name])
+
+
+def test_spectra_that_are_not_finite_are_reported(
+    cutouts, tiny_generator, tmp_path, monkeypatch, capsys
+):
+    sample = pipeline.sample_stage
+
+    def overflowing(*arguments, **options):
+        flux, scores = sample(*arguments, **options)
+        flux[:, 0, :100] = torch.nan
+        return flux, scores
+
+    monkeypatch.setattr(pipeline, "sample_stage", overflowing)
+    assert run(cutouts, tiny_generator, tmp_path / "made") == 0
+    assert "have candidates whose flux is not finite" in capsys.readouterr().err
 
 
 def test_contact_sheets_are_of_the_first_galaxies(cutouts, tiny_generator, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from figures.reliability import draw_redshift_pdfs, draw_reliability
 from tests.support import make_tiny_survey
 from utils import evaluate
 from utils import train_regression as regression
+from utils.core.folder_lock import lock_folder
 from utils.evaluation import candidates as generating
 from utils.evaluation import measurement_cache as measuring
 from utils.evaluation.columns import HEADINGS
@@ -212,6 +213,14 @@ def test_an_interrupted_generation_continues(
     ):
         np.testing.assert_allclose(ours["flux"][:], whole["flux"][:], rtol=1e-4, atol=1e-5)
     assert "quantities" not in json.loads((tmp_path / "evaluation.json").read_text())["observed"]
+
+
+def test_a_second_evaluation_in_the_folder_has_to_wait(
+    tiny_generator, tiny_survey, tmp_path, capsys
+):
+    with lock_folder(tmp_path):
+        assert run(tiny_generator, tiny_survey, tmp_path, "--no-measure") == 2
+    assert "another run is writing here" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import numpy as np
 
 from datasets.atomic_files import write_text
 from datasets.errors import UserError
+from utils.core.folder_lock import lock_folder
 from utils.core.provenance import file_digest
 from utils.core.run_log import shielded
 from utils.core.survey_identity import survey_identity
@@ -66,7 +67,7 @@ class Evaluation(EvaluationSetup):
 
     def run(self) -> dict:
         """Generate, evaluate, write `galaxies.h5` and `evaluation.json`; returns the latter."""
-        with ExitStack() as self._files:
+        with lock_folder(self.folder), ExitStack() as self._files:
             return self._run()
 
     def _run(self) -> dict:

@@ -79,6 +79,7 @@ class BatchRun:
     rejects: list[Rejected] = field(default_factory=list)
     assumed: Counter = field(default_factory=Counter)
     unlike: int = 0  # cutouts so far that are unlike the training images
+    overflowed: int = 0  # galaxies so far of which a candidate's flux is not finite
 
     @property
     def folder(self) -> Path:
@@ -216,6 +217,7 @@ class BatchRun:
                     yield from self._generate(part)
             return
         self.unlike += int(candidates.image_flag.sum())
+        self.overflowed += int((~np.isfinite(candidates.flux)).any(axis=(1, 2)).sum())
         for number, cutout in enumerate(cutouts):
             yield cutout, candidates.of_galaxy(number)
 

@@ -330,7 +330,8 @@ def sample_stage(
         rows_at_once, bfloat16, guidance: As in `models.generator.generate_candidates`.
 
     Returns:
-        Linear normalised flux (B, P, n) and scores (B, P).
+        Linear normalised flux (B, P, n), NaN where it is not finite, and scores (B, P), -1 of a
+        spectrum that the towers cannot score.
     """
     low = None
     if guides is not None:
@@ -355,7 +356,7 @@ def sample_stage(
     flux = stage.spectra.decode(standardised).float()  # (B, P, n)
     towers = stage.contrastive
     scores = score_candidates(towers.network, embedding, towers.spectra.encode(flux))
-    return flux, scores
+    return flux.where(flux.isfinite(), torch.nan), scores.nan_to_num(nan=-1.0)
 
 
 def _tokens(stage: TrainedGenerator, inputs: NetworkInputs) -> Tensor:

@@ -40,6 +40,7 @@ SMOOTHING_PIXELS = 301  # 0.03 dex, 350 Å at Hβ
 CLIP = 4.0  # σ
 CORRELATION_PIXELS = 10  # longest lag of the noise correlation
 RIDGE = 1e-8  # of the normal equations, relative to their trace
+LEAST_VARIANCE = 1e-12  # of the noise, relative to the mean square of the flux
 # Emission lines of galaxies and interstellar Na D; H8 blends with He I 3889.
 MASKED_ANGSTROM = (
     *(wavelength for name, wavelength in EMISSION_ANGSTROM.items() if name != "H8"),
@@ -116,7 +117,7 @@ def fit_continuum(
     used = (weight > 0) & line_free(CONTINUUM_GRID)
     model, _ = _linear_fit(rest, weight * used, basis)
     if sigma is None:
-        weight = weight / local_mean((rest - model) ** 2, used)
+        weight = weight / np.maximum(local_mean((rest - model) ** 2, used), _least_variance(rest))
         weight = weight / correlated_pixels(rest - model, used)
     used &= (rest - model) ** 2 * weight < CLIP**2 * _scatter(rest - model, weight, used)
     model, covariance = _linear_fit(rest, weight * used, basis)
@@ -124,17 +125,29 @@ def fit_continuum(
     return ContinuumFit(rest, weight, continuum, basis, covariance)
 
 
+def _least_variance(flux: np.ndarray) -> np.ndarray:
+    """Variance (N, 1) that noise is taken to have at least, for spectra that a model fits exactly:
+    10⁻¹² of the mean square, or 1 of spectra of zeros."""
+    square = np.mean(flux**2, axis=1, keepdims=True)
+    return _positive(LEAST_VARIANCE * square)
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """The values, 1 in the place of those that are 0."""
+    return np.where(values > 0, values, 1.0)
+
+
 def _linear_fit(
     flux: np.ndarray, weight: np.ndarray, basis: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted least squares of all rows at once: models (N, m), covariances (N, K, K)."""
     terms = len(basis)
-    scale = np.maximum(weight.max(axis=1), np.finfo(float).tiny)[:, None]
+    scale = _positive(weight.max(axis=1))[:, None]
     weight = weight / scale
     products = (basis[:, None] * basis[None]).reshape(terms * terms, -1)
     matrix = (weight @ products.T).reshape(-1, terms, terms)
     size = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
-    matrix += RIDGE * (size + np.finfo(float).tiny) * np.eye(terms)
+    matrix += RIDGE * _positive(size) * np.eye(terms)
     vector = (weight * flux) @ basis.T
     covariance = np.linalg.inv(matrix)
     coefficients = (covariance @ vector[..., None])[..., 0]

@@ -123,9 +123,10 @@ def _ratios(lines: LineFit) -> dict[str, np.ndarray]:
     """Columns of `RATIOS`."""
     result = {}
     for name, (above, below, precision) in RATIOS.items():
-        noise = [lines.flux_err[line] / lines.flux[line] for line in (above, below)]
+        flux = [np.where(lines.flux[x] > 0, lines.flux[x], np.nan) for x in (above, below)]
+        noise = [lines.flux_err[x] / f for x, f in zip((above, below), flux, strict=True)]
         precise = (noise[0] > 0) & (noise[1] > 0) & (np.hypot(*noise) < precision)
-        result[name] = np.where(precise, lines.flux[above] / lines.flux[below], np.nan)
+        result[name] = np.where(precise, flux[0] / flux[1], np.nan)
     return result
 
 

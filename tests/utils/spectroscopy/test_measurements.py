@@ -59,6 +59,17 @@ def test_unknown_redshifts_measure_nothing(mock, spectra):
     assert np.isfinite(measured["Halpha_ew"][1])
 
 
+@pytest.mark.parametrize("redshift", [None, np.full(4, 0.1)])
+def test_spectra_of_a_broken_network_are_measured_without_warnings(mock, redshift):
+    flux = np.zeros((4, mock.grid.count), np.float32)  # zero, half or not at all finite, constant
+    flux[1, ::2] = np.inf
+    flux[2] = np.nan
+    flux[3] = 1.0
+    measured = measure(mock.grid.angstrom, flux, redshift=redshift, coherence=True)
+    if redshift is not None:
+        assert np.isfinite(measured["Dn4000"][3])
+
+
 def test_candidates_have_a_median_and_a_scatter(mock, spectra):
     generator = np.random.default_rng(7)
     same = np.repeat(spectra[:3, None], 5, axis=1)
