@@ -85,6 +85,15 @@ def test_topcat_finds_units_ucds_and_descriptions(folder):
     assert meaning("Halpha_ew_err") == ("stat.error;spect.line.eqWidth", "uncertainty of Halpha_ew")
 
 
+def test_all_columns_of_a_spectrum_have_ucds(folder):
+    path = min((folder / "spectra" / "spectra").glob("*.fits"))
+    with fits.open(path) as hdus:
+        for name in ("SPECTRUM", "SCORES", "REDSHIFT_PDF"):
+            table = hdus[name]
+            for number in range(1, len(table.columns) + 1):
+                assert table.header[f"TUCD{number}"] and table.header[f"TCOMM{number}"]
+
+
 def test_tables_come_back_as_they_were(folder, tmp_path):
     table = Table.read(folder / "spectra" / "catalogue.fits")
     for name in ("again.fits", "again.ecsv", "again.vot"):

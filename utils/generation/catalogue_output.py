@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from datasets.photometry import COLOUR_NAMES
 from datasets.processors import usable_cores
-from utils.generation.column_meanings import meaning
+from utils.generation.column_meanings import add_meanings
 from utils.generation.fits_output import FLUX_UNIT, ascii_text, read_spectrum, write_hdus
 from utils.generation.generated_spectrum import GeneratedSpectrum
 from utils.spectroscopy.measurements import column_units, measure_candidates
@@ -131,9 +131,7 @@ def write_catalogue(
             table[name].unit = units.Unit(unit[name])
     hdu = fits.table_to_hdu(table)
     hdu.name = "CATALOGUE"
-    for number, name in enumerate(columns, start=1):
-        if known := meaning(name):
-            hdu.header[f"TUCD{number}"], hdu.header[f"TCOMM{number}"] = known
+    add_meanings(hdu)
     write_hdus(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
 
 

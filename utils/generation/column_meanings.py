@@ -1,9 +1,12 @@
-"""What the columns of a catalogue mean: UCDs, as TOPCAT and the Virtual Observatory use them, and
+"""What the columns of tables mean: UCDs, as TOPCAT and the Virtual Observatory use them, and
 descriptions (UCD1+ controlled vocabulary 1.5)."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+
+from astropy.io import fits
 
 MEANINGS = {  # name: UCD, description
     "name": ("meta.id;meta.main", "of the galaxy in this run"),
@@ -35,6 +38,21 @@ MEANINGS = {  # name: UCD, description
     "bpt_share": ("stat.probability", "share of the candidates that are of this class"),
     "bpt": ("src.class", "undetermined, star forming, composite, Seyfert or LINER"),
 }
+IN_SPECTRUM = {  # likewise, of the tables in the file of a spectrum
+    "wavelength": ("em.wl", "vacuum, observed frame"),
+    "flux": ("phot.flux.density;em.wl", "of the best candidate"),
+    "uncertainty": ("stat.stdev;phot.flux.density", "half the 16-84 % range of the candidates"),
+    "normalised_flux": ("phot.flux.density;em.wl;arith.ratio", "the same, normalised"),
+    "normalised_sigma": ("stat.stdev;phot.flux.density;arith.ratio", "the same, normalised"),
+    "normalised_mean": ("stat.mean;phot.flux.density;arith.ratio", "mean of the candidates"),
+    "candidate": ("meta.number", "as which it was sampled"),
+    "score": ("stat.likelihood", "similarity to the image, -1 to 1"),
+    "redshift": ("src.redshift", "of the candidate"),
+    "snr": ("stat.snr", "of the candidate, median per pixel"),
+    "z_low": ("src.redshift;stat.min", "lower edge of the bin"),
+    "z_high": ("src.redshift;stat.max", "upper edge of the bin"),
+    "probability": ("stat.probability", "that the redshift is in the bin, given the image"),
+}
 PATTERNS = (  # of names, UCD, description of what the first group names
     (r"(.+)_flux", "phot.flux;spect.line", "flux of {}"),
     (r"(.+)_ew", "spect.line.eqWidth", "equivalent width of {}, rest frame, positive in emission"),
@@ -54,3 +72,13 @@ def meaning(name: str) -> tuple[str, str] | None:
         if match := re.fullmatch(pattern, name):
             return ucd, text.format(match[1])
     return None
+
+
+def add_meanings(
+    table: fits.BinTableHDU, of: Callable[[str], tuple[str, str] | None] = meaning
+) -> None:
+    """Put the UCD (`TUCDn`) and the description (`TCOMMn`) of every known column into the header
+    of a table; `of` looks them up."""
+    for number, name in enumerate(table.columns.names, start=1):
+        if known := of(name):
+            table.header[f"TUCD{number}"], table.header[f"TCOMM{number}"] = known

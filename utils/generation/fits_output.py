@@ -32,6 +32,7 @@ from astropy.io import fits
 from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
 from datasets.fits_input import open_fits
+from utils.generation.column_meanings import IN_SPECTRUM, add_meanings
 from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
 
 FLUX_UNIT = "10**-17 erg Angstrom-1 s-1 cm-2"  # FITS standard; specutils 2.4 reads the factor too
@@ -65,6 +66,9 @@ def write_spectrum(path: str | Path, spectrum: GeneratedSpectrum) -> None:
     ]
     if spectrum.redshift_pdf is not None:
         hdus.append(_redshift_table(*spectrum.redshift_pdf))
+    for hdu in hdus:
+        if isinstance(hdu, fits.BinTableHDU):
+            add_meanings(hdu, IN_SPECTRUM.get)
     primary = fits.PrimaryHDU()
     if not physical:
         primary = fits.PrimaryHDU(flux, _wavelength_header(spectrum.wavelength_angstrom))
