@@ -1,10 +1,12 @@
 """How well images that are unlike the training's are noticed: ROC curves and a table.
 
-    python -m figures.novelty survey.h5 --weights mock-ugriz --output novelty.png
+    python -m figures.novelty survey.h5 --weights mock-ugriz --output novelty.png \\
+        --examples examples.png
 
 Takes test galaxies of a mock survey in u g r i z, and impostors made of them: stars, blank sky,
 artefacts, bands in a wrong order, wrong scales, other surveys. The area under a curve is the
-probability that an impostor has a smaller p-value (`models.novelty`) than a galaxy.
+probability that an impostor has a smaller p-value (`models.novelty`) than a galaxy. `--examples`
+draws the spectra that the generator makes of some impostors.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 GALAXIES = 600
 BATCH = 200
 SEED = 7
+EXAMPLES = (
+    "stars", "blank sky", "bright column", "half of the image missing",
+    "bands in reverse order", "flux × 0.1",
+)  # fmt: skip
 OTHER_SURVEY = 99  # seed of the mock galaxies of other surveys
 STARS = (14.5, 17.7)  # r magnitudes, those of the survey's galaxies
 SHIFTS = {
@@ -42,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("survey", help="mock survey in u g r i z")
     parser.add_argument("--weights", default="mock-ugriz", help="name or file (%(default)s)")
     parser.add_argument("--output", required=True, help="picture: .png, .pdf or .svg")
+    parser.add_argument("--examples", type=Path, help="another picture, of spectra of impostors")
     return run_command(_write, parser.parse_args(argv))
 
 
@@ -62,15 +69,19 @@ def _write(options: argparse.Namespace) -> int:
         raise UserError(f"{options.weights}: trained before images were tested: train it again")
     galaxies = survey.read("images", survey.indices("test")[:GALAXIES])
     own = p_values(generator, galaxies)
-    curves = {}
+    curves, examples = {}, {}
     print(f"{len(own)} test galaxies: {np.mean(own <= generator.novelty.limit):.3f} flagged")
     print(f"{'impostor':<28} {'area':>6} {'flagged':>8}")
     for name, images in impostors(galaxies):
         p = p_values(generator, images)
         curves[name] = p
+        if name in EXAMPLES:
+            examples[name] = images[0]
         area = area_under_curve(own, p)
         print(f"{name:<28} {area:6.3f} {np.mean(p <= generator.novelty.limit):8.2f}")
     save_figure(draw(own, curves), Path(options.output))
+    if options.examples:
+        save_figure(draw_examples(examples, options.weights), options.examples)
     return 0
 
 
@@ -160,6 +171,36 @@ def _reduced(galaxies: np.ndarray, sky: np.ndarray) -> np.ndarray:
     shape = *galaxies.shape[:2], 32, 2, 32, 2
     images[:, :, 16:48, 16:48] = galaxies.reshape(shape).sum(axis=(3, 5))
     return images
+
+
+def draw_examples(impostors: dict[str, np.ndarray], weights: str) -> Figure:
+    """Impostors (bands, H, W), by name, beside what the generator makes of them."""
+    import numpy as np
+
+    from utils.generation import load
+    from utils.plotting.plots import contact_sheets
+    from utils.plotting.spectrum_panel import Panel
+
+    generator = load(weights)
+    spectra = generator(np.stack(list(impostors.values())), names=list(impostors))
+    panels = [
+        Panel(
+            f"{name}: {_p(spectrum.image_p_value)}" + ", flagged" * spectrum.image_flag,
+            image,
+            generator.bands,
+            spectrum.wavelength_angstrom,
+            spectrum.candidates,
+            spectrum.mean,
+            spectrum.sigma,
+        )
+        for (name, image), spectrum in zip(impostors.items(), spectra, strict=True)
+    ]
+    (figure,) = contact_sheets(panels)
+    return figure
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 def draw(galaxies: np.ndarray, others: dict[str, np.ndarray]) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from figures.novelty import area_under_curve, draw, impostors
+from figures.novelty import area_under_curve, draw, draw_examples, impostors
 
 GALAXIES = 32
 
@@ -58,6 +58,14 @@ def test_stars_are_point_sources_above_the_sky(made):
     core = star[:, 28:36, 28:36].sum((1, 2))
     assert (core > 50 * sky.std()).all()
     assert np.median(core / star.sum((1, 2))) > 0.9
+
+
+def test_impostors_are_drawn_beside_their_spectra(made):
+    chosen = {name: made[name][0] for name in ("stars", "blank sky", "bright column")}
+    figure = draw_examples(chosen, "mock-ugriz")
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert sum(title.startswith(tuple(chosen)) for title in titles) == 3
+    assert any("p < 0.001, flagged" in title for title in titles)
 
 
 def test_the_picture_has_a_curve_for_each():
