@@ -74,7 +74,7 @@ def generate(options: argparse.Namespace) -> int:
         pipeline.last.contrastive.survey,
         provenance_of(pipeline, sampling, options),
         kept_candidates(sampling, options),
-        not options.no_pictures and not options.shards,
+        0 if options.no_pictures or options.shards else options.pictures,
     )
     run = make_run(products, pipeline, sampling, reader, options, requested, redshifts)
     print(plan(run, reader), end="\n" if run.rank == 0 else "")
@@ -108,6 +108,8 @@ def report(run: BatchRun, count: int, allow_rejects: bool) -> int:
     folder = run.folder
     catalogue = f", catalogue in {folder / 'catalogue.fits'}" if count else ""
     print(f"{count} spectra in {folder / run.parts}{catalogue}")
+    if 0 < run.products.pictures < count:
+        print(f"pictures of the first {run.products.pictures}; index.html shows all")
     if not run.rejects:
         return 0
     print(

@@ -430,6 +430,13 @@ def test_spectra_that_are_not_finite_are_reported(
     assert "have candidates whose flux is not finite" in capsys.readouterr().err
 
 
+def test_the_first_galaxies_get_pictures(cutouts, tiny_generator, tmp_path, capsys):
+    assert run(cutouts, tiny_generator, tmp_path, "--no-measure", "--pictures", "2") == 0
+    names = sorted(path.stem for path in (tmp_path / "spectra").glob("*.fits"))
+    assert sorted(path.stem for path in (tmp_path / "pictures").glob("*.png")) == names[:2]
+    assert "pictures of the first 2; index.html shows all" in capsys.readouterr().out
+
+
 def test_contact_sheets_are_of_the_first_galaxies(cutouts, tiny_generator, tmp_path, monkeypatch):
     monkeypatch.setattr(batch_run, "SHEET_GALAXIES", 2)
     for pages, expected in ((1, 1), (5, 2)):

@@ -108,7 +108,7 @@ class Generator:
         target = cutout_format(survey, given)
         provenance = provenance_of(self.pipeline, sampling, given)
         kept = kept_candidates(sampling, given)
-        products = Products(Path(), survey, provenance, kept, pictures=False)
+        products = Products(Path(), survey, provenance, kept, pictures=0)
         requested = requested_conditions(self.pipeline, given)
         run = make_run(products, self.pipeline, sampling, None, given, requested, None)
         if isinstance(cutouts, np.ndarray):

@@ -137,16 +137,16 @@ class BatchRun:
             tqdm(total=len(reader), desc="generating", unit="galaxy", disable=None) as bar,
             Finisher(self.products, self.workers, bar.update) as finisher,
         ):
+            before = 0  # galaxies of earlier batches
             for batch in self._batches(self._usable(reader, bar)):
                 done = [self._done(cutout) for cutout in batch]
-                if all(done):
-                    bar.update(len(batch))
-                    continue
-                for (cutout, candidates), known in zip(self._generate(batch), done, strict=True):
-                    if known:  # generated again, for the others to have the same company
-                        bar.update()
-                    else:
-                        finisher.finish(cutout, candidates)
+                made = () if all(done) else self._generate(batch)
+                for number, (cutout, candidates) in enumerate(made):
+                    if not done[number]:
+                        picture = before + number < self.products.pictures
+                        finisher.finish(cutout, candidates, picture)
+                bar.update(sum(done))  # those were generated again, for the others' company
+                before += len(batch)
         write_rejects(self.folder / "rejected.csv", self.rejects)
 
     def spectra(self, cutouts: Iterable[Cutout | Rejected]) -> Iterator[GeneratedSpectrum]:
@@ -275,7 +275,8 @@ class BatchRun:
         from utils.generation.fits_output import read_spectrum
 
         products = self.products
-        shown = self._finished(reader, SHEET_GALAXIES * SHEET_PAGES, "contact sheets")
+        most = min(products.pictures, SHEET_GALAXIES * SHEET_PAGES)
+        shown = self._finished(reader, most, "contact sheets")
         paths = ((item, products.spectrum_path(item.name)) for item in shown)
         panels = (products.panel(item, read_spectrum(path)) for item, path in paths)
         panels = (replace(panel, scale=None) for panel in panels)

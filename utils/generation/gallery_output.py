@@ -91,7 +91,7 @@ def _galaxies(
 
 def _links(products: Products, path: Path) -> list[tuple[str, str]]:
     picture = products.folder / "pictures" / f"{path.stem}.png"
-    files = [("spectrum (FITS)", path), ("picture", picture)]
+    files = [("spectrum (FITS)", path)] + [("picture", picture)] * picture.exists()
     quoted = ((label, os.path.relpath(file, products.folder)) for label, file in files)
     return [(label, _address(relative)) for label, relative in quoted]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 
 from datasets.command_parser import CommandParser
@@ -12,9 +13,10 @@ from utils.generation.ranking import RANKINGS
 REQUESTS = ("sampled", "given")  # of a condition, besides a value
 SMALLEST = {"redshift": 0.0, "snr": 1e-3}  # value that can be requested; S/N per SDSS pixel
 GALAXIES_PER_SHARD = 256
+PICTURES = 32  # galaxies of which a picture is drawn
 BRIEF = (  # options that `generate.py --help` shows
     "--weights", "--checkpoint", "--output", "--candidates", "--redshift", "--snr", "--bands",
-    "--pixel-scale", "--unit", "--shards", "--no-pictures", "--resume", "--dry-run",
+    "--pixel-scale", "--unit", "--shards", "--pictures", "--resume", "--dry-run",
 )  # fmt: skip
 SAMPLERS = ("adams", "dpm", "ddim", "ancestral")  # as in `utils.core.config.SamplingConfig`
 
@@ -35,6 +37,11 @@ def parse_condition(name: str, given: bool = True) -> Callable[[str], str]:
 
     check.__name__ = name  # argparse says "invalid NAME value"
     return check
+
+
+def count_or_all(text: str) -> int:
+    """A number as of `count`, or the largest one for `all`."""
+    return sys.maxsize if text == "all" else count(text)
 
 
 def count(text: str) -> int:
@@ -106,9 +113,16 @@ def generation_parser(description: str) -> argparse.ArgumentParser:
         help="write HDF5 files of so many galaxies each (%(const)s), in place of a FITS file and a "
         "picture for each; several processes of torchrun or srun share them",
     )
+    parser.add_argument(
+        "--pictures",
+        type=count_or_all,
+        default=PICTURES,
+        metavar="COUNT",
+        help="draw the first galaxies (%(default)s), or all; the page index.html shows every one",
+    )
     for option, text in {
         "--no-measure": "do not measure the spectra for the catalogue",
-        "--no-pictures": "write no pictures",
+        "--no-pictures": "write neither pictures nor the page",
         "--allow-rejects": "exit with 0 although files were rejected",
         "--resume": "go on with a stopped run",
         "--dry-run": "check, print the plan, stop",

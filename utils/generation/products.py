@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -47,26 +48,26 @@ class Products:
         survey: That the network was trained on.
         provenance: How the spectra are made, for the header of every file.
         kept: Candidates that are written, of the `provenance.sampled`.
-        pictures: Write a picture too.
+        pictures: How many galaxies, the first ones of the run, get a picture too.
     """
 
     folder: Path
     survey: SurveyDescription
     provenance: Provenance
     kept: int
-    pictures: bool = True
+    pictures: int = sys.maxsize
 
     def spectrum_path(self, name: str) -> Path:
         """Where the spectrum of the galaxy called `name` is."""
         return self.folder / "spectra" / f"{file_stem(name)}.fits"
 
-    def make(self, cutout: Cutout, candidates: Candidates) -> None:
-        """Write the files of a galaxy from its candidates (B = 1)."""
+    def make(self, cutout: Cutout, candidates: Candidates, picture: bool) -> None:
+        """Write the files of a galaxy from its candidates (B = 1), and perhaps a picture."""
         # astropy and matplotlib are slow to import, and `generate.py --dry-run` needs neither
         from utils.generation.fits_output import write_spectrum
 
         spectrum = self.spectrum(cutout, candidates)
-        if self.pictures:  # first: a galaxy is done when its spectrum is there
+        if picture:  # first: a galaxy is done when its spectrum is there
             with shielded(f"the picture of {cutout.name}"):
                 self._plot(cutout, spectrum)
         write_spectrum(self.spectrum_path(cutout.name), spectrum)
@@ -148,7 +149,7 @@ class Finisher:
         if workers:
             self.pool = ProcessPoolExecutor(workers, context, _follow_the_parent)
 
-    def finish(self, cutout: Cutout, candidates: Candidates) -> None:
+    def finish(self, cutout: Cutout, candidates: Candidates, picture: bool) -> None:
         """Make the products of a galaxy, now or soon.
 
         Raises:
@@ -156,11 +157,12 @@ class Finisher:
             Exception: what went wrong with this galaxy or an earlier one.
         """
         if self.pool is None:
-            self.products.make(cutout, candidates)
+            self.products.make(cutout, candidates, picture)
             self.done()
             return
         with _deaths_reported():
-            self.waiting.append(self.pool.submit(self.products.make, cutout, candidates))
+            job = self.pool.submit(self.products.make, cutout, candidates, picture)
+            self.waiting.append(job)
         self._collect(WAITING * self.workers)
 
     def _collect(self, left: int) -> None:

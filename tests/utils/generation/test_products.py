@@ -23,10 +23,10 @@ SURVEY = SurveyDescription(tuple("ugriz"), 0.396, 64, "nanomaggy", METHOD_GRID, 
 PROVENANCE = Provenance(1, 4, "adams, 2 steps", ("best.pt 01",), "0", "median", 2.0)
 
 
-def products(folder: Path, pictures: bool = False) -> Products:
+def products(folder: Path) -> Products:
     for name in ("spectra", "pictures"):
         (folder / name).mkdir(parents=True)
-    return Products(folder, SURVEY, PROVENANCE, kept=3, pictures=pictures)
+    return Products(folder, SURVEY, PROVENANCE, kept=3)
 
 
 def cutout(name: str) -> Cutout:
@@ -55,12 +55,11 @@ def test_other_processes_write_the_same_bytes(tmp_path):
     made = candidates(3)
     for workers in (0, 2):
         done: list[int] = []
-        finisher = Finisher(
-            products(tmp_path / str(workers), True), workers, lambda done=done: done.append(1)
-        )
+        target = products(tmp_path / str(workers))
+        finisher = Finisher(target, workers, lambda done=done: done.append(1))
         with finisher:
             for number, name in enumerate(("one", "two", "three")):
-                finisher.finish(cutout(name), made.of_galaxy(number))
+                finisher.finish(cutout(name), made.of_galaxy(number), picture=True)
         assert len(done) == 3
     names = [path.relative_to(tmp_path / "0") for path in (tmp_path / "0").rglob("*.*")]
     assert len(names) == 6
@@ -80,7 +79,7 @@ def test_an_error_in_another_process_ends_the_run(tmp_path):
     made, target = candidates(1), products(tmp_path / "run")
     (tmp_path / "run" / "spectra").rmdir()
     with pytest.raises(FileNotFoundError), Finisher(target, 1, lambda: None) as finisher:
-        finisher.finish(cutout("one"), made)
+        finisher.finish(cutout("one"), made, picture=False)
 
 
 def test_a_killed_process_is_reported_with_the_remedy(tmp_path):
@@ -89,12 +88,12 @@ def test_a_killed_process_is_reported_with_the_remedy(tmp_path):
         pytest.raises(UserError, match="with --resume, and fewer --workers"),
         Finisher(target, 1, lambda: None) as finisher,
     ):
-        finisher.finish(cutout("one"), made)
+        finisher.finish(cutout("one"), made, picture=False)
         for pid in list(finisher.pool._processes):
             os.kill(pid, signal.SIGKILL)
         for _ in range(100):
             time.sleep(0.05)
-            finisher.finish(cutout("two"), made)
+            finisher.finish(cutout("two"), made, picture=False)
 
 
 def test_reading_ahead_keeps_order_and_errors():
