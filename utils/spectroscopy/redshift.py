@@ -144,7 +144,13 @@ def _flattened(
 def _normal_equations(
     data: np.ndarray, weight: np.ndarray, patterns: np.ndarray, first: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A (K, K, N, S), lower triangle only, and b (K, N, S) for all lags at once."""
+    """A, lower triangle only, and b (K, N, S) for all lags at once.
+
+    A is (K, K, N, S), or (K, K, 1, S) where all spectra have the same weights, as those without σ
+    and bad pixels have: most of the time goes into it.
+    """
+    if (weight == weight[:1]).all():
+        weight = weight[:1]
     length = fft.next_fast_len(REST_GRID.count, real=True)
     data_spectrum = np.conj(fft.rfft(data * weight, length))
     weight_spectrum = np.conj(fft.rfft(weight, length))
@@ -152,8 +158,9 @@ def _normal_equations(
     def correlate(spectrum: np.ndarray, template: np.ndarray) -> np.ndarray:
         return fft.irfft(spectrum * fft.rfft(template, length), length)[:, first]
 
-    count, shape = len(patterns), (len(data), len(first))
-    matrix, vector = np.zeros((count, count, *shape)), np.empty((count, *shape))
+    count, lags = len(patterns), len(first)
+    matrix = np.zeros((count, count, len(weight), lags))
+    vector = np.empty((count, len(data), lags))
     for j in range(count):
         vector[j] = correlate(data_spectrum, patterns[j])
         for k in range(j + 1):
@@ -194,6 +201,7 @@ def _choose(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best peak (N,) without negative lines, and its margin (N,) over the next."""
     rows = np.arange(len(gain))[:, None]
+    matrix = np.broadcast_to(matrix, (*matrix.shape[:2], *gain.shape))
     lower = np.moveaxis(matrix[:, :, rows, peaks], (0, 1), (-2, -1))  # (N, PEAKS, K, K)
     full = lower + np.swapaxes(np.tril(lower, -1), -2, -1)
     right = np.moveaxis(vector[:, rows, peaks], 0, -1)  # (N, PEAKS, K)

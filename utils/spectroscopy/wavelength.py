@@ -95,6 +95,8 @@ def resample(
     Returns:
         (N, m), 0 outside the coverage. Values stay per observed Å: nothing is scaled by 1 + z.
     """
+    if len(redshift) and np.ptp(redshift) == 0:  # all at the same places
+        redshift = redshift[:1]
     position, outside = _positions(wavelength_angstrom, redshift, grid)
     left = np.clip(position.astype(np.intp), 1, wavelength_angstrom.size - 3)
     t = position - left
@@ -104,11 +106,15 @@ def resample(
         -(t + 1.0) * t * (t - 2.0) / 2.0,
         (t + 1.0) * t * (t - 1.0) / 6.0,
     )
-    rest = np.zeros(position.shape)
+    rest = np.zeros((len(flux), grid.count))
     for offset, share in enumerate(lagrange, start=-1):
-        rest += share * np.take_along_axis(flux, left + offset, axis=1)
-    rest[outside] = 0.0
-    return rest
+        rest += share * _pixels(flux, left + offset)
+    return np.where(outside, 0.0, rest)
+
+
+def _pixels(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Pixels of spectra (N, n) with `numbers` (N, m), or (1, m) for the same of all: (N, m)."""
+    return values[:, numbers[0]] if len(numbers) == 1 else np.take_along_axis(values, numbers, 1)
 
 
 def _positions(

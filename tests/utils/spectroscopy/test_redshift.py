@@ -51,6 +51,19 @@ def test_errors_are_the_scatter():
     np.testing.assert_allclose(np.median(free.error[:60]), np.median(fit.error[:60]), rtol=0.2)
 
 
+def test_spectra_of_equal_weights_share_their_matrix_and_nothing_else():
+    redshift, mixture = quiescent_and_star_forming(6)
+    generator = np.random.default_rng(8)
+    flux = spectra(redshift, mixture) + generator.normal(0.0, 0.1, (6, 4500))
+    together = fit_redshift(WAVELENGTH, flux)
+    gap = flux.copy()
+    gap[5, 2000:2100] = np.nan  # one of them has other weights: each has its own matrix
+    apart = fit_redshift(WAVELENGTH, gap)
+    for name in ("redshift", "error", "margin"):
+        values = getattr(together, name), getattr(apart, name)
+        np.testing.assert_allclose(values[0][:5], values[1][:5], rtol=1e-9, err_msg=name)
+
+
 def test_every_eighth_pixel_is_enough():
     redshift, mixture = quiescent_and_star_forming(10)
     flux = spectra(redshift, mixture)[:, ::8]
