@@ -165,7 +165,8 @@ def _normal_equations(
         vector[j] = correlate(data_spectrum, patterns[j])
         for k in range(j + 1):
             matrix[j, k] = correlate(weight_spectrum, patterns[j] * patterns[k])
-        matrix[j, j] += RIDGE * (matrix[j, j] + matrix[j, j].mean())
+        level = matrix[j, j].mean(axis=1, keepdims=True)
+        matrix[j, j] += RIDGE * (matrix[j, j] + np.where(level > 0, level, 1.0))
     return matrix, vector
 
 
