@@ -127,8 +127,8 @@ class RunConfig:
         start_from: Checkpoint of the same stage and sizes whose weights are trained further.
         seed: Seed of initial weights, order, augmentation and noise.
         device: `auto` (a GPU if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, …
-        precision: `bfloat16` runs the networks in bfloat16 where that is safe; `auto` does so if
-            the hardware has it.
+        precision: `bfloat16` runs the networks in bfloat16 where that is safe; `auto` does so
+            where that is faster.
         processes: Processes on this machine that share each batch: one per GPU, or on the cores of
             a CPU. `device: auto` starts at most as many as there are GPUs, if there are any; `cuda`
             refuses more. Leave it at 1 under torchrun.
@@ -438,7 +438,8 @@ class SamplingConfig:
     Args:
         sampler: `adams`: Adams-Bashforth 2 in the diffusion angle; `dpm`: DPM-Solver++(2M); `ddim`;
             or `ancestral` sampling (published).
-        steps: Sampling steps; ancestral sampling always takes all of the schedule.
+        steps: Sampling steps; more are needed without a prior. Ancestral sampling always takes
+            all of the schedule.
         candidates: Candidate spectra per galaxy.
         mean_of_best: Candidates, best first, whose mean is written; null: all of them.
         guidance: Weight of the image (classifier-free guidance); 1 switches guidance off.
@@ -446,7 +447,7 @@ class SamplingConfig:
     """
 
     sampler: Literal["adams", "dpm", "ddim", "ancestral"] = "adams"
-    steps: int = 10
+    steps: int = 5
     candidates: int = 16
     mean_of_best: int | None = None
     guidance: float = 1.0

@@ -29,13 +29,16 @@ def pick_device(name: str) -> torch.device:
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether `precision` means bfloat16 on `device`: `auto` does if the hardware has it."""
+    """Whether `precision` means bfloat16 on `device`: `auto` does where that is faster.
+
+    Of CPUs only those with AMX: with the instructions of AVX-512 alone, these networks are 1.2 to
+    1.6 times slower in bfloat16 (`docs/performance.md`).
+    """
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    abilities = torch.cpu.get_capabilities()
-    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

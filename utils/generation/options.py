@@ -184,7 +184,7 @@ def _add_computing(group: argparse._ArgumentGroup) -> None:
         "--precision",
         default="float32",
         choices=["float32", "bfloat16", "auto"],
-        help="auto: bfloat16 where the hardware has it (%(default)s)",
+        help="auto: bfloat16 where that is faster (%(default)s)",
     )
     group.add_argument("--batch-size", type=count, help="galaxies at once (8; on a GPU 256)")
     group.add_argument(

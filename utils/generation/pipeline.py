@@ -116,7 +116,7 @@ class Pipeline:
         stages: One generator of representation `polyphase`, `low` or `native`, or a `low` and a
             `super` one.
         device: Where to compute.
-        precision: `float32`, `bfloat16`, or `auto` (bfloat16 where the hardware has it).
+        precision: `float32`, `bfloat16`, or `auto` (bfloat16 where that is faster).
         rows_at_once: Candidates that go through the network together; sets the memory needed.
         rank: What the last stage's candidates are sorted by: see `utils.generation.ranking`.
         guidance: Weight of the image: as in `models.generator.generate_candidates`.
