@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from utils.core.device import autocast, pick_device
+from utils.core.device import autocast, pick_device, uses_bfloat16
 
 
 def test_devices_that_do_not_exist_are_refused(monkeypatch):
@@ -28,3 +28,12 @@ def test_precision_decides_what_a_matrix_product_is_in():
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         with autocast(torch.device("cpu"), precision):
             assert (ones @ ones).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("abilities", "expected"),
+    [({"avx512_bf16": True, "amx_bf16": True}, True), ({"avx512_bf16": True}, False), ({}, False)],
+)
+def test_auto_takes_bfloat16_on_processors_where_it_is_faster(abilities, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    assert uses_bfloat16("auto", torch.device("cpu")) is expected
