@@ -26,6 +26,13 @@ def test_accuracies_of_a_classifier_without_positives():
     assert populations.balanced_accuracy(positive, positive.astype(float)) == pytest.approx(1.0)
 
 
+def test_a_rare_class_is_found_though_no_score_exceeds_one_half():
+    positive = np.arange(100) < 10
+    score = np.where(positive, 0.3, 0.1)
+    assert populations.accuracy(positive, score) == pytest.approx(0.9)
+    assert populations.balanced_accuracy(positive, score) == 1.0
+
+
 def bpt(active, *shape):
     """Ratios on either side of both lines."""
     x = np.broadcast_to(np.where(active, 0.2, -0.6), shape)
