@@ -447,7 +447,7 @@ class SamplingConfig:
     """
 
     sampler: Literal["adams", "dpm", "ddim", "ancestral"] = "adams"
-    steps: int = 5
+    steps: int = 3
     candidates: int = 16
     mean_of_best: int | None = None
     guidance: float = 1.0
