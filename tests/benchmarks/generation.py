@@ -75,9 +75,10 @@ def whole_run(folder: Path, *options: str) -> tuple[float, float]:
 
 
 def rows(counts: tuple[int, ...] = COUNTS) -> Iterator[Row]:
-    """A row for each number of cutouts, and for the smaller ones each of `VARIANTS`."""
+    """A row for each number of cutouts and each of `VARIANTS`."""
     with tempfile.TemporaryDirectory() as name:
-        survey = Survey(make_mock(Path(name) / "survey.h5", max(counts) * 5 // 4 + 40, seed=3))
+        made = make_mock(Path(name) / "survey.h5", max(counts) * 5 // 4 + 40, 3, progress=False)
+        survey = Survey(made)
         images = survey.read("images", survey.indices("train")[:ALONE])
         for count in counts:
             cutouts = Path(name) / f"cutouts{count}"

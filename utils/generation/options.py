@@ -13,7 +13,7 @@ from utils.generation.ranking import RANKINGS
 REQUESTS = ("sampled", "given")  # of a condition, besides a value
 SMALLEST = {"redshift": 0.0, "snr": 1e-3}  # value that can be requested; S/N per SDSS pixel
 GALAXIES_PER_SHARD = 256
-PICTURES = 32  # galaxies of which a picture is drawn
+PICTURES = 16  # galaxies of which a picture is drawn
 BRIEF = (  # options that `generate.py --help` shows
     "--weights", "--checkpoint", "--output", "--candidates", "--redshift", "--snr", "--bands",
     "--pixel-scale", "--unit", "--shards", "--pictures", "--resume", "--dry-run",

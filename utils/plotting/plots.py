@@ -99,6 +99,7 @@ def _contact_sheet(panels: Sequence[Panel], columns: int) -> Figure:
         panel = panels[number]
         draw_cutout(pair[0], panel.image, panel.bands)
         draw_spectra(pair[1], panel, apart=True)
+        pair[1].minorticks_off()  # small panels; a fifth of the time to draw them
         pair[1].set_title(panel.title, loc="left", fontsize=6, pad=2)
         spectra.append(pair[1])
         if number + columns < len(panels):
