@@ -2,7 +2,8 @@
 
 Every row is a ratio of two times that are measured in turn, so that a busy or slow machine moves
 both. The floor of the first rows is the number of floating-point operations over the rate of a
-large matrix product on the same threads. The last rows, of `tests.benchmarks.startup`, have limits.
+large matrix product on the same threads. Whole runs of `generate.py` take minutes
+(`tests.benchmarks.generation`). The last rows, of `tests.benchmarks.startup`, have limits.
 `--original` adds the networks of a clone of the original code. The table is also written as JSON,
 with the machine, its matrix products and its memory bandwidth of the same run.
 """
@@ -29,7 +30,7 @@ from models.generator import generate_candidates
 from models.image_encoder import ImageEncoder
 from models.samplers import AdamsBashforth2, Ancestral
 from models.unet import SpectrumUNet
-from tests.benchmarks import startup
+from tests.benchmarks import generation, startup
 from tests.benchmarks.timing import Row, seconds
 from tests.support import make_tiny_survey
 
@@ -177,6 +178,8 @@ def benchmarks(device: torch.device, original: Path | None) -> Iterator[Row]:
     yield from sampling(device)
     yield from resolution(device)
     yield from data()
+    if device.type == "cpu":
+        yield from generation.rows()
     if original is not None:
         from tests.benchmarks.original import rows  # needs packages of the original
 

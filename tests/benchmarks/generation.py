@@ -29,7 +29,7 @@ from tests.support import ROOT
 from utils.generation import load
 from utils.generation.pipeline import make_sampler
 
-COUNTS = (16, 100, 1000)
+COUNTS = (16, 100)
 WEIGHTS = "mock-ugriz"
 ALONE = 64  # galaxies of which the networks are timed alone
 VARIANTS = {  # options of a run
