@@ -15,10 +15,11 @@ from specutils import Spectrum
 import generate
 import train_generative
 from datasets.cutouts.export import export
+from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
 from tests.support import tiny
 from utils.core.checkpoints import load_generator
-from utils.generation import batch_run, pipeline
+from utils.generation import batch_run
 from utils.generation.fits_output import read_spectrum
 
 
@@ -418,16 +419,20 @@ def test_guidance_needs_a_network_that_has_done_without_images(
 def test_spectra_that_are_not_finite_are_reported(
     cutouts, tiny_generator, tmp_path, monkeypatch, capsys
 ):
-    sample = pipeline.sample_stage
+    decode = SpectrumTransform.decode
 
-    def overflowing(*arguments, **options):
-        flux, scores = sample(*arguments, **options)
-        flux[:, 0, :100] = torch.nan
-        return flux, scores
+    def overflowing(self, standardised):
+        flux = decode(self, standardised).clone()
+        flux[:, 0, :100] = torch.inf  # of the candidate that is sampled first
+        return flux
 
-    monkeypatch.setattr(pipeline, "sample_stage", overflowing)
+    monkeypatch.setattr(SpectrumTransform, "decode", overflowing)
     assert run(cutouts, tiny_generator, tmp_path / "made") == 0
-    assert "have candidates whose flux is not finite" in capsys.readouterr().err
+    assert "4 galaxies have candidates whose flux is not finite" in capsys.readouterr().err
+    for spectrum in spectra(tmp_path / "made").values():
+        assert spectrum.numbers[-1] == 0 and spectrum.scores[-1] == -1  # ranks last
+        assert np.isnan(spectrum.candidates[-1, :100]).all()
+        assert np.isfinite(spectrum.candidates[:-1]).all()
 
 
 def test_the_first_galaxies_get_pictures(cutouts, tiny_generator, tmp_path, capsys):

@@ -31,8 +31,8 @@ def pick_device(name: str) -> torch.device:
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether `precision` means bfloat16 on `device`: `auto` does where that is faster.
 
-    Of CPUs only those with AMX: with the instructions of AVX-512 alone, these networks are 1.2 to
-    1.6 times slower in bfloat16 (`docs/performance.md`).
+    Of CPUs only those with AMX: with the instructions of AVX-512 alone, these networks were 1.2 to
+    1.5 times slower in bfloat16 (`docs/performance.md`).
     """
     if precision != "auto":
         return precision == "bfloat16"

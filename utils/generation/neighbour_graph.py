@@ -18,6 +18,7 @@ from datasets.errors import UserError
 from datasets.processors import usable_cores
 
 BLOCK = 4096  # vectors between two steps of the bar
+COMPARED = 256  # vectors, with those of a graph that was kept
 EXPANSION = 128  # candidates kept while searching, or twice the neighbours asked for
 
 
@@ -25,22 +26,21 @@ class NeighbourGraph:
     """Finds the vectors with the largest scalar products, approximately.
 
     Args:
-        path: Of the file that keeps the graph; made if it is missing, or older than `index`.
-        index: The file of the vectors.
+        path: Of the file that keeps the graph; made if it is missing, or of other vectors.
         vectors: (N, D) float32, of length 1.
 
     Raises:
         UserError: the file is damaged.
     """
 
-    def __init__(self, path: Path, index: Path, vectors: np.ndarray):
-        self._graph = Index(ndim=vectors.shape[1], metric="ip", dtype="f32")
-        if path.exists() and path.stat().st_mtime >= index.stat().st_mtime:
+    def __init__(self, path: Path, vectors: np.ndarray):
+        self._graph = _empty(vectors)
+        if path.exists():
             try:
                 self._graph.load(str(path))
             except RuntimeError as error:
                 raise UserError(f"{path}: {error}: delete it, it is made again") from error
-        if len(self._graph) != len(vectors) or self._graph.ndim != vectors.shape[1]:
+        if not _is_of(self._graph, vectors):
             self._graph = _built(vectors)
             with atomic_path(path) as partial:
                 self._graph.save(str(partial))
@@ -56,8 +56,20 @@ class NeighbourGraph:
         return indices, np.where(missing, -np.inf, 1.0 - found.distances)
 
 
+def _empty(vectors: np.ndarray) -> Index:
+    return Index(ndim=vectors.shape[1], metric="ip", dtype="f32")
+
+
+def _is_of(graph: Index, vectors: np.ndarray) -> bool:
+    """Whether it is a graph of these vectors; `COMPARED` of them are looked at."""
+    if (len(graph), graph.ndim) != vectors.shape:
+        return False
+    some = np.linspace(0, len(vectors) - 1, min(COMPARED, len(vectors))).astype(int)
+    return bool(np.array_equal(graph.get(some), vectors[some]))
+
+
 def _built(vectors: np.ndarray) -> Index:
-    graph = Index(ndim=vectors.shape[1], metric="ip", dtype="f32")
+    graph = _empty(vectors)
     with tqdm(total=len(vectors), desc="graph of neighbours", unit="vector", disable=None) as bar:
         for start in range(0, len(vectors), BLOCK):
             part = vectors[start : start + BLOCK]

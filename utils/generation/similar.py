@@ -68,7 +68,7 @@ def find_similar(
         from utils.generation.neighbour_graph import NeighbourGraph
 
         graph = approximate.with_name(f"{approximate.name}.{kind or 'all'}.usearch")
-        searched = NeighbourGraph(graph, approximate, searched.vectors)
+        searched = NeighbourGraph(graph, searched.vectors)
     found, similarity = searched.nearest(queries.vectors, count + 1)
     table, chosen = [], np.full((len(queries), count), -1)
     for q, (own, values) in enumerate(zip(places[found], similarity, strict=True)):

@@ -71,24 +71,26 @@ def test_a_graph_of_neighbours_finds_almost_all_of_them(tmp_path):
     vectors = generator.normal(size=(5000, 6)) @ generator.normal(size=(6, 32))
     vectors += 0.1 * generator.normal(size=vectors.shape)
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    index, path = tmp_path / "index.fits", tmp_path / "index.fits.all.usearch"
-    index.touch()
-    found, similarity = NeighbourGraph(path, index, vectors).nearest(vectors[:200], 10)
+    path = tmp_path / "index.fits.all.usearch"
+    found, similarity = NeighbourGraph(path, vectors).nearest(vectors[:200], 10)
     products = vectors[:200] @ vectors.T
     exact = np.argsort(-products, axis=1)[:, :10]
     shares = [len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)]
     assert np.mean(shares) > 0.98
     expected = np.take_along_axis(products, found, axis=1)
     np.testing.assert_allclose(similarity, expected, atol=1e-5)
-    before = path.stat().st_mtime_ns  # kept, as long as the index is not newer
-    again, _ = NeighbourGraph(path, index, vectors).nearest(vectors[:200], 10)
+    before = path.stat().st_mtime_ns  # kept
+    again, _ = NeighbourGraph(path, vectors).nearest(vectors[:200], 10)
     np.testing.assert_array_equal(again, found)
     assert path.stat().st_mtime_ns == before
-    few, missing = NeighbourGraph(tmp_path / "few", index, vectors[:3]).nearest(vectors[:2], 5)
+    others = vectors[::-1].copy()  # as many, but others: the graph is made again
+    found, _ = NeighbourGraph(path, others).nearest(others[:200], 1)
+    assert np.mean(found[:, 0] == np.arange(200)) > 0.98 and path.stat().st_mtime_ns != before
+    few, missing = NeighbourGraph(tmp_path / "few", vectors[:3]).nearest(vectors[:2], 5)
     assert few.shape == (2, 3) and np.isfinite(missing).all()
     path.write_bytes(b"damaged")
     with pytest.raises(UserError, match="delete it"):
-        NeighbourGraph(path, index, vectors)
+        NeighbourGraph(path, vectors)
 
 
 def test_the_approximate_search_finds_the_same(index, tiny_towers, tmp_path):
