@@ -18,6 +18,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("path", metavar="OUT.h5", help="survey file to write")
     parser.add_argument("--spectra", required=True, help="HDF5 collection of SDSS spectra")
     parser.add_argument("--seed", type=int, default=1, help="of shapes and noise (%(default)s)")
+    parser.add_argument(
+        "--moved",
+        metavar="K",
+        type=int,
+        default=0,
+        help="also K copies of each galaxy at larger redshifts, in the split of the original",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     return run_command(_make, parser.parse_args(argv))
 
@@ -26,7 +33,9 @@ def _make(options: argparse.Namespace) -> int:
     # after the arguments are parsed: these take seconds to import
     from datasets.mock.semisynthetic.build import make_semisynthetic
 
-    skipped = make_semisynthetic(options.path, options.spectra, options.seed, options.overwrite)
+    skipped = make_semisynthetic(
+        options.path, options.spectra, options.seed, options.overwrite, options.moved
+    )
     print(f"{options.path}: {len(skipped)} spectra skipped, see {options.path}.skipped.csv")
     return 0
 

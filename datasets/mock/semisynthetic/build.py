@@ -8,19 +8,25 @@ colour and redshift, and its band fluxes are scaled so that, inside the 3″ fib
 
 with s_cb the share of component c inside the aperture in band b. So a model can learn spectra from
 real colours, but nothing true about shapes. Galaxies without coverage of the method's grid or
-without measured fluxes are skipped and listed in `OUT.skipped.csv`.
+without measured fluxes are skipped and listed in `OUT.skipped.csv`. On request each galaxy is there
+again, farther away (`moved`): with the position of the original, and so in the same split.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from datasets.atomic_files import write_csv
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
+from datasets.errors import UserError
 from datasets.mock import images
 from datasets.mock.catalogue import arcsec_per_kpc, distance_modulus
+from datasets.mock.semisynthetic.moved import Moved, farther_redshift
 from datasets.sdss.spec_files import SpectraCollection, SpectrumFileError, read_spectra_collection
 from datasets.spectra import (
     METHOD_GRID,
@@ -42,6 +48,8 @@ COLOUR_TOLERANCE = 0.3
 RED_G_R = 0.75  # galaxies of unknown morphology that are redder count as elliptical
 # Flux of a young relative to an old population of equal r flux, u g r i z.
 YOUNG_COLOUR = np.array([2.4, 1.5, 1.0, 0.88, 0.80])
+RADIUS_ARCSEC = 1.2, 9.0  # what a cutout can show
+FREE_IDENTIFIERS = 1024  # from one specObjID to the next
 COPIED = ("ra", "dec", "z", "zwarning", "plate", "mjd", "fiber", "subclass", "morph")
 PROVENANCE = {
     "kind": "semi-synthetic survey",
@@ -51,7 +59,11 @@ PROVENANCE = {
 
 
 def make_semisynthetic(
-    path: str | Path, spectra: str | Path, seed: int = 1, overwrite: bool = False
+    path: str | Path,
+    spectra: str | Path,
+    seed: int = 1,
+    overwrite: bool = False,
+    moved: int = 0,
 ) -> list[dict]:
     """Write a survey file with rendered images.
 
@@ -61,18 +73,25 @@ def make_semisynthetic(
             `spectroflux` (N, 5) in nanomaggies, and `morph`.
         seed: ≥ 0, of the shapes and the noise.
         overwrite: Replace an existing file.
+        moved: Copies of each galaxy at larger redshifts; their identifiers are the original's
+            plus 1, 2, …, which it leaves free.
 
     Returns:
         The skipped galaxies: rows with specobjid, row and reason, also in `PATH.skipped.csv`.
 
     Raises:
-        UserError: `path` exists and `overwrite` is not set, or the spectra cannot be used.
+        UserError: `path` exists and `overwrite` is not set, the spectra cannot be used, or there
+            are to be more copies than free identifiers.
     """
+    if not 0 <= moved < FREE_IDENTIFIERS:
+        raise UserError(f"--moved {moved}: 0 to {FREE_IDENTIFIERS - 1}")
     collection = read_spectra_collection(spectra)
     missing = {"calibflux", "spectroflux", "morph"} - collection.catalogue.keys()
     if missing:
         raise SpectrumFileError(f"{spectra} has no column {sorted(missing)}: no colours to render")
     provenance = {**PROVENANCE, "spectra": Path(spectra).name, "seed": seed}
+    if moved:
+        provenance["moved"] = f"{moved} copies of each galaxy at larger redshifts"
     skipped = []
     with SurveyWriter(
         path,
@@ -84,30 +103,54 @@ def make_semisynthetic(
         overwrite=overwrite,
     ) as writer:
         for first in range(0, len(collection), BLOCK):
-            rows, prepared = _usable(collection, range(first, first + BLOCK), skipped)
-            if rows:
-                writer.append(**_galaxies(collection, np.array(rows), prepared, seed))
+            block = range(first, min(first + BLOCK, len(collection)))
+            for copy in range(moved + 1):
+                used = _usable(collection, block, seed, copy, skipped)
+                block = list(used) if copy == 0 else block  # what is skipped once has no copies
+                if used:
+                    writer.append(**_galaxies(collection, used, seed, copy))
     write_csv(f"{path}.skipped.csv", ("row", "specobjid", "reason"), map(dict.values, skipped))
     return skipped
 
 
+class _Spectrum(NamedTuple):
+    """A spectrum of the survey, its redshift, and its S/N."""
+
+    prepared: PreparedSpectrum
+    z: float
+    snr: float
+
+
 def _usable(
-    collection: SpectraCollection, rows: range, skipped: list[dict]
-) -> tuple[list[int], list[PreparedSpectrum]]:
-    """Rows that can be used and their spectra; the others join `skipped`."""
-    used, prepared = [], []
-    for row in rows[: len(collection) - rows.start]:
+    collection: SpectraCollection, rows: Sequence[int], seed: int, copy: int, skipped: list[dict]
+) -> dict[int, _Spectrum]:
+    """The rows that can be used with their spectra, moved if `copy` > 0; the others join
+    `skipped`."""
+    used = {}
+    for row in rows:
         try:
-            prepared.append(_prepare(collection, row))
-            used.append(row)
+            used[row] = _spectrum(collection, row, seed, copy)
         except SpectrumError as error:
             identifier = int(collection.catalogue["specobjid"][row])
             skipped.append({"row": row, "specobjid": identifier, "reason": str(error)})
-    return used, prepared
+    return used
 
 
-def _prepare(collection: SpectraCollection, row: int) -> PreparedSpectrum:
-    catalogue = collection.catalogue
+def _spectrum(collection: SpectraCollection, row: int, seed: int, copy: int) -> _Spectrum:
+    if copy == 0:
+        _check_colours(collection.catalogue, row)
+    wavelength, z = collection.wavelength_angstrom, collection.catalogue["z"][row]
+    flux, ivar = collection.flux[row], collection.ivar[row]
+    if copy:
+        stream = np.random.default_rng([seed, int(collection.catalogue["specobjid"][row]), copy])
+        moved = farther_redshift(wavelength, ivar, z, stream)
+        wavelength, z = wavelength * (1 + moved) / (1 + z), moved
+    return _Spectrum(
+        prepare_spectrum(wavelength, flux, ivar), z, signal_to_noise(wavelength, flux, ivar)
+    )
+
+
+def _check_colours(catalogue: dict[str, np.ndarray], row: int) -> None:
     if catalogue["cls"][row] != "GALAXY":
         raise SpectrumError(f"class {catalogue['cls'][row]}, not a galaxy")
     if not catalogue["specobjid"][row]:
@@ -122,9 +165,6 @@ def _prepare(collection: SpectraCollection, row: int) -> PreparedSpectrum:
         raise SpectrumError("calibflux has colours outside the range of galaxies")
     if np.abs(colour[1:3] - _colours(own)).max() > COLOUR_TOLERANCE:
         raise SpectrumError("calibflux disagrees with the colours of the spectrum")
-    return prepare_spectrum(
-        collection.wavelength_angstrom, collection.flux[row], collection.ivar[row]
-    )
 
 
 def _colours(flux: np.ndarray) -> np.ndarray:
@@ -133,19 +173,24 @@ def _colours(flux: np.ndarray) -> np.ndarray:
 
 
 def _galaxies(
-    collection: SpectraCollection, rows: np.ndarray, prepared: list[PreparedSpectrum], seed: int
+    collection: SpectraCollection, used: dict[int, _Spectrum], seed: int, copy: int
 ) -> dict:
     """The arguments of `SurveyWriter.append` for some rows of the collection."""
-    identifier = collection.catalogue["specobjid"][rows].astype(np.uint64)
+    rows, prepared = np.array(list(used)), [spectrum.prepared for spectrum in used.values()]
+    identifier = collection.catalogue["specobjid"][rows].astype(np.uint64) + np.uint64(copy)
     fibre = collection.catalogue["calibflux"][rows].astype(np.float64)
     streams = [np.random.default_rng([seed, int(i)]) for i in identifier]
-    shape = _appearance(fibre, collection.catalogue["z"][rows], _kinds(collection, rows), streams)
     catalogue = {name: collection.catalogue[name][rows] for name in COPIED}
-    wavelength = collection.wavelength_angstrom
-    snr = [signal_to_noise(wavelength, collection.flux[r], collection.ivar[r]) for r in rows]
+    shape = _appearance(fibre, catalogue["z"], _kinds(collection, rows), streams)
+    moved = None
+    if copy:
+        z = np.array([spectrum.z for spectrum in used.values()])
+        moved = Moved.of(fibre, catalogue["z"], z)
+        catalogue["z"] = z.astype(catalogue["z"].dtype)
+    cutouts, fibre = render(shape, fibre, streams, moved)
     magnitude = 22.5 - 2.5 * np.log10(fibre)
     return {
-        "images": render(shape, fibre, streams),
+        "images": cutouts,
         "spectra": np.stack([p.flux for p in prepared]),
         "normalisation": np.array([p.normalisation for p in prepared]),
         "interpolated": np.stack([p.interpolated for p in prepared]),
@@ -153,7 +198,7 @@ def _galaxies(
             "identifier": identifier,
             "class": collection.catalogue["cls"][rows],
             **catalogue,
-            "sn": np.array(snr),
+            "sn": np.array([spectrum.snr for spectrum in used.values()]),
             **{f"fibermag_{band}": magnitude[:, i] for i, band in enumerate(SDSS_BANDS)},
         },
     }
@@ -183,7 +228,7 @@ def _appearance(
     radius = 10**log_kpc * arcsec_per_kpc(z)
     return {
         "young": np.where(kind == ELLIPTICAL, 0.0, young),
-        "radius_arcsec": np.clip(radius, 1.2, 9.0),  # what a cutout can show
+        "radius_arcsec": np.clip(radius, *RADIUS_ARCSEC),
         "bulge_total": np.clip(bulge, 0.0, 1.0),
         "bulge_axis_ratio": np.clip(0.82 + 0.1 * normal[2], 0.5, 1.0),
         "cos_inclination": np.where(kind == ELLIPTICAL, 0.5 + 0.5 * u[0], u[0]),
@@ -199,13 +244,23 @@ def _appearance(
 
 
 def render(
-    shape: dict[str, np.ndarray], fibre: np.ndarray, streams: list[np.random.Generator]
-) -> np.ndarray:
-    """Images (n, 5, 64, 64) whose light inside the fibre aperture is `fibre` (n, 5) nanomaggies.
+    shape: dict[str, np.ndarray],
+    fibre: np.ndarray,
+    streams: list[np.random.Generator],
+    moved: Moved | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images of galaxies, with noise and neighbours.
 
-    `shape` is that of `_appearance`; noise and neighbours are added.
+    Args:
+        shape: That of `_appearance`.
+        fibre: (n, 5) nanomaggies inside the fibre aperture.
+        streams: n random streams.
+        moved: To where the galaxies are moved, whose shape and fluxes are those before.
+
+    Returns:
+        Images (n, 5, 64, 64), and the nanomaggies (n, 5) inside the aperture.
     """
-    maps = images.scene(shape, streams)
+    maps = images.scene(shape, streams if moved is None else deepcopy(streams))
     psf = images.seeing(shape["seeing"][:, None] * images.SEEING_ARCSEC)
     shares = images.fibre_shares(maps, psf, shape["x0"], shape["y0"])
     bulge, young = shape["bulge_total"], 0.7 * shape["young"]
@@ -214,4 +269,11 @@ def render(
     nucleus = np.zeros_like(blue)
     mixture = np.concatenate([red * np.ones_like(YOUNG_COLOUR), blue, nucleus], axis=1)
     fluxes = mixture * (fibre / (mixture * shares).sum(axis=1))[:, None]
-    return images.add_noise(images.render(maps, fluxes, psf, images.neighbours(streams)), streams)
+    if moved is not None:
+        radius = np.clip(shape["radius_arcsec"] * moved.size, *RADIUS_ARCSEC)
+        maps = images.scene(shape | {"radius_arcsec": radius}, streams)
+        shares = images.fibre_shares(maps, psf, shape["x0"], shape["y0"])
+        fluxes = fluxes * moved.flux[:, None]
+        fibre = (fluxes * shares).sum(axis=1)
+    cutouts = images.render(maps, fluxes, psf, images.neighbours(streams))
+    return images.add_noise(cutouts, streams), fibre

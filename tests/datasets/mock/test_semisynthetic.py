@@ -10,11 +10,15 @@ import pytest
 
 from datasets.constants import SDSS_FIBRE_ARCSEC, SDSS_PIXEL_ARCSEC
 from datasets.errors import UserError
+from datasets.kcorrect_templates import read_templates
 from datasets.mock import images
+from datasets.mock.catalogue import distance_modulus
 from datasets.mock.semisynthetic import build as semisynthetic
 from datasets.mock.semisynthetic.__main__ import main
+from datasets.mock.semisynthetic.moved import Moved
 from datasets.sdss.spec_files import SpectrumFileError
 from datasets.survey import Survey
+from datasets.synthetic_photometry import filter_weights
 from tests.support import REAL_DATA, needs_real_data
 
 FIBRE = np.array([[20.0, 90.0, 200.0, 290.0, 370.0], [15.0, 40.0, 60.0, 70.0, 75.0]])
@@ -66,7 +70,8 @@ def test_fibre_aperture_holds_the_measured_fluxes(monkeypatch):
     )  # fmt: skip
     shape, streams = _shape(12)
     fibre = FIBRE[np.arange(12) % 2]
-    cutouts = semisynthetic.render(shape, fibre, streams)
+    cutouts, inside_fibre = semisynthetic.render(shape, fibre, streams)
+    np.testing.assert_array_equal(inside_fibre, fibre)
     fine = (np.arange(64 * 10) + 0.5) / 10 - 0.5 - 32
     for cutout, x0, y0, flux in zip(cutouts, shape["x0"], shape["y0"], fibre, strict=True):
         inside = np.hypot(fine - x0, fine[:, None] - y0) < SDSS_FIBRE_ARCSEC / 2 / SDSS_PIXEL_ARCSEC
@@ -77,7 +82,7 @@ def test_fibre_aperture_holds_the_measured_fluxes(monkeypatch):
 def test_young_discs_are_bluer_outside_than_inside():
     shape, streams = _shape(12)
     spiral = np.arange(12) % 3 == semisynthetic.SPIRAL
-    cutouts = semisynthetic.render(shape, np.tile(FIBRE[1], (12, 1)), streams)
+    cutouts, _ = semisynthetic.render(shape, np.tile(FIBRE[1], (12, 1)), streams)
     pixel = np.arange(64) - 31.5
     radius = np.hypot(pixel, pixel[:, None])
     inner, outer = (
@@ -153,3 +158,53 @@ def test_real_colours_are_those_of_real_galaxies(tmp_path):
     expected = survey.catalogue["fibermag_g"] - survey.catalogue["fibermag_r"]
     assert np.median(np.abs(measured - expected)) < 0.02
     assert np.corrcoef(measured, expected)[0, 1] > 0.97
+
+
+def test_copies_are_the_same_galaxies_farther_away(tmp_path):
+    source = _collection(tmp_path / "spectra.h5", count=12)
+    wavelength = 10**LOGLAM
+    with h5py.File(source, "a") as file:
+        file["flux"][:] = 9.0 + 90.0 * np.exp(-0.5 * ((wavelength - 5000 * 1.04) / 8) ** 2)
+        file["ivar"][3, wavelength < 4000] = 0  # begins where the grid does
+    skipped = semisynthetic.make_semisynthetic(tmp_path / "semi.h5", source, moved=2)
+    assert [(one["row"], "cannot be moved" in one["reason"]) for one in skipped] == [(3, True)] * 2
+    survey = Survey(tmp_path / "semi.h5")
+    catalogue, step = survey.catalogue, np.uint64(1 << 50)
+    original, copy = catalogue["identifier"] // step, catalogue["identifier"] % step
+    assert sorted(set(copy)) == [0, 1, 2] and len(survey) == 12 + 2 * 11
+    largest = 1.04 * 4000 / wavelength[0] - 1
+    for galaxy in range(1, 13):
+        rows = np.flatnonzero(original == galaxy)
+        assert len(set(catalogue["split"][rows])) == 1
+        z = catalogue["z"][rows]
+        assert z[0] == 0.04 and np.all((z[1:] > 0.04) & (z[1:] < largest))
+        line = survey.grid.angstrom[survey.read("spectra", rows).argmax(axis=1)]
+        np.testing.assert_allclose(line, 5000 * (1 + z), atol=1.5)
+        magnitude = catalogue["fibermag_r"][rows]
+        assert np.all(magnitude[1:] > magnitude[0])
+    assert "2 copies" in survey.provenance["moved"]
+
+
+def test_a_moved_galaxy_keeps_its_light_and_its_size():
+    """A galaxy of one template, at both redshifts, as F_λ of a source of the same luminosity."""
+    z, there = np.array([0.02]), np.array([0.06])
+    rest, templates = read_templates()
+    angstrom = np.arange(2960.0, 11300.0, 1.0)
+    metres = [10 ** (0.2 * float(distance_modulus(redshift)[0])) for redshift in (z, there)]
+    seen = [
+        np.interp(angstrom / (1 + r[0]), rest, templates[2]) / (1 + r[0]) / d**2
+        for r, d in zip((z, there), metres, strict=True)
+    ]
+    weights = filter_weights(angstrom)
+    here, farther = (np.trapezoid(one * weights, angstrom) for one in seen)
+    moved = Moved.of(here[None] * 50 / here.mean(), z, there)
+    np.testing.assert_allclose(moved.flux[0], farther / here, rtol=0.003)
+    ratio = metres[0] / (1 + z) ** 2 / (metres[1] / (1 + there) ** 2)
+    np.testing.assert_allclose(moved.size, ratio, rtol=1e-6)
+
+
+def test_more_copies_than_identifiers_are_refused(tmp_path):
+    with pytest.raises(UserError, match="0 to 1023"):
+        semisynthetic.make_semisynthetic(
+            tmp_path / "o.h5", _collection(tmp_path / "s.h5"), moved=1024
+        )
