@@ -75,6 +75,7 @@ def generate(options: argparse.Namespace) -> int:
         provenance_of(pipeline, sampling, options),
         kept_candidates(sampling, options),
         0 if options.no_pictures or options.shards else options.pictures,
+        not options.no_measure,
     )
     run = make_run(products, pipeline, sampling, reader, options, requested, redshifts)
     print(plan(run, reader), end="\n" if run.rank == 0 else "")

@@ -1,10 +1,13 @@
-"""The number of processor cores that this process may use."""
+"""The processor cores that this process may use, and those that it starts."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: "QUOTA PERIOD" or "max PERIOD"
 
 
@@ -17,3 +20,16 @@ def usable_cores() -> int:
     except (OSError, ValueError):  # no such file, or no limit
         pass
     return max(cores or 1, 1)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes that are started within the block compute with one thread each: several threads of
+    several processes would wait for each other."""
+    before = {name: os.environ.get(name) for name in THREAD_LIMITS}
+    os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))  # which the processes inherit
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

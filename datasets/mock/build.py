@@ -15,7 +15,7 @@ from datasets.errors import UserError
 from datasets.mock.catalogue import TYPES
 from datasets.mock.conditions import DEFAULT, Shift
 from datasets.mock.simulate import BLOCK, simulate
-from datasets.processors import usable_cores
+from datasets.processors import one_thread_each, usable_cores
 from datasets.spectra import METHOD_GRID, Preparation
 from datasets.survey_writer import SurveyWriter
 
@@ -91,7 +91,9 @@ def _blocks(seed: int, firsts: range, workers: int, colour: bool, shift: Shift) 
         yield from (simulate(seed, first, colour, shift) for first in firsts)
         return
     # Spawned, not forked: safe beside threads and the same on every platform.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    with one_thread_each():
+        pool = multiprocessing.get_context("spawn").Pool(workers)
+    with pool:
         waiting = deque()
         for first in firsts:
             waiting.append(pool.apply_async(simulate, (seed, first, colour, shift)))

@@ -20,6 +20,7 @@ from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.conversion import CutoutFormat
 from datasets.cutouts.formats import PICTURE_UNIT
 from datasets.identifiers import match_identifiers
+from datasets.processors import one_thread_each
 from datasets.sdss.sources import (
     SPECTRUM_COLUMNS,
     ImageSource,
@@ -212,7 +213,8 @@ def _append(writer: SurveyWriter, galaxies: list[Galaxy], catalogue: dict[str, n
 
 
 def _workers(count: int) -> AbstractContextManager[Pool | None]:
-    return multiprocessing.get_context("spawn").Pool(count) if count > 1 else nullcontext()
+    with one_thread_each():
+        return multiprocessing.get_context("spawn").Pool(count) if count > 1 else nullcontext()
 
 
 def write_refusals(path: Path, refused: list[Refusal]) -> None:

@@ -143,6 +143,7 @@ def test_the_same_galaxies_give_the_same_file(survey_path, tmp_path):
     assert len(names) > 12
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 @pytest.mark.parametrize("in_memory", [True, False, None])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_data_set_and_loader(survey_path, in_memory, workers):

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.spectra import candidate_sigma
-from utils.plotting.gallery import Column, Gallery, GalleryGalaxy
+from utils.plotting.gallery import Column, Gallery, GalleryGalaxy, gallery_entry
 from utils.spectroscopy.measurements import median_and_scatter
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def write_evaluation_gallery(
     if count < len(evaluation.rows):
         note += f"; the first {count} of {len(evaluation.rows)} galaxies"
     gallery = Gallery(
+        evaluation.folder,
         "Evaluation: observed and generated spectra",
         note,
         survey.bands,
@@ -60,7 +61,9 @@ def write_evaluation_gallery(
         survey.pixel_scale_arcsec,
     )
     galaxies = _galaxies(evaluation, file, order, scores, measured, count)
-    return gallery.write(evaluation.folder, tqdm(galaxies, "gallery", count, disable=None))
+    shown = tqdm(galaxies, "gallery", count, disable=None)
+    gallery.add(gallery_entry(galaxy, survey.bands) for galaxy in shown)
+    return gallery.close()
 
 
 def _galaxies(

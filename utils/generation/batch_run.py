@@ -42,10 +42,17 @@ from utils.generation.candidates import Candidates
 from utils.generation.conditions import REDSHIFT, SNR, given_conditions, why_out_of_range
 from utils.generation.generated_spectrum import GeneratedSpectrum
 from utils.generation.pipeline import Pipeline
-from utils.generation.products import Finisher, Products, read_ahead
+from utils.generation.products import (
+    Finisher,
+    Generated,
+    Made,
+    Products,
+    read_ahead,
+)
 
 if TYPE_CHECKING:
     from utils.generation.redshift_catalogue import RedshiftTable
+    from utils.plotting.gallery import Gallery
     from utils.plotting.spectrum_panel import Panel
 
 SHEET_GALAXIES = 16  # on one page of the contact sheet
@@ -64,7 +71,6 @@ class BatchRun:
         workers: Processes that draw and write meanwhile; 0: this one does.
         requested: Redshift and S/N, by name: `sampled` from the image, `given`
             with the cutouts (sampled where it is not), or a number for all.
-        measured: Measure the spectra for the catalogue.
         redshifts: The table that gives the redshifts, instead of the cutouts.
     """
 
@@ -74,12 +80,12 @@ class BatchRun:
     batch: int = 8
     workers: int = 0
     requested: dict[str, str] = field(default_factory=dict)
-    measured: bool = True
     redshifts: RedshiftTable | None = None
     rejects: list[Rejected] = field(default_factory=list)
     assumed: Counter = field(default_factory=Counter)
     unlike: int = 0  # cutouts so far that are unlike the training images
     overflowed: int = 0  # galaxies so far of which a candidate's flux is not finite
+    rows: list[dict[str, np.ndarray]] = field(default_factory=list)  # of the catalogue, in blocks
 
     @property
     def folder(self) -> Path:
@@ -132,22 +138,44 @@ class BatchRun:
         write_text(record, json.dumps(settings, indent=2) + "\n")
 
     def run(self, reader: CutoutReader) -> None:
-        """Generate for every cutout that has no spectrum yet, in the batches of a whole run."""
+        """Generate for every cutout that has no spectrum yet, in the batches of a whole run, and
+        measure all, those of an earlier run, too."""
+        pictures = self.products.pictures
+        page, shown = self._page(len(reader)) if pictures else (None, 0)
+
+        def collect(made: Made) -> None:
+            self.rows.append(made.rows)
+            bar.update(len(made.rows["name"]))
+            if page:
+                with shielded("the page"):
+                    page.add(made.entries)
+
         with (
             tqdm(total=len(reader), desc="generating", unit="galaxy", disable=None) as bar,
-            Finisher(self.products, self.workers, bar.update) as finisher,
+            Finisher(self.products, self.workers, collect) as finisher,
         ):
-            before = 0  # galaxies of earlier batches
+            number = 0  # of the galaxy
             for batch in self._batches(self._usable(reader, bar)):
-                done = [self._done(cutout) for cutout in batch]
-                made = () if all(done) else self._generate(batch)
-                for number, (cutout, candidates) in enumerate(made):
-                    if not done[number]:
-                        picture = before + number < self.products.pictures
-                        finisher.finish(cutout, candidates, picture)
-                bar.update(sum(done))  # those were generated again, for the others' company
-                before += len(batch)
+                done = all(self._done(cutout) for cutout in batch)
+                # some are generated again, for the others' company
+                made = ((cutout, None) for cutout in batch) if done else self._generate(batch)
+                numbered = enumerate(made, start=number)
+                finisher.finish([Generated(*one, n < pictures, n < shown) for n, one in numbered])
+                number += len(batch)
+        if page and self.rows:
+            with shielded("the page"):
+                page.close()
         write_rejects(self.folder / "rejected.csv", self.rejects)
+
+    def _page(self, count: int) -> tuple[Gallery, int]:
+        """The page of a run over `count` cutouts, and how many galaxies it shows at most."""
+        from utils.generation.gallery_output import MOST_GALAXIES, run_gallery
+
+        products, wavelength = self.products, self.pipeline.wavelength_angstrom
+        page = run_gallery(
+            self.folder, products.survey, products.provenance, wavelength, count, products.measured
+        )
+        return page, MOST_GALAXIES
 
     def spectra(self, cutouts: Iterable[Cutout | Rejected]) -> Iterator[GeneratedSpectrum]:
         """The spectrum of each cutout that can be used; the others are added to `rejects`."""
@@ -251,12 +279,11 @@ class BatchRun:
 
         paths = sorted((self.folder / "spectra").glob("*.fits"))
         if paths:
-            write_generated_catalogue(self.folder / "catalogue.fits", paths, self.measured)
+            target = self.folder / "catalogue.fits"
+            write_generated_catalogue(target, paths, self.rows, self.products.measured)
         if self.products.pictures and paths:
             with shielded("the contact sheets"):
                 self._contact_sheets(reader)
-            with shielded("the gallery"):
-                self._gallery(reader)
         return len(paths)
 
     def _finished(self, reader: CutoutReader, most: int, what: str) -> Iterator[Cutout]:
@@ -264,12 +291,6 @@ class BatchRun:
         done = (item for item in reader if not isinstance(item, Rejected) and self._done(item))
         total = min(len(reader), most)
         return tqdm(islice(done, most), what, total, unit="galaxy", disable=None)
-
-    def _gallery(self, reader: CutoutReader) -> None:
-        from utils.generation.gallery_output import MOST_GALAXIES, write_gallery
-
-        cutouts = self._finished(reader, MOST_GALAXIES, "gallery")
-        write_gallery(self.products, cutouts, self.folder / "catalogue.fits")
 
     def _contact_sheets(self, reader: CutoutReader) -> None:
         from utils.generation.fits_output import read_spectrum

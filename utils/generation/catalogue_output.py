@@ -36,33 +36,48 @@ COLOUR_LIMIT_MAG = 0.1  # above it the colours of spectrum and cutout disagree
 BLOCK = 16  # galaxies measured at once
 
 
-def write_generated_catalogue(path: Path, spectra: Sequence[Path], measured: bool) -> None:
+def write_generated_catalogue(
+    path: Path,
+    spectra: Sequence[Path],
+    rows: Sequence[Mapping[str, np.ndarray]] = (),
+    measured: bool = True,
+) -> None:
     """Write the catalogue of spectrum files that `generate.py` wrote with one network.
 
     Args:
         path: of the catalogue.
-        spectra: the files, at least one.
+        spectra: the files, at least one, in the order of the rows.
+        rows: of some of them, from `catalogue_columns`; the other files are read.
         measured: add the columns that are measured on the spectra.
     """
-    shown = tqdm(spectra, desc="catalogue", unit="galaxy", disable=None)
-    rows = ((read_spectrum(file), f"spectra/{file.name}") for file in shown)
-    write_catalogue(path, catalogue_columns(rows, measured), catalogue_units(measured))
+    known = {file for block in rows for file in block["file"]}
+    files = [f"spectra/{file.name}" for file in spectra]
+    others = [one for one in zip(spectra, files, strict=True) if one[1] not in known]
+    shown = tqdm(others, desc="catalogue", unit="galaxy", disable=None if others else True)
+    read = ((read_spectrum(one), file) for one, file in shown)
+    blocks = [*rows, catalogue_columns(read, measured, usable_cores())] if others else rows
+    columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    place = {file: row for row, file in enumerate(columns["file"])}
+    order = [place[file] for file in files]
+    columns = {name: values[order] for name, values in columns.items()}
+    write_catalogue(path, columns, catalogue_units(measured))
 
 
 def catalogue_columns(
-    spectra: Iterable[tuple[GeneratedSpectrum, str]], measured: bool
+    spectra: Iterable[tuple[GeneratedSpectrum, str]], measured: bool, threads: int = 1
 ) -> dict[str, np.ndarray]:
     """The catalogue's columns of spectra of one network.
 
     Args:
         spectra: each with the name of its file.
         measured: add the columns that are measured on the spectra.
+        threads: that measure.
     """
     blocks, spectra = [], iter(spectra)
     while block := list(islice(spectra, BLOCK)):
         rows = [catalogue_row(spectrum, file) for spectrum, file in block]
         columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-        own = measured_columns([spectrum for spectrum, _ in block]) if measured else {}
+        own = measured_columns([one for one, _ in block], threads) if measured else {}
         blocks.append(columns | own)
     return {name: np.concatenate([b[name] for b in blocks]) for name in (blocks or [{}])[0]}
 
@@ -97,14 +112,16 @@ def catalogue_row(spectrum: GeneratedSpectrum, file: str) -> dict:
     }
 
 
-def measured_columns(spectra: Sequence[GeneratedSpectrum]) -> dict[str, np.ndarray]:
+def measured_columns(
+    spectra: Sequence[GeneratedSpectrum], threads: int = 1
+) -> dict[str, np.ndarray]:
     """The columns of `measure_candidates` for the kept candidates, (N,) each.
 
     Line fluxes are in physical units, NaN where the absolute scale is unknown.
     """
     wavelength = spectra[0].wavelength_angstrom
     flux = np.stack([spectrum.candidates for spectrum in spectra])
-    columns = measure_candidates(wavelength, flux, workers=usable_cores())
+    columns = measure_candidates(wavelength, flux, workers=threads)
     scale = np.array([np.nan if s.scale is None else s.scale for s in spectra])
     return {
         name: values * scale if name.endswith(("_flux", "_flux_err")) else values

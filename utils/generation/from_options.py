@@ -172,7 +172,7 @@ def worker_processes(reader: CutoutReader, options: argparse.Namespace) -> int:
     """Processes that draw and write while the networks compute; 0: none."""
     if options.workers is not None:
         return options.workers
-    return 0 if len(reader) < FEW else min(max(1, usable_cores() - 1), MOST_WORKERS)
+    return 0 if len(reader) < FEW else min(usable_cores(), MOST_WORKERS)
 
 
 def join_processes(options: argparse.Namespace) -> None:
@@ -206,7 +206,6 @@ def make_run(
         "sampler": make_sampler(sampling),
         "batch": batch_size(pipeline.device, options),
         "requested": requested,
-        "measured": not options.no_measure,
         "redshifts": redshifts,
     }
     if not options.shards:

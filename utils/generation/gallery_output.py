@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from astropy.table import Table
+import numpy as np
+from astropy import units
 
-from datasets.cutouts.reader import Cutout
-from utils.generation.fits_output import read_spectrum
-from utils.generation.products import Products
-from utils.plotting.gallery import Column, Gallery, GalleryGalaxy
+from datasets.survey_description import SurveyDescription
+from utils.generation.catalogue_output import CATALOGUE_UNITS, catalogue_units
+from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
+from utils.plotting.gallery import Column, Gallery, GalleryGalaxy, gallery_entry
 from utils.spectroscopy.measurements import median_and_scatter
 
 MOST_GALAXIES = 5000  # on the page: of more, the first
@@ -27,57 +29,72 @@ COLUMNS = (
     Column("Halpha_ew", "EW Hα", "equivalent width, Å, rest frame, emission positive"),
     Column("bpt", "BPT", "class by emission-line ratios"),
 )
+MEASURED = ("Dn4000", "Halpha_ew", "bpt")  # of these, those of measured spectra
 SCORED = ("best_score", "image_p_value", "image_flag", "colour_flag", "delta_gr", "delta_ri")
 
 
-def write_gallery(products: Products, cutouts: Iterable[Cutout], catalogue: Path) -> Path:
-    """Write `index.html` into the folder of a run; returns its path.
+def run_gallery(
+    folder: Path,
+    survey: SurveyDescription,
+    made: Provenance,
+    wavelength_angstrom: np.ndarray,
+    count: int,
+    measured: bool,
+) -> Gallery:
+    """The page `index.html` in the folder of a run, to which galaxies are added.
 
     Args:
-        products: Of the run.
-        cutouts: Those with spectra, in their order.
-        catalogue: The run's table.
+        folder: Of the run.
+        survey: That the network was trained on.
+        made: How the spectra are made.
+        wavelength_angstrom: (pixels,).
+        count: Cutouts of the run.
+        measured: Whether the spectra are measured.
     """
-    table = Table.read(catalogue)
-    rows = {str(name): number for number, name in enumerate(table["name"])}
-    wavelength = read_spectrum(products.spectrum_path(next(iter(rows)))).wavelength_angstrom
-    units = {name: str(table[name].unit) for name in table.colnames if table[name].unit}
-    shown = ("redshift_sampled", "redshift_sampled_err", "name", *table.colnames)
-    survey, made = products.survey, products.provenance
     note = f"{made.sampled} candidates each; networks {', '.join(made.checkpoints)}"
-    if len(rows) > MOST_GALAXIES:
-        note += f"; the first {MOST_GALAXIES} of {len(rows)} galaxies"
-    gallery = Gallery(
+    if count > MOST_GALAXIES:
+        note += f"; the first {MOST_GALAXIES} of {count} galaxies"
+    unit = CATALOGUE_UNITS | catalogue_units(measured)
+    return Gallery(
+        folder,
         "Generated spectra",
         note,
         survey.bands,
-        wavelength,
-        [column for column in COLUMNS if column.key in shown],
-        units,
+        wavelength_angstrom,
+        [column for column in COLUMNS if measured or column.key not in MEASURED],
+        {name: str(units.Unit(text)) for name, text in unit.items() if text},
         survey.pixel_scale_arcsec,
     )
-    return gallery.write(products.folder, _galaxies(products, cutouts, table, rows))
 
 
-def _galaxies(
-    products: Products, cutouts: Iterable[Cutout], table: Table, rows: dict[str, int]
-) -> Iterator[GalleryGalaxy]:
-    measured = "z" in table.colnames
-    for cutout in cutouts:
-        path = products.spectrum_path(cutout.name)
-        spectrum = read_spectrum(path)
-        row = table[rows[spectrum.name]]
-        names = table.colnames[table.colnames.index("z") :] if measured else []
-        values = {name: row[name] for name in (*SCORED, *names)}
+def entries(
+    galaxies: Iterable[tuple[np.ndarray, GeneratedSpectrum, Sequence[tuple[str, Path]]]],
+    rows: Mapping[str, np.ndarray],
+    bands: Sequence[str],
+    measured: bool,
+) -> Iterator[dict[str, Any]]:
+    """What the page holds of galaxies.
+
+    Args:
+        galaxies: The cutout (bands, height, width) of each, its spectrum, and labels and paths,
+            relative to the page, of its files.
+        rows: Theirs of the catalogue, from `catalogue_columns`.
+        bands: Of the cutouts.
+        measured: Whether the spectra were measured.
+    """
+    names = list(rows)
+    names = names[names.index("z") :] if measured else []
+    for k, (image, spectrum, links) in enumerate(galaxies):
+        values = {name: rows[name][k] for name in (*SCORED, *names)}
         redshift = spectrum.redshift
         if spectrum.redshifts is not None:
             median, scatter = median_and_scatter(spectrum.redshifts[None])
             sampled = {"redshift_sampled": median[0], "redshift_sampled_err": scatter[0]}
             values = sampled | values
             redshift = float(spectrum.redshifts[0])
-        yield GalleryGalaxy(
+        galaxy = GalleryGalaxy(
             spectrum.name,
-            cutout.image,
+            image,
             spectrum.best,
             spectrum.sigma,
             spectrum.candidates[1:],
@@ -85,19 +102,6 @@ def _galaxies(
             redshift=redshift,
             pdf=spectrum.redshift_pdf,
             values=values,
-            links=_links(products, path),
+            links=[(label, quote(path.as_posix())) for label, path in links],
         )
-
-
-def _links(products: Products, path: Path) -> list[tuple[str, str]]:
-    picture = products.folder / "pictures" / f"{path.stem}.png"
-    files = [("spectrum (FITS)", path)] + [("picture", picture)] * picture.exists()
-    quoted = ((label, os.path.relpath(file, products.folder)) for label, file in files)
-    return [(label, _address(relative)) for label, relative in quoted]
-
-
-def _address(path: str) -> str:
-    """A relative path as an address of a page."""
-    from urllib.parse import quote
-
-    return quote(path.replace(os.sep, "/"))
+        yield gallery_entry(galaxy, bands)

@@ -1,4 +1,5 @@
-"""What a galaxy gets, its file and its picture, made while the networks compute the next ones.
+"""What galaxies get, files, pictures and rows of the catalogue, made while the networks compute the
+next ones.
 
 Nothing here needs torch, whose import takes a process longer than a dozen pictures.
 """
@@ -6,18 +7,19 @@ Nothing here needs torch, whose import takes a process longer than a dozen pictu
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from datasets.cutouts.reader import Cutout
 from datasets.errors import UserError
 from datasets.file_names import file_stem
 from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
+from datasets.processors import one_thread_each, usable_cores
 from datasets.survey_description import SurveyDescription
 from datasets.synthetic_photometry import scale_to_photometry
 from utils.core.interruption import SIGNALS, end_with_parent
@@ -35,13 +38,39 @@ from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
 if TYPE_CHECKING:
     from utils.plotting.spectrum_panel import Panel
 
-WAITING = 16  # galaxies per process, computed but not yet written: bounds the memory
+BLOCK = 16  # galaxies that are measured together
+WAITING = 2  # blocks per process, computed but not yet written: bounds the memory
+NICENESS = 10  # of other processes: the networks go first
 Item = TypeVar("Item")
+
+
+class Generated(NamedTuple):
+    """A galaxy whose products are to be made.
+
+    Args:
+        cutout: Its image.
+        candidates: Its candidates (B = 1), or None where its spectrum has been written before.
+        picture: Whether it gets a picture.
+        shown: Whether it is on the page of the run.
+    """
+
+    cutout: Cutout
+    candidates: Candidates | None
+    picture: bool
+    shown: bool = False
+
+
+class Made(NamedTuple):
+    """What was made of some galaxies besides their files: their rows of the catalogue, its columns
+    (galaxies,), and what the page of the run holds of those that are shown."""
+
+    rows: dict[str, np.ndarray]
+    entries: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Products:
-    """Makes and writes the files of a galaxy; the same for all galaxies of a run.
+    """Makes and writes the files of galaxies; the same for all galaxies of a run.
 
     Args:
         folder: Of the run, with `spectra/` and, for pictures, `pictures/`.
@@ -49,6 +78,7 @@ class Products:
         provenance: How the spectra are made, for the header of every file.
         kept: Candidates that are written, of the `provenance.sampled`.
         pictures: How many galaxies, the first ones of the run, get a picture too.
+        measured: Measure the spectra for the catalogue.
     """
 
     folder: Path
@@ -56,21 +86,62 @@ class Products:
     provenance: Provenance
     kept: int
     pictures: int = sys.maxsize
+    measured: bool = True
 
     def spectrum_path(self, name: str) -> Path:
         """Where the spectrum of the galaxy called `name` is."""
         return self.folder / "spectra" / f"{file_stem(name)}.fits"
 
-    def make(self, cutout: Cutout, candidates: Candidates, picture: bool) -> None:
-        """Write the files of a galaxy from its candidates (B = 1), and perhaps a picture."""
-        # astropy and matplotlib are slow to import, and `generate.py --dry-run` needs neither
-        from utils.generation.fits_output import write_spectrum
+    def picture_path(self, name: str) -> Path:
+        """Where the picture of the galaxy called `name` is, if it has one."""
+        return self.folder / "pictures" / f"{file_stem(name)}.png"
 
-        spectrum = self.spectrum(cutout, candidates)
-        if picture:  # first: a galaxy is done when its spectrum is there
+    def make(self, galaxies: Sequence[Generated], threads: int = 1) -> Made:
+        """Write the files of galaxies that have none yet, and measure all.
+
+        Args:
+            galaxies: Measured together; the last bits of what is measured depend on all of them.
+            threads: That measure.
+        """
+        # astropy and matplotlib are slow to import, and `generate.py --dry-run` needs neither
+        from utils.generation.catalogue_output import catalogue_columns
+
+        spectra = [self._make(galaxy) for galaxy in galaxies]
+        files = [f"spectra/{self.spectrum_path(g.cutout.name).name}" for g in galaxies]
+        rows = catalogue_columns(zip(spectra, files, strict=True), self.measured, threads)
+        if not any(galaxy.shown for galaxy in galaxies):
+            return Made(rows, [])
+        from utils.generation.gallery_output import entries
+
+        shown = [
+            (galaxy.cutout.image, spectrum, self._links(galaxy.cutout.name))
+            for galaxy, spectrum in zip(galaxies, spectra, strict=True)
+            if galaxy.shown
+        ]
+        made = []
+        with shielded("the page"):
+            made = list(entries(shown, rows, self.survey.bands, self.measured))
+        return Made(rows, made)
+
+    def _links(self, name: str) -> list[tuple[str, Path]]:
+        """Labels and paths of a galaxy's files, as its page shows them."""
+        path, picture = self.spectrum_path(name), self.picture_path(name)
+        links = [("spectrum (FITS)", path)] + [("picture", picture)] * picture.exists()
+        return [(label, file.relative_to(self.folder)) for label, file in links]
+
+    def _make(self, galaxy: Generated) -> GeneratedSpectrum:
+        from utils.generation.fits_output import read_spectrum, write_spectrum
+
+        cutout = galaxy.cutout
+        path = self.spectrum_path(cutout.name)
+        before = path.exists()
+        spectrum = read_spectrum(path) if before else self.spectrum(cutout, galaxy.candidates)
+        if galaxy.picture and not self.picture_path(cutout.name).exists():
             with shielded(f"the picture of {cutout.name}"):
                 self._plot(cutout, spectrum)
-        write_spectrum(self.spectrum_path(cutout.name), spectrum)
+        if not before:  # last: a galaxy is done when its spectrum is there
+            write_spectrum(path, spectrum)
+        return spectrum
 
     def spectrum(self, cutout: Cutout, candidates: Candidates) -> GeneratedSpectrum:
         """The spectrum of a galaxy with everything that its file states."""
@@ -111,7 +182,7 @@ class Products:
         from utils.plotting.plots import plot_generated, save_figure
 
         figure = plot_generated(self.panel(cutout, spectrum))
-        save_figure(figure, self.folder / "pictures" / f"{file_stem(cutout.name)}.png")
+        save_figure(figure, self.picture_path(cutout.name))
 
     def panel(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> Panel:
         """The image and the spectra of one galaxy, to be plotted."""
@@ -137,10 +208,10 @@ class Finisher:
     Args:
         products: Of the run.
         workers: Processes; 0: this one makes them.
-        done: Called when the files of a galaxy are written.
+        done: Called for every block of galaxies, in their order, when their files are written.
     """
 
-    def __init__(self, products: Products, workers: int, done: Callable[[], object]):
+    def __init__(self, products: Products, workers: int, done: Callable[[Made], object]):
         self.products, self.workers, self.done = products, workers, done
         self.waiting: deque[Future] = deque()
         # Spawned, not forked: safe beside threads and the same on every platform.
@@ -149,28 +220,28 @@ class Finisher:
         if workers:
             self.pool = ProcessPoolExecutor(workers, context, _follow_the_parent)
 
-    def finish(self, cutout: Cutout, candidates: Candidates, picture: bool) -> None:
-        """Make the products of a galaxy, now or soon.
+    def finish(self, galaxies: Sequence[Generated]) -> None:
+        """Make the products of galaxies, now or soon.
 
         Raises:
             UserError: a process was killed.
-            Exception: what went wrong with this galaxy or an earlier one.
+            Exception: what went wrong with one of these galaxies or an earlier one.
         """
-        if self.pool is None:
-            self.products.make(cutout, candidates, picture)
-            self.done()
-            return
-        with _deaths_reported():
-            job = self.pool.submit(self.products.make, cutout, candidates, picture)
-            self.waiting.append(job)
-        self._collect(WAITING * self.workers)
+        for start in range(0, len(galaxies), BLOCK):
+            block = galaxies[start : start + BLOCK]
+            if self.pool is None:
+                self.done(self.products.make(block, usable_cores()))
+                continue
+            with _deaths_reported(), one_thread_each():
+                self.waiting.append(self.pool.submit(self.products.make, block))
+            self._collect(WAITING * self.workers)
 
     def _collect(self, left: int) -> None:
-        """Wait until at most `left` galaxies are waiting."""
+        """Wait until at most `left` blocks are waiting."""
         while len(self.waiting) > left or (self.waiting and self.waiting[0].done()):
             with _deaths_reported():
-                self.waiting.popleft().result()
-            self.done()
+                made = self.waiting.popleft().result()
+            self.done(made)
 
     def __enter__(self) -> Finisher:
         return self
@@ -197,7 +268,9 @@ def _deaths_reported() -> Iterator[None]:
 
 
 def _follow_the_parent() -> None:
-    """Leave signals to the process that started this one, and end with it."""
+    """Leave signals to the process that started this one, let it go first, and end with it."""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     for number in (signal.SIGINT, *SIGNALS):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from datasets.cutouts.reader import CutoutReader, write_rejects
 from datasets.errors import UserError
+from datasets.processors import usable_cores
 from utils.core.folder_lock import lock_folder
 from utils.generation.batch_run import BatchRun
 from utils.generation.shards import (
@@ -108,7 +109,9 @@ class ShardedRun(BatchRun):
         bar.update(len(self.rejects))
         path = shard_path(self.folder, block)
         file = f"{path.parent.name}/{path.name}"
-        columns = catalogue_columns(((spectrum, file) for spectrum in spectra), self.measured)
+        columns = catalogue_columns(
+            ((spectrum, file) for spectrum in spectra), self.products.measured, usable_cores()
+        )
         write_shard(path, spectra, columns, self.rejects)
 
     def summarise(self, reader: CutoutReader) -> int:
@@ -119,7 +122,7 @@ class ShardedRun(BatchRun):
         write_rejects(self.folder / "rejected.csv", self.rejects)
         columns = read_catalogue(self.folder)
         if columns:
-            units = catalogue_units(self.measured)
+            units = catalogue_units(self.products.measured)
             write_catalogue(self.folder / "catalogue.fits", columns, units)
         return count_spectra(self.folder)
 

@@ -79,11 +79,12 @@ class GalleryGalaxy:
     links: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Gallery:
-    """What is the same for all galaxies of a page.
+    """Writes a page, whose galaxies come one after the other.
 
     Args:
+        folder: Where the page is written, anew.
         title, note: Above the page.
         bands: Of the cutouts.
         wavelength_angstrom: (pixels,), vacuum, observed frame.
@@ -92,6 +93,7 @@ class Gallery:
         pixel_scale_arcsec: Of the cutouts; None for no scale bar.
     """
 
+    folder: Path
     title: str
     note: str
     bands: Sequence[str]
@@ -99,38 +101,51 @@ class Gallery:
     columns: Sequence[Column]
     units: Mapping[str, str]
     pixel_scale_arcsec: float | None = None
+    _rows: list[list] = field(default_factory=list, init=False)
+    _part: list[dict] = field(default_factory=list, init=False)  # not yet in a file
+    _size: int = field(default=1, init=False)  # of the cutouts, pixels
 
-    def write(self, folder: Path, galaxies: Iterable[GalleryGalaxy]) -> Path:
-        """Write the page of these galaxies into `folder`, and return its path."""
-        shutil.rmtree(folder / "gallery", ignore_errors=True)
-        rows, chunks, part, size = [], [], [], 1
-        for galaxy in galaxies:
-            values = {"name": galaxy.name, **galaxy.values}
-            rows.append([_plain(values.get(column.key)) for column in self.columns])
-            part.append(self._data(galaxy))
-            size = galaxy.image.shape[-1]
-            if len(part) == CHUNK:
-                chunks.append(self._chunk(folder, len(chunks), part))
-                part = []
-        if part and not chunks:
-            chunks = [f"<script>{_chunk_script(0, part)}</script>"]
-        elif part:
-            self._chunk(folder, len(chunks), part)
-        inline = chunks if len(rows) < CHUNK else []
-        write_text(folder / "index.html", self._page(rows, inline, size))
-        return folder / "index.html"
+    def __post_init__(self) -> None:
+        shutil.rmtree(self.folder / "gallery", ignore_errors=True)
 
-    def _page(self, rows: list[list], inline: Sequence[str], size: int) -> str:
+    def add(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Add galaxies, each as `gallery_entry` makes it."""
+        for entry in entries:
+            self._rows.append([entry["values"].get(column.key) for column in self.columns])
+            self._rows[-1][0] = entry["name"]
+            self._part.append(entry)
+            self._size = entry["size"]
+            if len(self._part) == CHUNK:
+                self._write_part()
+
+    def close(self) -> Path:
+        """Write the page, and return its path."""
+        inline = ""
+        if self._part and len(self._rows) < CHUNK:
+            inline = f"<script>{_chunk_script(0, self._part)}</script>"
+        elif self._part:
+            self._write_part()
+        write_text(self.folder / "index.html", self._page(inline))
+        return self.folder / "index.html"
+
+    def _write_part(self) -> None:
+        (self.folder / "gallery").mkdir(exist_ok=True)
+        number = (len(self._rows) - 1) // CHUNK
+        script = _chunk_script(number, self._part)
+        write_text(self.folder / "gallery" / f"chunk_{number:03d}.js", script)
+        self._part = []
+
+    def _page(self, inline: str) -> str:
         scale = self.pixel_scale_arcsec
         data = {
             "columns": [vars(column) for column in self.columns],
-            "rows": rows,
+            "rows": self._rows,
             "chunk": CHUNK,
             "wavelength": packed(self.wavelength_angstrom),
             "lines": list(MARKS.items()),
             "units": dict(self.units),
             "bar": scale
-            and {"arcsec": SCALE_BAR_ARCSEC, "fraction": SCALE_BAR_ARCSEC / (scale * size)},
+            and {"arcsec": SCALE_BAR_ARCSEC, "fraction": SCALE_BAR_ARCSEC / (scale * self._size)},
         }
         return fill_page(
             "gallery",
@@ -138,38 +153,37 @@ class Gallery:
                 "TITLE": html.escape(self.title),
                 "NOTE": html.escape(self.note),
                 "DATA": as_script(data),
-                "CHUNKS": "\n".join(inline),
+                "CHUNKS": inline,
             },
         )
 
-    def _chunk(self, folder: Path, number: int, part: list[dict]) -> str:
-        (folder / "gallery").mkdir(exist_ok=True)
-        write_text(folder / "gallery" / f"chunk_{number:03d}.js", _chunk_script(number, part))
-        return ""
 
-    def _data(self, galaxy: GalleryGalaxy) -> dict[str, Any]:
-        pdf = None
-        if galaxy.pdf is not None:
-            edges, probability = galaxy.pdf
-            density = probability / np.diff(edges)
-            pdf = {
-                "z": np.round((edges[1:] + edges[:-1]) / 2, 5).tolist(),
-                "density": [float(f"{value:.4g}") for value in density],
-            }
-        others = galaxy.candidates[:MOST_CANDIDATES, ::EVERY]
-        return {
-            "image": _png(galaxy.image, self.bands),
-            "best": packed(galaxy.best),
-            "sigma": packed(galaxy.sigma),
-            "candidates": [packed(candidate) for candidate in others],
-            "every": EVERY,
-            "truth": None if galaxy.truth is None else packed(galaxy.truth),
-            "scale": _plain(galaxy.scale),
-            "redshift": _plain(galaxy.redshift),
-            "pdf": pdf,
-            "values": {name: _plain(value) for name, value in galaxy.values.items()},
-            "links": list(galaxy.links),
+def gallery_entry(galaxy: GalleryGalaxy, bands: Sequence[str]) -> dict[str, Any]:
+    """What a page holds of a galaxy with a cutout in these bands, as JSON has it."""
+    pdf = None
+    if galaxy.pdf is not None:
+        edges, probability = galaxy.pdf
+        density = probability / np.diff(edges)
+        pdf = {
+            "z": np.round((edges[1:] + edges[:-1]) / 2, 5).tolist(),
+            "density": [float(f"{value:.4g}") for value in density],
         }
+    others = galaxy.candidates[:MOST_CANDIDATES, ::EVERY]
+    return {
+        "name": galaxy.name,
+        "size": galaxy.image.shape[-1],
+        "image": _png(galaxy.image, bands),
+        "best": packed(galaxy.best),
+        "sigma": packed(galaxy.sigma),
+        "candidates": [packed(candidate) for candidate in others],
+        "every": EVERY,
+        "truth": None if galaxy.truth is None else packed(galaxy.truth),
+        "scale": _plain(galaxy.scale),
+        "redshift": _plain(galaxy.redshift),
+        "pdf": pdf,
+        "values": {name: _plain(value) for name, value in galaxy.values.items()},
+        "links": list(galaxy.links),
+    }
 
 
 def packed(values: np.ndarray) -> dict[str, Any]:

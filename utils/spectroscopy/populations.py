@@ -14,7 +14,6 @@ E(B−V). If the best fit is worse than σ allows, the noise is scaled up to mat
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +22,7 @@ from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from datasets.constants import SPEED_OF_LIGHT_KM_S
+from datasets.processors import one_thread_each
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy, Observation
 from utils.spectroscopy.dust import transmission
 from utils.spectroscopy.kinematics import NonNegativeFit, fit_kinematics, noise_scale
@@ -34,7 +34,6 @@ MINIMUM_PIXELS = 500  # good ones, for a fit
 START_KM_S = 150.0  # dispersion at which the populations are chosen first
 REALISATIONS = 8  # of the noise, for the errors
 CHUNK = 16  # spectra that a process fits at a time
-THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 POPULATION_UNITS = {
     "sigma_star": "km/s",
     "sigma_star_err": "km/s",
@@ -117,13 +116,8 @@ def _pool(workers: int, arguments: tuple) -> Iterator[Callable[[list], Iterator[
     if workers <= 1:
         yield lambda chunks: (_fit_chunk(*arguments, *chunk) for chunk in chunks)
         return
-    before = {name: os.environ.get(name) for name in THREAD_LIMITS}
-    os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))  # the processes inherit it
-    try:
+    with one_thread_each():
         pool = multiprocessing.get_context("spawn").Pool(workers, _start, (arguments,))
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
     with pool:
         yield lambda chunks: pool.imap(_fit_in_process, chunks)
 

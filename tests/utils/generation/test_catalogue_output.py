@@ -37,7 +37,7 @@ def catalogue(tmp_path, spectra, measured=True):
     for number, one in enumerate(spectra):
         paths.append(tmp_path / f"{number}.fits")
         write_spectrum(paths[-1], one)
-    write_generated_catalogue(tmp_path / "catalogue.fits", paths, measured)
+    write_generated_catalogue(tmp_path / "catalogue.fits", paths, measured=measured)
     return Table.read(tmp_path / "catalogue.fits")
 
 

@@ -17,7 +17,7 @@ from datasets.spectra import METHOD_GRID, Preparation
 from datasets.survey_description import SurveyDescription
 from utils.generation.candidates import Candidates
 from utils.generation.generated_spectrum import Provenance
-from utils.generation.products import Finisher, Products, read_ahead
+from utils.generation.products import Finisher, Generated, Made, Products, read_ahead
 
 SURVEY = SurveyDescription(tuple("ugriz"), 0.396, 64, "nanomaggy", METHOD_GRID, Preparation(), "s")
 PROVENANCE = Provenance(1, 4, "adams, 2 steps", ("best.pt 01",), "0", "median", 2.0)
@@ -51,20 +51,46 @@ def candidates(galaxies: int) -> Candidates:
     )
 
 
+def assert_same_rows(here: dict, there: dict) -> None:
+    assert here.keys() == there.keys() and "Dn4000" in here
+    for column, values in here.items():
+        np.testing.assert_array_equal(values, there[column], column)
+
+
 def test_other_processes_write_the_same_bytes(tmp_path):
-    made = candidates(3)
+    made, made_of = candidates(3), {}
     for workers in (0, 2):
-        done: list[int] = []
+        done: list[Made] = []
         target = products(tmp_path / str(workers))
-        finisher = Finisher(target, workers, lambda done=done: done.append(1))
+        finisher = Finisher(target, workers, done.append)
         with finisher:
-            for number, name in enumerate(("one", "two", "three")):
-                finisher.finish(cutout(name), made.of_galaxy(number), picture=True)
-        assert len(done) == 3
+            finisher.finish([Generated(cutout("one"), made.of_galaxy(0), True)])
+            more = enumerate(("two", "three"), start=1)
+            finisher.finish([Generated(cutout(n), made.of_galaxy(k), True, True) for k, n in more])
+        made_of[workers] = done
+    for here, there in zip(made_of[0], made_of[2], strict=True):
+        assert_same_rows(here.rows, there.rows)
+        assert here.entries == there.entries
+    assert [len(one.rows["name"]) for one in made_of[0]] == [1, 2]
+    assert [[entry["name"] for entry in one.entries] for one in made_of[0]] == [
+        [],
+        ["two", "three"],
+    ]
     names = [path.relative_to(tmp_path / "0") for path in (tmp_path / "0").rglob("*.*")]
     assert len(names) == 6
     for name in names:
         assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+
+
+def test_a_spectrum_that_is_there_is_read_for_its_row_and_its_missing_picture(tmp_path):
+    made, target = candidates(2), products(tmp_path / "run")
+    galaxies = [Generated(cutout(n), made.of_galaxy(k), False) for k, n in enumerate(("a", "bb"))]
+    rows = target.make(galaxies).rows
+    written = target.spectrum_path("a").read_bytes()
+    again = target.make([Generated(galaxy.cutout, None, True) for galaxy in galaxies])
+    assert_same_rows(again.rows, rows)
+    assert target.spectrum_path("a").read_bytes() == written
+    assert target.picture_path("a").exists() and target.picture_path("bb").exists()
 
 
 def test_candidates_of_a_galaxy_are_its_own():
@@ -78,22 +104,22 @@ def test_candidates_of_a_galaxy_are_its_own():
 def test_an_error_in_another_process_ends_the_run(tmp_path):
     made, target = candidates(1), products(tmp_path / "run")
     (tmp_path / "run" / "spectra").rmdir()
-    with pytest.raises(FileNotFoundError), Finisher(target, 1, lambda: None) as finisher:
-        finisher.finish(cutout("one"), made, picture=False)
+    with pytest.raises(FileNotFoundError), Finisher(target, 1, int) as finisher:
+        finisher.finish([Generated(cutout("one"), made, False)])
 
 
 def test_a_killed_process_is_reported_with_the_remedy(tmp_path):
     made, target = candidates(1), products(tmp_path / "run")
     with (
         pytest.raises(UserError, match="with --resume, and fewer --workers"),
-        Finisher(target, 1, lambda: None) as finisher,
+        Finisher(target, 1, int) as finisher,
     ):
-        finisher.finish(cutout("one"), made, picture=False)
+        finisher.finish([Generated(cutout("one"), made, False)])
         for pid in list(finisher.pool._processes):
             os.kill(pid, signal.SIGKILL)
         for _ in range(100):
             time.sleep(0.05)
-            finisher.finish(cutout("two"), made, picture=False)
+            finisher.finish([Generated(cutout("two"), made, False)])
 
 
 def test_reading_ahead_keeps_order_and_errors():

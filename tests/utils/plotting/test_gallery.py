@@ -11,7 +11,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from utils.plotting.gallery import CHUNK, Column, Gallery, GalleryGalaxy, as_script, packed
+from utils.plotting.gallery import (
+    CHUNK,
+    Column,
+    Gallery,
+    GalleryGalaxy,
+    as_script,
+    gallery_entry,
+    packed,
+)
 from utils.plotting.training_page import write_training_page
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -43,8 +51,12 @@ def galaxy(name, z, flag=False, **more):
 
 
 def write(folder, galaxies):
-    gallery = Gallery("A title & more", "a note", tuple("ugriz"), WAVELENGTH, COLUMNS, {}, 0.396)
-    return gallery.write(folder, galaxies)
+    gallery = Gallery(
+        folder, "A title & more", "a note", tuple("ugriz"), WAVELENGTH, COLUMNS, {}, 0.396
+    )
+    for galaxy in galaxies:  # one by one, as a run adds them
+        gallery.add([gallery_entry(galaxy, tuple("ugriz"))])
+    return gallery.close()
 
 
 class Page(HTMLParser):
