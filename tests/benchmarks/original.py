@@ -2,12 +2,14 @@
 
 PATH is a clone of github.com/LarsDoorenbos/generate-spectra. Its networks run as they are, with
 fresh weights of the sizes in its parameter files; torch.hub, which needs the network, is replaced
-by a ResNet of the same shape. It also needs the package einops.
+by a ResNet of the same shape. It also needs the packages einops and torchvision.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,8 +22,11 @@ import yaml
 from torch import nn
 
 from datasets.image_transform import ImageTransform
+from datasets.mock.build import make_mock
 from datasets.spectra import METHOD_GRID, Preparation
 from datasets.spectrum_transform import SpectrumTransform
+from datasets.survey import Survey
+from datasets.survey_dataset import SurveyDataset
 from datasets.survey_description import SurveyDescription
 from models.contrastive import nt_xent
 from models.diffusion import DenoisingLoss
@@ -37,6 +42,7 @@ from utils.generation.conditions import image_features
 from utils.generation.pipeline import Pipeline
 
 PACKAGES = ("contrastive", "generative")
+BATCH = 32  # galaxies of a batch that is loaded
 STEPS = 250  # of both of the original's stages
 ORIGINAL_ROWS = 4  # spectra in a step of the original's networks, and of our training
 GALAXIES, CANDIDATES = 2, 16
@@ -126,6 +132,7 @@ def rows(path: Path) -> Iterator[Row]:
     steps = partial(step, low, LOW, None), partial(step, full, FULL, FULL)
     yield from _candidates(steps, low, full)
     yield from _training(steps, towers, images)
+    yield from _loading(path)
 
 
 def _candidates(steps: tuple, *networks: nn.Module) -> Iterator[Row]:
@@ -176,3 +183,46 @@ def _training(steps: tuple, towers: nn.Module, images: torch.Tensor) -> Iterator
         repeats=3,
     )
     yield Row("training the towers, original / ours", pair[0] / pair[1], "per pair, equal sizes")
+
+
+def _loading(path: Path) -> Iterator[Row]:
+    """A galaxy of a training batch: from three files, prepared, against from a survey file."""
+    sys.modules["datasets.original"] = package = ModuleType("datasets.original")
+    package.__path__ = [str(path / "datasets")]
+    loader = importlib.import_module("datasets.original.lr_5band")
+    wavelength = 10 ** (3.58 + 1e-4 * np.arange(3700))
+    with tempfile.TemporaryDirectory() as folder:
+        survey = Survey(make_mock(Path(folder) / "survey.h5", 2 * BATCH, 1, progress=False))
+        rows = survey.indices("train")[:BATCH]
+        files = []
+        stored = (survey.read(kind, rows) for kind in ("images", "spectra"))
+        for image, flux in zip(*stored, strict=True):
+            native = np.interp(wavelength, METHOD_GRID.angstrom, flux)
+            items = {"image": image.transpose(1, 2, 0), "flux": native, "index": np.zeros(2)}
+            files.append(tuple(f"{folder}/{kind}{len(files)}.npy" for kind in items))
+            for file, item in zip(files[-1], items.values(), strict=True):
+                np.save(file, item)
+        mean, sigma = survey.image_mean, survey.image_sigma
+        plain, viewed = (
+            loader.ImageSpectrumDatasetRS(
+                loader.FileListDataset(files, loader=loader.triple_load),
+                transform,
+                partial(loader.process_spectrum, "none", 8),
+                wavelength,
+                fromarray=False,
+            )
+            for transform in (None, partial(loader.transform_image, 64, mean, sigma))
+        )
+        held, read = (SurveyDataset(survey, rows, in_memory=memory) for memory in (True, False))
+        views = ImageTransform("linear", mean, sigma)
+        batch, generator = torch.arange(len(rows)), torch.Generator()
+        items = {
+            "held in memory": (plain, lambda: held[batch]),
+            "read from the file": (plain, lambda: read[batch]),
+            "and a random view": (viewed, lambda: views.training(held[batch]["image"], generator)),
+        }
+        for name, (original, load) in items.items():
+            costs = seconds(lambda original=original: [original[n] for n in range(BATCH)], load)
+            theirs, own = (1e3 * cost / BATCH for cost in costs)
+            note = f"{theirs:.2f} ms / {own:.3f} ms"
+            yield Row(f"loading a galaxy, original / ours, {name}", theirs / own, note)
