@@ -40,6 +40,7 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     from utils.core.run_directory import run_folder
     from utils.training.data_order import training_loader
     from utils.training.distributed import device_of
+    from utils.training.feature_cache import VIEWS
     from utils.training.fit_novelty import fit_novelty
     from utils.training.fit_prior import fit_prior, saved_prior, training_ranges
     from utils.training.parameter_task import train_parameters
@@ -82,7 +83,8 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     towers, spectra, prior = towers.to(device), spectra.to(device), denoiser.prior
     saved = saved_prior(run_folder(config.run.output)) if flags.resume else None
     fit_prior(prior, spectra, survey, training.rows, config, saved)
-    data = TrainingData.of(prior, towers, spectra, survey, training.rows, rows, config)
+    folder = None if flags.dry_run else run_folder(config.run.output)
+    data = TrainingData.of(prior, towers, spectra, survey, training.rows, rows, config, folder)
 
     # 2. The parameter diffusion: p(z, S/N, coefficients | image).
     dropout = config.diffusion.image_dropout
@@ -96,6 +98,8 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     novelty = fit_novelty(towers, survey, training.rows, config)  # is a cutout like these images?
     stage = TrainedGenerator(denoiser, parameter_denoiser, spectra, towers, config, about, novelty)
     start(SpectrumTask(loss, stage, data), loader, config, flags, device)
+    if folder is not None:  # the views are not needed any more
+        (folder / VIEWS).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -48,15 +49,19 @@ class TrainingData:
         training: np.ndarray,
         validation: np.ndarray,
         config: GenerativeConfig,
+        folder: Path | None = None,
     ) -> TrainingData:
-        """Compute parameters and features, with a fitted prior and the trained towers."""
+        """Compute parameters and features, with a fitted prior and the trained towers.
+
+        `folder` is that of the run, which keeps the features until it is finished.
+        """
         parameters = views = features = photometry = None
         if prior is not None:
             known = np.concatenate([training, validation])
             parameters = galaxy_parameters(prior, spectra, survey, known)
         sampled = prior is not None and spectra.representation != "super"
         if sampled or config.diffusion.condition == "frozen":
-            views = training_views(towers, survey, training, config)
+            views = training_views(towers, survey, training, config, folder)
             features = central_features(towers, survey, validation)
             fitted = fitting_rows(survey, training, config.prior, config.run.seed)
             photometry = training_photometry(survey, fitted)
