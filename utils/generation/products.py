@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 BLOCK = 16  # galaxies that are measured together
 WAITING = 2  # blocks per process, computed but not yet written: bounds the memory
-NICENESS = 10  # of other processes: the networks go first
+NICENESS = 19  # of other processes, the largest: the threads of a network wait for each other
 Item = TypeVar("Item")
 
 
