@@ -120,14 +120,19 @@ $(REAL)/readers.txt: $(VENV)/runtime
 	$(RUN) -m utils.check_files $(DATA) > $@.part
 	@mv $@.part $@
 
-# Real spectra with images rendered for them: semi-synthetic.
+# Real spectra with images rendered for them, where they are and farther away: semi-synthetic.
+SEMISYNTHETIC = $(RUN) -m datasets.mock.semisynthetic $@ --spectra $(DATA)/sdss_spectra.h5
 %/semisynthetic.h5: $(VENV)/runtime
 	@mkdir -p $*
-	$(RUN) -m datasets.mock.semisynthetic $@ --spectra $(DATA)/sdss_spectra.h5
+	$(SEMISYNTHETIC) --moved 4
 
-$(REAL)/evaluation/table.md: $(REAL)/semisynthetic.h5
+$(REAL)/semisynthetic_test.h5: $(VENV)/runtime
+	@mkdir -p $(REAL)
+	$(SEMISYNTHETIC) --moved 1 --seed 2
+
+$(REAL)/evaluation/table.md: $(REAL)/semisynthetic_test.h5 $(REAL)/semisynthetic.h5
 	$(RUN) -m utils.evaluate --checkpoint weights/sdss-ugriz.safetensors --survey $< \
-	    --output $(REAL)/evaluation --precision auto
+	    --training-survey $(REAL)/semisynthetic.h5 --output $(REAL)/evaluation --precision auto
 
 # Real cutouts, and cutouts of the same galaxies from the frames.
 $(REAL)/field/catalogue.fits: $(VENV)/runtime

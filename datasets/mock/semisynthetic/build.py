@@ -48,6 +48,7 @@ COLOUR_TOLERANCE = 0.3
 RED_G_R = 0.75  # galaxies of unknown morphology that are redder count as elliptical
 # Flux of a young relative to an old population of equal r flux, u g r i z.
 YOUNG_COLOUR = np.array([2.4, 1.5, 1.0, 0.88, 0.80])
+FIBRE_LOSS = 1.0  # mag: about what the fibre misses of a nearby galaxy
 RADIUS_ARCSEC = 1.2, 9.0  # what a cutout can show
 FREE_IDENTIFIERS = 1024  # from one specObjID to the next
 COPIED = ("ra", "dec", "z", "zwarning", "plate", "mjd", "fiber", "subclass", "morph")
@@ -143,7 +144,8 @@ def _spectrum(collection: SpectraCollection, row: int, seed: int, copy: int) -> 
     flux, ivar = collection.flux[row], collection.ivar[row]
     if copy:
         stream = np.random.default_rng([seed, int(collection.catalogue["specobjid"][row]), copy])
-        moved = farther_redshift(wavelength, ivar, z, stream)
+        magnitude = _magnitude(collection.catalogue["calibflux"][row, 2]) - FIBRE_LOSS
+        moved = farther_redshift(wavelength, ivar, z, magnitude, stream)
         wavelength, z = wavelength * (1 + moved) / (1 + z), moved
     return _Spectrum(
         prepare_spectrum(wavelength, flux, ivar), z, signal_to_noise(wavelength, flux, ivar)
@@ -167,6 +169,10 @@ def _check_colours(catalogue: dict[str, np.ndarray], row: int) -> None:
         raise SpectrumError("calibflux disagrees with the colours of the spectrum")
 
 
+def _magnitude(nanomaggies: np.ndarray) -> np.ndarray:
+    return 22.5 - 2.5 * np.log10(nanomaggies)
+
+
 def _colours(flux: np.ndarray) -> np.ndarray:
     """Differences of magnitude between neighbouring bands of fluxes (n,)."""
     return 2.5 * np.diff(np.log10(flux))
@@ -188,7 +194,7 @@ def _galaxies(
         moved = Moved.of(fibre, catalogue["z"], z)
         catalogue["z"] = z.astype(catalogue["z"].dtype)
     cutouts, fibre = render(shape, fibre, streams, moved)
-    magnitude = 22.5 - 2.5 * np.log10(fibre)
+    magnitude = _magnitude(fibre)
     return {
         "images": cutouts,
         "spectra": np.stack([p.flux for p in prepared]),
@@ -222,8 +228,8 @@ def _appearance(
     g_r = 2.5 * np.log10(fibre[:, 2] / fibre[:, 1])
     young = np.clip((0.95 - g_r) / 0.5, 0.0, 1.0)
     bulge = np.choose(kind, [0.78 + 0.1 * normal[0], 0.40 - 0.35 * young + 0.1 * normal[0], 0.03])
-    # Size from luminosity; the fibre misses about a magnitude of a nearby galaxy.
-    absolute = 22.5 - 2.5 * np.log10(fibre[:, 2]) - 1.0 - distance_modulus(z)
+    # Size from luminosity.
+    absolute = _magnitude(fibre[:, 2]) - FIBRE_LOSS - distance_modulus(z)
     log_kpc = np.choose(kind, [0.45, 0.65, 0.55]) - 0.11 * (absolute + 21.0) + 0.12 * normal[1]
     radius = 10**log_kpc * arcsec_per_kpc(z)
     return {

@@ -1,7 +1,8 @@
 """The same galaxies farther away, whose spectra then show what lies bluer in the rest frame.
 
 A spectrum at redshift z is stretched by (1 + z') / (1 + z), with z' uniform between z and where its
-first good pixel reaches the blue end of the grid. The galaxy keeps its size and its light: with the
+first good pixel reaches the blue end of the grid, or the galaxy the limit of the SDSS spectroscopic
+sample (r = 17.77, Strauss et al. 2002, AJ 124, 1810). It keeps its size and its light: with the
 best mixture T of kcorrect's templates for the colours in its fibre, band fluxes change by
 
     F'_b / F_b = K_b(z') / K_b(z) · (D_L(z) / D_L(z'))² ,
@@ -23,6 +24,7 @@ from datasets.mock.catalogue import arcsec_per_kpc, distance_modulus
 from datasets.spectra import METHOD_GRID, SpectrumError
 from datasets.synthetic_photometry import filter_weights
 
+LIMIT_MAGNITUDE = 17.77  # r, of the spectroscopic sample
 FILTER_ANGSTROM = np.arange(2960.0, 11300.0, 5.0)
 
 
@@ -50,19 +52,30 @@ class Moved:
 
 
 def farther_redshift(
-    wavelength_angstrom: np.ndarray, ivar: np.ndarray, z: float, stream: np.random.Generator
+    wavelength_angstrom: np.ndarray,
+    ivar: np.ndarray,
+    z: float,
+    magnitude: float,
+    stream: np.random.Generator,
 ) -> float:
-    """A random redshift at which a spectrum, its pixels (n,) good where `ivar` > 0, still covers
-    the blue end of the grid.
+    """A random larger redshift at which a galaxy might still be in the sample.
+
+    Args:
+        wavelength_angstrom, ivar: (n,) of the spectrum, whose pixels are good where `ivar` > 0.
+        z: Its redshift.
+        magnitude: Its r magnitude there, of all its light.
+        stream: Of random numbers.
 
     Raises:
-        SpectrumError: it hardly covers it where it is.
+        SpectrumError: it reaches the blue end of the grid, or the limit, already where it is.
     """
     first = wavelength_angstrom[np.argmax(ivar > 0)]
     largest = (1 + z) * METHOD_GRID.start / first - 1
-    if not largest > z:
-        raise SpectrumError("its blue end is that of the grid: it cannot be moved")
-    return float(stream.uniform(z, largest))
+    grid = np.linspace(z, max(largest, z), 200)
+    bright = magnitude + distance_modulus(grid) - distance_modulus(z) <= LIMIT_MAGNITUDE
+    if not (largest > z and bright[1]):
+        raise SpectrumError("its blue end, or its brightness, is at the limit: it cannot be moved")
+    return float(stream.uniform(z, grid[bright][-1]))
 
 
 def _band_ratios(fibre: np.ndarray, z: np.ndarray, moved: np.ndarray) -> np.ndarray:
