@@ -68,7 +68,7 @@ class BatchRun:
         pipeline: The trained networks.
         sampler: How to sample.
         batch: Galaxies at once.
-        workers: Processes that draw and write meanwhile; 0: this one does.
+        workers: Processes that draw, measure and write meanwhile; 0: this one does.
         requested: Redshift and S/N, by name: `sampled` from the image, `given`
             with the cutouts (sampled where it is not), or a number for all.
         redshifts: The table that gives the redshifts, instead of the cutouts.

@@ -169,7 +169,7 @@ def batch_size(device: torch.device, options: argparse.Namespace) -> int:
 
 
 def worker_processes(reader: CutoutReader, options: argparse.Namespace) -> int:
-    """Processes that draw and write while the networks compute; 0: none."""
+    """Processes that draw, measure and write while the networks compute; 0: none."""
     if options.workers is not None:
         return options.workers
     return 0 if len(reader) < FEW else min(usable_cores(), MOST_WORKERS)

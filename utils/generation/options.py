@@ -191,7 +191,7 @@ def _add_computing(group: argparse._ArgumentGroup) -> None:
         "--workers",
         type=not_negative_count,
         metavar="N",
-        help="processes that draw and write meanwhile (one less than there are cores; 0: none)",
+        help="processes that draw, measure and write meanwhile (as many as cores; 0: none)",
     )
 
 
