@@ -262,8 +262,8 @@ def _deaths_reported() -> Iterator[None]:
         yield
     except BrokenProcessPool as error:
         raise UserError(
-            "a process that draws, measures and writes was killed, perhaps for lack of memory: go on "
-            "with --resume, and fewer --workers"
+            "a process that draws, measures and writes was killed, perhaps for lack of memory: go "
+            "on with --resume, and fewer --workers"
         ) from error
 
 
