@@ -102,7 +102,7 @@ def scale_to_photometry(
     bands = [SCALE_BAND] if SCALE_BAND in bands else bands
     measured = sum(nanomaggies[band] for band in bands)
     synthetic = float(synthetic_nanomaggies(wavelength_angstrom, flux, bands).sum()) if bands else 0
-    return measured / synthetic if min(measured, synthetic) > 0 else None
+    return float(measured / synthetic) if min(measured, synthetic) > 0 else None
 
 
 def synthetic_colours(wavelength_angstrom: np.ndarray, flux: np.ndarray) -> np.ndarray:

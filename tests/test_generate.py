@@ -442,6 +442,21 @@ def test_the_first_galaxies_get_pictures(cutouts, tiny_generator, tmp_path, caps
     assert "pictures of the first 2; index.html shows all" in capsys.readouterr().out
 
 
+def test_what_is_missing_beside_the_spectra_is_made_again(
+    generated, cutouts, tiny_generator, tmp_path
+):
+    out = tmp_path / "out"
+    shutil.copytree(generated, out)
+    missing = [out / "catalogue.fits", out / "index.html", *(out / "pictures").iterdir()]
+    before = {path: path.read_bytes() for path in missing}
+    assert len(before) == 6
+    for path in before:
+        path.unlink()
+    assert run(cutouts, tiny_generator, out, "--resume") == 0
+    for path, contents in before.items():
+        assert path.read_bytes() == contents, path.name
+
+
 def test_contact_sheets_are_of_the_first_galaxies(cutouts, tiny_generator, tmp_path, monkeypatch):
     monkeypatch.setattr(batch_run, "SHEET_GALAXIES", 2)
     for pages, expected in ((1, 1), (5, 2)):
