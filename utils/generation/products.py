@@ -136,7 +136,8 @@ class Products:
         path = self.spectrum_path(cutout.name)
         before = path.exists()
         spectrum = read_spectrum(path) if before else self.spectrum(cutout, galaxy.candidates)
-        if galaxy.picture and not self.picture_path(cutout.name).exists():
+        # a picture without a spectrum may be that of a run with other settings
+        if galaxy.picture and not (before and self.picture_path(cutout.name).exists()):
             with shielded(f"the picture of {cutout.name}"):
                 self._plot(cutout, spectrum)
         if not before:  # last: a galaxy is done when its spectrum is there

@@ -93,6 +93,13 @@ def test_a_spectrum_that_is_there_is_read_for_its_row_and_its_missing_picture(tm
     assert target.picture_path("a").exists() and target.picture_path("bb").exists()
 
 
+def test_a_picture_that_was_there_before_its_spectrum_is_drawn_again(tmp_path):
+    made, target = candidates(1), products(tmp_path / "run")
+    target.picture_path("one").write_bytes(b"of another run")
+    target.make([Generated(cutout("one"), made, True)])
+    assert target.picture_path("one").read_bytes().startswith(b"\x89PNG")
+
+
 def test_candidates_of_a_galaxy_are_its_own():
     made = candidates(3)
     one = made.of_galaxy(1)
