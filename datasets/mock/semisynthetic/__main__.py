@@ -36,7 +36,8 @@ def _make(options: argparse.Namespace) -> int:
     skipped = make_semisynthetic(
         options.path, options.spectra, options.seed, options.overwrite, options.moved
     )
-    print(f"{options.path}: {len(skipped)} spectra or copies skipped, see {options.path}.skipped.csv")
+    listed = f"{options.path}.skipped.csv"
+    print(f"{options.path}: {len(skipped)} spectra or copies skipped, see {listed}")
     return 0
 
 
