@@ -1,6 +1,8 @@
-"""The cores that a process may use: affinity mask and quota."""
+"""The cores that a process may use: affinity mask and quota; and what it starts."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -18,3 +20,15 @@ def test_the_smaller_of_mask_and_quota_counts(quota, cores, monkeypatch, tmp_pat
         (tmp_path / "cpu.max").write_text(quota)
     monkeypatch.setattr(processors, "_QUOTA", tmp_path / "cpu.max")
     assert processors.usable_cores() == cores
+
+
+def test_processes_of_the_block_inherit_one_thread_and_nothing_else_changes(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    code = f"import os; print([os.environ[name] for name in {processors.THREAD_LIMITS!r}])"
+    with pytest.raises(KeyError), processors.one_thread_each():
+        seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        raise KeyError
+    assert seen.stdout.strip() == "['1', '1', '1']"
+    assert dict(os.environ) == before
