@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 NONE = "–"
+LARGE = 1e6  # from which numbers are written as powers of ten
 NO_ERROR = 1e-9  # relative: an error below it is that of rounding
 
 
@@ -26,8 +27,8 @@ def plus_minus(entry: dict | None, scale: float = 1.0) -> str:
     value, error = entry["value"] * scale, (entry.get("error") or 0.0) * scale
     if not math.isfinite(error) or error <= NO_ERROR * abs(value):
         return f"{value:.3g}"
-    digits = decimals(error)
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    form = _form(decimals(error), value, error)
+    return f"{value:{form}} ± {error:{form}}"
 
 
 def interval(entry: dict | None, scale: float = 1.0) -> str:
@@ -37,8 +38,13 @@ def interval(entry: dict | None, scale: float = 1.0) -> str:
     low, value, high = (entry[name] * scale for name in ("low", "value", "high"))
     if not high - low > NO_ERROR * abs(value):
         return f"{value:.3g}"
-    digits = decimals((high - low) / 4)
-    return f"{value:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+    form = "+" + _form(decimals((high - low) / 4), low, high)
+    return f"{value:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _form(digits: int, *values: float) -> str:
+    """How numbers are written: those of a network that diverged as powers of ten."""
+    return ".0e" if max(map(abs, values)) >= LARGE else f".{digits}f"
 
 
 def decimals(error: float) -> int:

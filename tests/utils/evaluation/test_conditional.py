@@ -64,3 +64,9 @@ def test_intervals_show_the_sign():
     entry = {"value": -0.0123, "low": -0.0234, "high": -0.0012}
     assert interval(entry) == "-0.012 (-0.023 to -0.001)"
     assert interval(None) == "–" and decimals(0.0) == 3
+
+
+def test_numbers_of_a_network_that_diverged_stay_short():
+    assert plus_minus({"value": 2.3e37, "error": 1.1e37}) == "2e+37 ± 1e+37"
+    assert interval({"value": 5.2e9, "low": 1e3, "high": 7e9}) == "+5e+09 (+1e+03 to +7e+09)"
+    assert plus_minus({"value": 999.4, "error": 12.0}) == "999 ± 12"
