@@ -42,13 +42,7 @@ from utils.generation.candidates import Candidates
 from utils.generation.conditions import REDSHIFT, SNR, given_conditions, why_out_of_range
 from utils.generation.generated_spectrum import GeneratedSpectrum
 from utils.generation.pipeline import Pipeline
-from utils.generation.products import (
-    Finisher,
-    Generated,
-    Made,
-    Products,
-    read_ahead,
-)
+from utils.generation.products import Finisher, Generated, Made, Products, read_ahead
 
 if TYPE_CHECKING:
     from utils.generation.redshift_catalogue import RedshiftTable

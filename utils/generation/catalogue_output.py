@@ -23,7 +23,7 @@ from datasets.photometry import COLOUR_NAMES
 from datasets.processors import usable_cores
 from utils.generation.column_meanings import add_meanings
 from utils.generation.fits_output import FLUX_UNIT, ascii_text, read_spectrum, write_hdus
-from utils.generation.generated_spectrum import GeneratedSpectrum
+from utils.generation.generated_spectrum import BLOCK, GeneratedSpectrum
 from utils.spectroscopy.measurements import column_units, measure_candidates
 
 CATALOGUE_UNITS = {
@@ -33,7 +33,6 @@ CATALOGUE_UNITS = {
     **dict.fromkeys(COLOUR_NAMES, "mag"),
 }
 COLOUR_LIMIT_MAG = 0.1  # above it the colours of spectrum and cutout disagree
-BLOCK = 16  # galaxies measured at once
 
 
 def write_generated_catalogue(

@@ -15,6 +15,8 @@ from datasets.synthetic_photometry import synthetic_colours
 if TYPE_CHECKING:
     from specutils import Spectrum
 
+BLOCK = 16  # galaxies that are measured together
+
 
 @dataclass(frozen=True)
 class Provenance:

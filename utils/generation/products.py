@@ -33,12 +33,11 @@ from datasets.synthetic_photometry import scale_to_photometry
 from utils.core.interruption import SIGNALS, end_with_parent
 from utils.core.run_log import shielded
 from utils.generation.candidates import Candidates
-from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
+from utils.generation.generated_spectrum import BLOCK, GeneratedSpectrum, Provenance
 
 if TYPE_CHECKING:
     from utils.plotting.spectrum_panel import Panel
 
-BLOCK = 16  # galaxies that are measured together
 WAITING = 2  # blocks per process, computed but not yet written: bounds the memory
 NICENESS = 19  # of other processes, the largest: the threads of a network wait for each other
 Item = TypeVar("Item")
