@@ -6,6 +6,7 @@ each emission line; the two BPT ratios and the class; on request the velocities 
 metallicity and E(B−V). The error of a column has its name + "_err".
 
 Spectra are measured in blocks, by several threads if requested; the results depend on neither.
+Linear algebra has one thread within each: more would wait for each other, and round differently.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from datasets.line_list import LINES
@@ -48,6 +50,7 @@ def column_units(flux_unit: str = "", populations: bool = False) -> dict[str, st
     return units | POPULATION_UNITS if populations else units
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def measure(
     wavelength_angstrom: np.ndarray,
     flux: np.ndarray,

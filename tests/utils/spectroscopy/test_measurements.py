@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from datasets.mock.build import make_mock
 from datasets.survey import Survey
@@ -47,6 +48,17 @@ def test_columns_have_units_and_do_not_depend_on_blocks(mock, spectra):
     for name in ("Halpha_ew", "Halpha_ew_err", "Mgb", "gas_sigma"):
         np.testing.assert_allclose(together[name][-6:], alone[name], rtol=1e-6, err_msg=name)
     assert together["bpt"][-6:].tolist() == alone["bpt"].tolist()
+
+
+def test_threads_of_linear_algebra_change_nothing(mock, spectra):
+    many = np.resize(spectra, (BLOCK, spectra.shape[1]))
+    redshift = np.resize(mock.catalogue["z"], BLOCK)
+    measured = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            measured.append(measure(mock.grid.angstrom, many, redshift=redshift))
+    for name, column in measured[0].items():
+        np.testing.assert_array_equal(measured[1][name], column, name)
 
 
 def test_unknown_redshifts_measure_nothing(mock, spectra):
