@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -135,12 +135,16 @@ def rows(path: Path) -> Iterator[Row]:
     yield from _loading(path)
 
 
+def our_generators() -> dict[str, TrainedGenerator]:
+    """Ours by the name of their sizes: the default ones, and those of the shipped weights."""
+    shipped = {name: load_generator(file) for name, file in shipped_weights().items()}
+    return {"default sizes": our_generator(), **shipped}
+
+
 def _candidates(steps: tuple, *networks: nn.Module) -> Iterator[Row]:
     for network in networks:
         network.eval()
-    ours = {"default sizes": our_generator()}
-    ours |= {name: load_generator(file) for name, file in shipped_weights().items()}
-    for name, generator in ours.items():
+    for name, generator in our_generators().items():
         bands = len(generator.contrastive.survey.bands)
         pipeline = Pipeline([generator], torch.device("cpu"), "auto")
         images = torch.rand(GALAXIES, bands, 64, 64)
@@ -162,27 +166,38 @@ def _candidates(steps: tuple, *networks: nn.Module) -> Iterator[Row]:
 
 
 def _training(steps: tuple, towers: nn.Module, images: torch.Tensor) -> Iterator[Row]:
-    ours = our_generator()
-    denoiser = ours.network.train().requires_grad_(True)
-    denoiser.prior.requires_grad_(False)
-    loss, features = DenoisingLoss(denoiser), image_features(ours.contrastive, images)
-    spectra = torch.randn(ORIGINAL_ROWS, 8, LOW)
-    parameters = torch.zeros(ORIGINAL_ROWS, 26)
-    parameters[:, 0], parameters[:, 1] = 0.1, 2.0
-    generator = torch.Generator()
-    theirs = [lambda one=one: one().square().mean().backward() for one in steps]
-    *original, own = seconds(
-        *theirs, lambda: loss(spectra, features, generator, None, parameters).backward(), repeats=3
-    )
-    yield Row("training both U-Nets of the original / ours", sum(original) / own, "per spectrum")
-    network = ours.contrastive.network.train().requires_grad_(True)
     flux = torch.randn(ORIGINAL_ROWS, LOW)
-    pair = seconds(
-        lambda: nt_xent(*towers(images, flux)).backward(),
-        lambda: nt_xent(*network(images, spectra)).backward(),
-        repeats=3,
+    theirs = [lambda one=one: one().square().mean().backward() for one in steps]
+    theirs.append(lambda: nt_xent(*towers(images, flux)).backward())
+    for name, generator in our_generators().items():
+        if len(generator.contrastive.survey.bands) != images.shape[1]:
+            continue
+        *unets, pairs, own, own_pairs = seconds(*theirs, *_our_steps(generator, images), repeats=3)
+        yield Row(
+            f"training both U-Nets of the original / ours, {name}", sum(unets) / own, "per spectrum"
+        )
+        yield Row(f"training the towers, original / ours, {name}", pairs / own_pairs, "per pair")
+
+
+def _our_steps(generator: TrainedGenerator, images: torch.Tensor) -> tuple[Callable, Callable]:
+    """A training step of the spectrum diffusion, and one of the towers."""
+    denoiser = generator.network.train().requires_grad_(True)
+    denoiser.prior.requires_grad_(False)
+    network = generator.contrastive.network
+    loss, features = DenoisingLoss(denoiser), image_features(generator.contrastive, images)
+    spectra = torch.randn(len(images), 8, LOW)
+    parameters = torch.zeros(len(images), len(generator.parameters.prior.mean))
+    parameters[:, 0], parameters[:, 1] = 0.1, 2.0
+    random = torch.Generator()
+
+    def towers_step() -> None:
+        network.train().requires_grad_(True)
+        nt_xent(*network(images, spectra)).backward()
+
+    return (
+        lambda: loss(spectra, features, random, None, parameters).backward(),
+        towers_step,
     )
-    yield Row("training the towers, original / ours", pair[0] / pair[1], "per pair, equal sizes")
 
 
 def _loading(path: Path) -> Iterator[Row]:
