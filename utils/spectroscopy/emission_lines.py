@@ -106,37 +106,40 @@ class _LineModel:
         self.prior[-1] = 1.0 / (WIDTH_PRIOR_DEX * np.log(10.0)) ** 2
         self.centre = np.append(np.zeros(self.count + 1), self.start)
 
-    def profiles(
-        self, shift: np.ndarray, log_width: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Unit-flux profiles (N, L, m) and their derivatives with respect to v/c and ln s."""
-        shape = (len(shift), self.count, self.x.size)
-        value, by_shift, by_width = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        width = np.exp(log_width)[:, None]
+    def model(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The spectrum M (N, m) and its derivatives ∂M (N, P, m) with respect to the parameters."""
+        spectrum = np.zeros((len(parameters), self.x.size))
+        slopes = np.zeros((*parameters.shape, self.x.size))
+        shift, width = parameters[:, -2, None], np.exp(parameters[:, -1, None])
         for k, line in enumerate(LINES.values()):
+            amplitude = parameters[:, k, None]
             for centre in line:
-                near = np.abs(self.x - np.log(centre)) < REACH_KM_S / SPEED_OF_LIGHT_KM_S
-                u = (self.x[near] - np.log(centre) - shift[:, None]) / width
+                near = self.near(centre)
+                u = (self.x[near] - np.log(centre) - shift) / width
                 norm = len(line) * np.sqrt(2.0 * np.pi) * width * self.wavelength[near]
                 profile = np.exp(-0.5 * u**2) / norm
-                value[:, k, near] += profile
-                by_shift[:, k, near] += profile * u / width
-                by_width[:, k, near] += profile * (u**2 - 1.0)
-        return value, by_shift, by_width
+                slopes[:, k, near] += profile
+                profile *= amplitude
+                spectrum[:, near] += profile
+                slopes[:, -2, near] += profile * u / width
+                slopes[:, -1, near] += profile * (u**2 - 1.0)
+        return spectrum, slopes
+
+    def near(self, centre_angstrom: float) -> slice:
+        """The pixels within reach of a line; increasing wavelengths make them one run."""
+        reach = REACH_KM_S / SPEED_OF_LIGHT_KM_S
+        return slice(*np.searchsorted(self.x, np.log(centre_angstrom) + np.array([-reach, reach])))
 
     def linearise(
         self, parameters: np.ndarray, data: np.ndarray, weight: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """χ² with priors (N,), curvature (N, P, P), downhill gradient (N, P) and w ∂M (N, P, m)."""
-        amplitude = parameters[:, :-2]
-        value, by_shift, by_width = self.profiles(parameters[:, -2], parameters[:, -1])
-        slopes = [np.einsum("nl,nlm->nm", amplitude, d)[:, None] for d in (by_shift, by_width)]
-        jacobian = np.concatenate([value, *slopes], axis=1)  # (N, P, m)
-        residual = data - np.einsum("nl,nlm->nm", amplitude, value)
+        spectrum, slopes = self.model(parameters)
+        residual = data - spectrum
         offset = self.centre - parameters
         chi2 = np.sum(weight * residual**2, axis=1) + np.sum(self.prior * offset**2, axis=1)
-        weighted = jacobian * weight[:, None]
-        curvature = weighted @ np.swapaxes(jacobian, 1, 2) + np.diag(self.prior)
+        weighted = slopes * weight[:, None]
+        curvature = weighted @ np.swapaxes(slopes, 1, 2) + np.diag(self.prior)
         gradient = (weighted @ residual[..., None])[..., 0] + self.prior * offset
         return chi2, curvature, gradient, weighted
 

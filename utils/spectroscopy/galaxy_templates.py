@@ -12,6 +12,7 @@ Emission lines are Gaussians in log λ, grouped where atomic physics or nebulae 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -85,6 +86,7 @@ class RedshiftTemplates:
         )
 
 
+@cache
 def kcorrect_stars() -> np.ndarray:
     """(2, m) old and young stars, unit mean over 5000–6000 Å: the only templates without lines."""
     patterns = []

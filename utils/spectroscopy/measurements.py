@@ -32,6 +32,7 @@ from utils.spectroscopy.ssp_library import SspLibrary
 from utils.spectroscopy.wavelength import DEFAULT_REDSHIFT_RANGE
 
 BLOCK = 128  # spectra
+PERCENTILES = (16.0, 50.0, 84.0)
 
 
 def column_units(flux_unit: str = "", populations: bool = False) -> dict[str, str]:
@@ -203,12 +204,10 @@ def measure_candidates(
             counts = np.stack([(values == label).sum(axis=1) for label in BPT_CLASSES])
             result["bpt"] = np.array(BPT_CLASSES)[counts.argmax(axis=0)]
             result["bpt_share"] = counts.max(axis=0) / candidates
-        elif name.endswith("_err"):
-            _, result[name] = median_and_scatter(
-                columns[name.removesuffix("_err")].reshape(galaxies, candidates)
-            )
-        else:
-            result[name], _ = median_and_scatter(values)
+        elif not name.endswith("_err"):
+            result[name], scatter = median_and_scatter(values)
+            if f"{name}_err" in columns:
+                result[f"{name}_err"] = scatter
     return result
 
 
@@ -219,7 +218,10 @@ def median_and_scatter(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values: (N, P) of P candidates; NaNs are left out, the scatter of fewer than two is NaN.
     """
     percentiles = np.full((3, len(values)), np.nan)
-    some = np.isfinite(values).any(axis=1)
-    percentiles[:, some] = np.nanpercentile(values[some], (16.0, 50.0, 84.0), axis=1)
-    several = np.isfinite(values).sum(axis=1) > 1
+    known = np.isfinite(values).sum(axis=1)
+    whole, part = known == values.shape[1], (known > 0) & (known < values.shape[1])
+    percentiles[:, whole] = np.percentile(values[whole], PERCENTILES, axis=1)
+    if part.any():  # one row at a time, 20 times slower
+        percentiles[:, part] = np.nanpercentile(values[part], PERCENTILES, axis=1)
+    several = known > 1
     return percentiles[1], np.where(several, 0.5 * (percentiles[2] - percentiles[0]), np.nan)

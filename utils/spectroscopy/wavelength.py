@@ -138,6 +138,8 @@ def weights_on_grid(
     Variances are interpolated linearly, as if resampled pixels were independent.
     """
     position, outside = _positions(wavelength_angstrom, redshift, grid)
+    if sigma is None and good.all():
+        return (~outside).astype(float)
     variance = np.where(good, 1.0 if sigma is None else sigma, np.inf) ** 2
     left = np.minimum(position.astype(np.intp), wavelength_angstrom.size - 2)
     share = position - left
