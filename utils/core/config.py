@@ -124,7 +124,8 @@ class RunConfig:
 
     Args:
         output: Run directory, made new, never overwritten; environment variables are expanded.
-        start_from: Checkpoint of the same stage and sizes whose weights are trained further.
+        start_from: Checkpoint of the same stage and sizes, or exported weights such as
+            `weights/mock-ugriz.safetensors`, that are trained further.
         seed: Seed of initial weights, order, augmentation and noise.
         device: `auto` (a GPU if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, …
         precision: `bfloat16` runs the networks in bfloat16 where that is safe; `auto` does so
