@@ -26,25 +26,6 @@ def stream(*names: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
 
-def uniform_numbers(seed: int, purpose: str, keys: Sequence[str], count: int) -> Tensor:
-    """A number in [0, 1) per object and candidate (B, P), float32.
-
-    Args:
-        seed: seed of the run.
-        purpose: what the numbers are for; each purpose has other numbers.
-        keys: one string per object.
-        count: candidates P.
-    """
-    numbers = [
-        [
-            stream(seed, purpose, key, candidate).random(dtype=np.float32)
-            for candidate in range(count)
-        ]
-        for key in keys
-    ]
-    return torch.tensor(numbers)
-
-
 class RowNoise:
     """Standard normal noise with one stream per row.
 

@@ -1,11 +1,9 @@
 """Random numbers that depend on their names, and on nothing else."""
 
-import itertools
-
 import pytest
 import torch
 
-from models.random_streams import RowNoise, stream, uniform_numbers
+from models.random_streams import RowNoise, stream
 
 
 def test_streams_are_the_same_in_every_session():
@@ -45,15 +43,3 @@ def test_row_noise_is_standard_normal():
     assert noise.std().item() == pytest.approx(1, abs=0.02)
     # rows are independent: the mean of a row scatters as 1/√20
     assert noise.mean(dim=2).std().item() == pytest.approx(20**-0.5, rel=0.05)
-
-
-def test_uniform_numbers_are_uniform_and_differ_by_purpose():
-    numbers = {name: uniform_numbers(3, name, ["a", "b"], 2000) for name in ("redshift", "snr")}
-    for u in numbers.values():
-        assert u.shape == (2, 2000) and u.min() >= 0 and u.max() < 1
-        assert u.mean().item() == pytest.approx(0.5, abs=0.02)
-        assert u.std().item() == pytest.approx(12**-0.5, abs=0.01)
-    rows = [row for u in numbers.values() for row in u]
-    for a, b in itertools.combinations(rows, 2):
-        assert abs(torch.corrcoef(torch.stack([a, b]))[0, 1]) < 0.1
-    assert torch.equal(uniform_numbers(3, "snr", ["b"], 5)[0], numbers["snr"][1, :5])
