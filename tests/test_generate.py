@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import threading
 import warnings
 
 import numpy as np
@@ -21,6 +22,7 @@ from tests.support import tiny
 from utils.core.checkpoints import load_generator
 from utils.generation import batch_run
 from utils.generation.fits_output import read_spectrum
+from utils.generation.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,30 @@ def test_spectra_depend_neither_on_batch_nor_on_company(
 def test_other_processes_write_the_same_spectra(generated, cutouts, tiny_generator, tmp_path):
     assert run(cutouts, tiny_generator, tmp_path / "out", "--workers", "1") == 0
     assert_same(spectra(tmp_path / "out"), spectra(generated), exactly=True)
+
+
+def test_batches_that_are_computed_together_give_the_same_spectra(
+    cutouts, tiny_generator, tmp_path, monkeypatch
+):
+    original, both = Pipeline.generate, threading.Barrier(2, timeout=60)
+
+    def generate_together(self, *given, **options):
+        both.wait()  # until two batches are at work
+        assert torch.get_num_threads() == 1
+        return original(self, *given, **options)
+
+    threads = torch.get_num_threads()
+    single = "--no-pictures", "--batch-size", "1"
+    try:
+        torch.set_num_threads(1)
+        run(cutouts, tiny_generator, tmp_path / "alone", *single)
+        torch.set_num_threads(2)
+        monkeypatch.setattr(Pipeline, "generate", generate_together)
+        run(cutouts, tiny_generator, tmp_path / "together", *single)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert_same(spectra(tmp_path / "alone"), spectra(tmp_path / "together"), exactly=True)
 
 
 def test_one_bad_cutout_is_reported_and_stops_nothing(cutouts, tiny_generator, tmp_path, capsys):

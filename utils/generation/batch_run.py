@@ -20,9 +20,10 @@ Libraries that only pictures, tables or FITS files need are imported where they 
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from utils.generation.redshift_catalogue import RedshiftTable
     from utils.plotting.gallery import Gallery
     from utils.plotting.spectrum_panel import Panel
+
+Pair = tuple[Cutout, Candidates | None]
 
 SHEET_GALAXIES = 16  # on one page of the contact sheet
 SHEET_PAGES = 20  # at most: of more galaxies the first
@@ -149,13 +152,14 @@ class BatchRun:
             Finisher(self.products, self.workers, collect) as finisher,
         ):
             number = 0  # of the galaxy
-            for batch in self._batches(self._usable(reader, bar)):
-                done = all(self._done(cutout) for cutout in batch)
-                # some are generated again, for the others' company
-                made = ((cutout, None) for cutout in batch) if done else self._generate(batch)
-                numbered = enumerate(made, start=number)
-                finisher.finish([Generated(*one, n < pictures, n < shown) for n, one in numbered])
-                number += len(batch)
+            batches = self._batches(self._usable(reader, bar))
+            with closing(self._generated(batches, len(reader))) as generated:
+                for made in generated:
+                    numbered = enumerate(made, start=number)
+                    finisher.finish(
+                        [Generated(*one, n < pictures, n < shown) for n, one in numbered]
+                    )
+                    number += len(made)
         if page and self.rows:
             with shielded("the page"):
                 page.close()
@@ -174,7 +178,7 @@ class BatchRun:
     def spectra(self, cutouts: Iterable[Cutout | Rejected]) -> Iterator[GeneratedSpectrum]:
         """The spectrum of each cutout that can be used; the others are added to `rejects`."""
         for batch in self._batches(self._usable(cutouts)):
-            for cutout, candidates in self._generate(batch):
+            for cutout, candidates in self._counted(self._generate(batch)):
                 yield self.products.spectrum(cutout, candidates)
 
     def _batches(self, cutouts: Iterable[Cutout]) -> Iterator[list[Cutout]]:
@@ -183,6 +187,41 @@ class BatchRun:
         waiting = read_ahead(cutouts, 2 * self.batch)
         while batch := list(islice(waiting, self.batch)):
             yield batch
+
+    def _generated(self, batches: Iterable[list[Cutout]], galaxies: int) -> Iterator[list[Pair]]:
+        """The candidates of every batch, in their order; None for those that have spectra.
+
+        On a CPU several batches are computed at once, by a part of the cores each: cores that share
+        one batch wait for each other after each of its many small operations.
+        """
+        cores = torch.get_num_threads()
+        on_cpu = self.pipeline.device.type == "cpu"
+        together = max(1, min(cores, -(-galaxies // self.batch))) if on_cpu else 1
+        waiting: deque[Future] = deque()
+        pool = ThreadPoolExecutor(together)
+        torch.set_num_threads(cores // together)
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(self._complete, batch))
+                if len(waiting) > together:
+                    yield self._counted(waiting.popleft().result())
+            while waiting:
+                yield self._counted(waiting.popleft().result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(cores)
+
+    def _complete(self, batch: list[Cutout]) -> list[Pair]:
+        if all(self._done(cutout) for cutout in batch):
+            return [(cutout, None) for cutout in batch]
+        return self._generate(batch)  # some again, for the others' company
+
+    def _counted(self, made: list[Pair]) -> list[Pair]:
+        for _, candidates in made:
+            if candidates is not None:
+                self.unlike += int(candidates.image_flag.sum())
+                self.overflowed += int(not np.isfinite(candidates.flux).all())
+        return made
 
     def _usable(
         self, reader: Iterable[Cutout | Rejected], bar: tqdm | None = None
@@ -218,8 +257,9 @@ class BatchRun:
             return Rejected(str(cutout.path), reason)
         return cutout
 
-    def _generate(self, cutouts: Sequence[Cutout]) -> Iterator[tuple[Cutout, Candidates]]:
+    def _generate(self, cutouts: Sequence[Cutout]) -> list[Pair]:
         """Generate for some cutouts; in halves where the memory does not suffice for all."""
+        rows_at_once = self.pipeline.rows_at_once
         try:
             candidates = self.pipeline.generate(
                 torch.from_numpy(np.stack([cutout.image for cutout in cutouts])),
@@ -232,16 +272,12 @@ class BatchRun:
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            self._use_less_memory(error)
+            if self.pipeline.rows_at_once == rows_at_once:  # else another batch has seen to it
+                self._use_less_memory(error)
             half = -(-len(cutouts) // 2)
-            for part in (cutouts[:half], cutouts[half:]):
-                if part:
-                    yield from self._generate(part)
-            return
-        self.unlike += int(candidates.image_flag.sum())
-        self.overflowed += int((~np.isfinite(candidates.flux)).any(axis=(1, 2)).sum())
-        for number, cutout in enumerate(cutouts):
-            yield cutout, candidates.of_galaxy(number)
+            parts = (self._generate(part) for part in (cutouts[:half], cutouts[half:]) if part)
+            return [one for part in parts for one in part]
+        return [(cutout, candidates.of_galaxy(n)) for n, cutout in enumerate(cutouts)]
 
     def _use_less_memory(self, error: RuntimeError) -> None:
         """Halve the batches, and the candidates that go through the network together.
