@@ -145,6 +145,7 @@ def test_batches_that_are_computed_together_give_the_same_spectra(
         torch.set_num_threads(1)
         run(cutouts, tiny_generator, tmp_path / "alone", *single)
         torch.set_num_threads(2)
+        monkeypatch.setattr(batch_run, "usable_cores", lambda: 2)
         monkeypatch.setattr(Pipeline, "generate", generate_together)
         run(cutouts, tiny_generator, tmp_path / "together", *single)
         assert torch.get_num_threads() == 2

@@ -36,6 +36,7 @@ from tqdm import tqdm
 from datasets.atomic_files import write_text
 from datasets.cutouts.reader import Cutout, CutoutReader, Rejected, write_rejects
 from datasets.errors import UserError
+from datasets.processors import usable_cores
 from models.samplers import Sampler
 from utils.core.folder_lock import lock_folder
 from utils.core.run_log import LOGGER, shielded
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from utils.plotting.spectrum_panel import Panel
 
 Pair = tuple[Cutout, Candidates | None]
+
+MOST_TOGETHER = 8  # batches at once on a CPU: each needs memory
 
 SHEET_GALAXIES = 16  # on one page of the contact sheet
 SHEET_PAGES = 20  # at most: of more galaxies the first
@@ -194,9 +197,10 @@ class BatchRun:
         On a CPU several batches are computed at once, by a part of the cores each: cores that share
         one batch wait for each other after each of its many small operations.
         """
-        cores = torch.get_num_threads()
-        on_cpu = self.pipeline.device.type == "cpu"
-        together = max(1, min(cores, -(-galaxies // self.batch))) if on_cpu else 1
+        threads = torch.get_num_threads()
+        cores, together = min(threads, usable_cores()), 1
+        if self.pipeline.device.type == "cpu":
+            together = max(1, min(cores, MOST_TOGETHER, -(-galaxies // self.batch)))
         waiting: deque[Future] = deque()
         pool = ThreadPoolExecutor(together)
         torch.set_num_threads(cores // together)
@@ -209,7 +213,7 @@ class BatchRun:
                 yield self._counted(waiting.popleft().result())
         finally:
             pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(cores)
+            torch.set_num_threads(threads)
 
     def _complete(self, batch: list[Cutout]) -> list[Pair]:
         if all(self._done(cutout) for cutout in batch):
