@@ -24,6 +24,13 @@ class UserError(Exception):
     status = USER_ERROR
 
 
+def _one_line_for_ctrl_c(kind: type[BaseException], *error: object) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("stopped by Ctrl-C", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, *error)
+
+
 def run_command(command: Callable[..., int], *arguments: object) -> int:
     """Call `command(*arguments)`; print an error that the user can mend in place of its traceback.
 
@@ -31,6 +38,9 @@ def run_command(command: Callable[..., int], *arguments: object) -> int:
         The exit status: that of the command or of the error, or `CLOSED_PIPE` where nobody reads
         the output any more, as with `| head`. Files that cannot be read or written (missing, no
         permission, disk full) count as the user's, too.
+
+    Raises:
+        KeyboardInterrupt: by Ctrl-C; the interpreter then ends without a traceback, by the signal.
     """
     try:
         status = command(*arguments)
@@ -39,6 +49,10 @@ def run_command(command: Callable[..., int], *arguments: object) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return CLOSED_PIPE
+    except KeyboardInterrupt:
+        if not os.environ.get(DEBUG):
+            sys.excepthook = _one_line_for_ctrl_c
+        raise
     except (UserError, OSError) as error:
         if os.environ.get(DEBUG):
             traceback.print_exception(error)

@@ -1,13 +1,15 @@
 """What commands do with errors, terminals and pipes."""
 
 import io
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from datasets.command_parser import replace_unprintable
-from datasets.errors import CLOSED_PIPE, USER_ERROR, UserError, run_command
+from datasets.errors import CLOSED_PIPE, DEBUG, USER_ERROR, UserError, run_command
 from tests.support import ROOT
 
 
@@ -24,6 +26,25 @@ def test_errors_of_users_are_printed_without_a_traceback(capsys, error):
 def test_bugs_show_their_traceback():
     with pytest.raises(ZeroDivisionError):
         run_command(failing, ZeroDivisionError())
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_ctrl_c_shows_a_line_unless_debugging(debug):
+    code = (
+        "import signal, sys\nfrom datasets.errors import run_command\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.exit(run_command(signal.raise_signal, signal.SIGINT))"
+    )
+    stopped = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {DEBUG: debug},
+        capture_output=True,
+        text=True,
+    )
+    assert stopped.returncode == -signal.SIGINT
+    assert ("Traceback" in stopped.stderr) == bool(debug)
+    assert (stopped.stderr == "stopped by Ctrl-C\n") != bool(debug)
 
 
 def test_a_closed_pipe_ends_quietly():
