@@ -10,6 +10,7 @@ of a step a function of the seed and the step, and `last.pt` holds the rest.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -197,6 +198,7 @@ class Trainer:
 
     def _engine(self) -> Engine:
         engine = Engine(self._step)
+        engine.logger.setLevel(logging.CRITICAL)  # the command reports what ends a run
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
