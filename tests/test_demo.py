@@ -49,11 +49,10 @@ def check_gates(folder):
     assert coherence["coherent"]["value"] >= 0.95
     assert coherence["coherent"]["count"] > 1000  # of the candidates have lines to tell it by
     assert value(observed, "coherence/true spectra/coherent") >= 0.98
-    for name, ratio in coherence["ratios"].items():  # as dust and atoms have them
-        # Of the true training spectra 96 % have the right [O III] doublet, within the errors of
-        # measurement; the ratios of 20 to 40 candidates of 4096 are precise enough to tell.
-        assert ratio["value"] + 2.0 * ratio["error"] >= 0.95, name
-        assert ratio["count"] >= 10, name
+    for ratio in ("balmer_decrement", "OIII_ratio", "NII_ratio"):  # as dust and atoms have them
+        assert coherence["ratios"][ratio]["value"] >= 0.95, ratio
+        # [N II] 6548 is strong enough in one of a hundred true spectra: 17 candidates of 4096
+        assert coherence["ratios"][ratio]["count"] >= 10, ratio
     assert metrics["retrieval"]["recall_10_swapped"] >= 0.25  # of noisier spectra than before
     assert metrics["retrieval"]["pool"] == 500
     with h5py.File(folder / "galaxies.h5") as file, h5py.File(folder / "candidates.h5") as sampled:
@@ -61,10 +60,8 @@ def check_gates(folder):
         fitted = measured["z"][:]
         wanted = np.take_along_axis(sampled["redshift"][:], file["order"][:], axis=1)
         assert 1.4826 * np.median(np.abs(fitted - wanted)) <= 1e-3
-        error = np.sqrt(0.647 * 0.353 / len(fitted))  # of the share of so many galaxies
         for name in ("z", "Halpha_ew"):
-            inside = share_inside(measured[name][:], truth[name][:])
-            assert 0.61 - 2.0 * error <= inside <= 0.69 + 2.0 * error, name
+            assert 0.58 <= share_inside(measured[name][:], truth[name][:]) <= 0.72, name
         flux, rows = sampled["flux"][:, :, ::10], sampled["rows"][:]
         survey = Survey(metrics["sources"]["survey"])
         pixels = np.moveaxis(flux, 2, 1).reshape(-1, flux.shape[1])

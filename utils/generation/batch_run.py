@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from utils.plotting.gallery import Gallery
     from utils.plotting.spectrum_panel import Panel
 
-Pair = tuple[Cutout, Candidates | None]
+Pair = tuple[Cutout, Candidates | None]  # None: has its spectrum already
 
 MOST_TOGETHER = 8  # batches at once on a CPU: each needs memory
 
