@@ -125,7 +125,8 @@ def test_the_same_with_20000_training_galaxies_and_as_many_steps(tmp_path):
         folder,
         "COUNT=23600",
         "TOWERS=--optimiser.epochs 4",
-        "GENERATOR=--optimiser.epochs 1.25 --parameters.optimiser.epochs 77",
+        "GENERATOR=--optimiser.epochs 1.25 --parameters.optimiser.epochs 77"
+        " --parameters.sampling_steps 20",
     )
     check_gates(folder / "evaluation")
 
