@@ -7,6 +7,8 @@ The parameters of a galaxy are
 with the coefficients a_k of rest-frame spectral components (`models.spectral_basis`). They are
 standardised with mean and σ of the training galaxies and diffused like a spectrum of one channel
 and D = 2 + K pixels: same schedule, loss and samplers (`models.diffusion`, `models.samplers`).
+Redshift and S/N are then scaled by 4 and 2, so that they emerge from the noise before the
+coefficients, which depend on them.
 
 Redshift and S/N may be given. A given value takes the place of the noisy one, and a mask, the
 second input channel, marks it; in training a random part of the galaxies has them. So one network
@@ -100,12 +102,14 @@ class ParameterPrior(nn.Module):
 
     Args:
         parameters: D.
+        scales: standard deviations of redshift and ln S/N in the diffusion; the others have 1.
     """
 
-    def __init__(self, parameters: int):
+    def __init__(self, parameters: int, scales: tuple[float, float] = (4.0, 2.0)):
         super().__init__()
+        self.register_buffer("scale", torch.tensor([*scales, *[1.0] * (parameters - 2)]))
         self.register_buffer("mean", torch.zeros(parameters))
-        self.register_buffer("sigma", torch.ones(parameters))
+        self.register_buffer("sigma", torch.ones(parameters))  # of the galaxies
 
     def fit(self, parameters: Tensor) -> None:
         """Take mean and σ from training galaxies (N, D)."""
@@ -114,6 +118,7 @@ class ParameterPrior(nn.Module):
 
     def forward(self, given: Tensor) -> Context:
         """The context of rows with `given` parameters (B, D), NaN where they are sampled."""
-        standardised = ((given - self.mean) / self.sigma)[:, None]  # (B, 1, D)
-        mask = standardised.isfinite().to(self.mean)
-        return Context(self.mean, self.sigma, [mask], given=standardised)
+        unit = self.sigma / self.scale
+        standardised = ((given - self.mean) / unit)[:, None]  # (B, 1, D)
+        mask = standardised.isfinite() * self.scale
+        return Context(self.mean, unit, [mask], given=standardised)

@@ -68,6 +68,20 @@ def test_samples_have_mean_and_spread_of_the_conditional_distribution(trained):
     assert spread[1].item() == pytest.approx(SIGMA * 2**0.5, rel=0.15)
 
 
+def test_redshift_and_snr_are_diffused_on_a_larger_scale():
+    prior = ParameterPrior(4, (4.0, 2.0))
+    parameters = 5 + 3 * torch.randn(500, 4, generator=torch.Generator().manual_seed(7))
+    prior.fit(parameters)
+    given = parameters.clone()
+    given[:, 1:] = torch.nan
+    context = prior(given)
+    clean = context.standardised(parameters[:, None])
+    torch.testing.assert_close(clean.std(dim=0)[0], torch.tensor([4.0, 2.0, 1.0, 1.0]))
+    torch.testing.assert_close(context.restored(clean)[:, 0], parameters)
+    assert torch.equal(context.given[:, 0, 0], clean[:, 0, 0])
+    assert torch.equal(context.channels[0][0, 0], torch.tensor([4.0, 0.0, 0.0, 0.0]))
+
+
 def test_a_given_value_conditions_the_other(trained):
     features, _ = galaxies(200, torch.Generator().manual_seed(3))
     a = 3 * features.photometry + 1.0  # two σ from the image's own

@@ -197,7 +197,8 @@ def _restore_generator(checkpoint: dict[str, Any]) -> TrainedGenerator:
     network.requires_grad_(False).eval()
     parameters = build_parameter_denoiser(config, contrastive.network, spectra)
     if parameters is not None:
-        parameters.load_state_dict(checkpoint["parameters"])
+        unscaled = {"prior.scale": torch.ones_like(parameters.prior.scale)}  # in older checkpoints
+        parameters.load_state_dict(unscaled | checkpoint["parameters"])
         parameters.requires_grad_(False).eval()
     novelty = NoveltyTest.from_state(checkpoint["novelty"]) if "novelty" in checkpoint else None
     return TrainedGenerator(network, parameters, spectra, contrastive, config, about, novelty)

@@ -406,6 +406,9 @@ class ParametersConfig:
         token_width: Width of its condition tokens.
         dropout: Dropout in every block.
         given: Fraction of the training galaxies whose redshift is given; likewise of the S/N.
+        redshift_scale: Standard deviation of the redshift in the diffusion, where coefficients have
+            1: the larger, the sooner it emerges from the noise.
+        snr_scale: Likewise of ln S/N.
         sampling_steps: Steps of Adams-Bashforth 2, at most those of the schedule.
         optimiser: The optimiser.
     """
@@ -415,6 +418,8 @@ class ParametersConfig:
     token_width: int = 64
     dropout: float = 0.3
     given: float = 0.2
+    redshift_scale: float = 4.0
+    snr_scale: float = 2.0
     sampling_steps: int = 20
     optimiser: OptimiserConfig = field(
         default_factory=lambda: OptimiserConfig(
@@ -429,6 +434,7 @@ class ParametersConfig:
     def __post_init__(self) -> None:
         at_least(1, "parameters", self, "depth", "token_width", "sampling_steps")
         fraction("parameters", self, "dropout", "given")
+        positive("parameters", self, "redshift_scale", "snr_scale")
         multiples(ATTENTION_CHANNELS, "parameters.width", [self.width], "parameters.width")
 
 

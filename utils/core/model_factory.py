@@ -118,7 +118,7 @@ def build_parameter_denoiser(
         ),
         NoiseSchedule(config.diffusion.schedule, config.diffusion.steps),
         config.diffusion.prediction,
-        prior=ParameterPrior(count),
+        prior=ParameterPrior(count, (size.redshift_scale, size.snr_scale)),
     )
 
 
