@@ -139,3 +139,11 @@ def test_other_photometric_features_are_refused(tiny_towers, tmp_path):
     torch.save(checkpoint, tmp_path / "other.pt")
     with pytest.raises(UserError, match="photometric features"):
         read_checkpoint(tmp_path / "other.pt")
+
+
+def test_a_checkpoint_without_scales_was_trained_without(tiny_generator, tmp_path):
+    checkpoint = read_checkpoint(tiny_generator)
+    scale = checkpoint["parameters"].pop("prior.scale")
+    torch.save(checkpoint, tmp_path / "older.pt")
+    prior = load_generator(tmp_path / "older.pt").parameters.prior
+    assert scale[0] == 4 and torch.equal(prior.scale, torch.ones_like(scale))
