@@ -13,6 +13,7 @@ from utils.generation.conditions import image_features, sample_parameters
 from utils.training.parameter_task import given_at_random
 
 SIZES = {"width": 64, "depth": 1, "token_width": 32, "dropout": 0.7}
+SCALES = {"redshift_scale": 3.0, "snr_scale": 1.5}
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,12 @@ def test_sizes_are_those_of_the_network(key, value, stage):
         for config in (stage.config, changed)
     )
     assert len(set(pair)) == 2
+
+
+def test_scales_are_those_of_redshift_and_snr(stage):
+    changed = replace(stage.config, parameters=replace(stage.config.parameters, **SCALES))
+    denoiser = build_parameter_denoiser(changed, stage.contrastive.network, stage.spectra)
+    assert denoiser.prior.scale[:3].tolist() == [3.0, 1.5, 1.0]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.7])
@@ -54,4 +61,4 @@ def test_steps_are_those_of_the_sampler(stage, tiny_survey):
 
 def test_these_are_all_keys():
     names = {field.name for field in fields(ParametersConfig)}
-    assert names == {*SIZES, "given", "sampling_steps", "optimiser"}
+    assert names == {*SIZES, *SCALES, "given", "sampling_steps", "optimiser"}
