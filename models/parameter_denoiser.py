@@ -7,8 +7,8 @@ The parameters of a galaxy are
 with the coefficients a_k of rest-frame spectral components (`models.spectral_basis`). They are
 standardised with mean and σ of the training galaxies and diffused like a spectrum of one channel
 and D = 2 + K pixels: same schedule, loss and samplers (`models.diffusion`, `models.samplers`).
-Redshift and S/N are then scaled by 4 and 2, so that they emerge from the noise before the
-coefficients, which depend on them.
+Redshift and S/N are then scaled up (by default by 4 and 2), so that they emerge from the noise
+before the coefficients, which depend on them.
 
 Redshift and S/N may be given. A given value takes the place of the noisy one, and a mask, the
 second input channel, marks it; in training a random part of the galaxies has them. So one network
@@ -105,9 +105,10 @@ class ParameterPrior(nn.Module):
         scales: standard deviations of redshift and ln S/N in the diffusion; the others have 1.
     """
 
-    def __init__(self, parameters: int, scales: tuple[float, float] = (4.0, 2.0)):
+    def __init__(self, parameters: int, scales: tuple[float, float]):
         super().__init__()
-        self.register_buffer("scale", torch.tensor([*scales, *[1.0] * (parameters - 2)]))
+        self.register_buffer("scale", torch.ones(parameters))
+        self.scale[:2] = torch.tensor(scales)
         self.register_buffer("mean", torch.zeros(parameters))
         self.register_buffer("sigma", torch.ones(parameters))  # of the galaxies
 

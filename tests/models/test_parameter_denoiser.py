@@ -16,7 +16,9 @@ def make_denoiser(parameters=2, dropout=0.0):
     torch.manual_seed(0)
     condition = FrozenCondition(4, 3, 1, width=16)
     network = ParameterNetwork(parameters, 16, width=32, depth=2, dropout=dropout, steps=50)
-    return Denoiser(condition, network, NoiseSchedule(steps=50), prior=ParameterPrior(parameters))
+    return Denoiser(
+        condition, network, NoiseSchedule(steps=50), prior=ParameterPrior(parameters, (4, 2))
+    )
 
 
 def galaxies(count, generator):
