@@ -87,7 +87,7 @@ def generate(options: argparse.Namespace) -> int:
         if not run.finished:
             print("this process has done its part; the last one writes the catalogue")
             return 0
-        return report(run, run.summarise(reader), options.allow_rejects)
+        return report(run, run.summarise(), options.allow_rejects)
 
 
 def report(run: BatchRun, count: int, allow_rejects: bool) -> int:

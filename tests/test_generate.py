@@ -20,7 +20,7 @@ from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
 from tests.support import tiny
 from utils.core.checkpoints import load_generator
-from utils.generation import batch_run
+from utils.generation import batch_run, products
 from utils.generation.fits_output import read_spectrum
 from utils.generation.pipeline import Pipeline
 
@@ -485,9 +485,9 @@ def test_what_is_missing_beside_the_spectra_is_made_again(
 
 
 def test_contact_sheets_are_of_the_first_galaxies(cutouts, tiny_generator, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_run, "SHEET_GALAXIES", 2)
+    monkeypatch.setattr(products, "SHEET_GALAXIES", 2)
     for pages, expected in ((1, 1), (5, 2)):
-        monkeypatch.setattr(batch_run, "SHEET_PAGES", pages)
+        monkeypatch.setattr(products, "SHEET_PAGES", pages)
         folder = tmp_path / str(pages)
         assert run(cutouts, tiny_generator, folder, "--no-measure") == 0
         assert len(list(folder.glob("contact_sheet_*.png"))) == expected

@@ -49,14 +49,10 @@ from utils.generation.products import Finisher, Generated, Made, Products, read_
 if TYPE_CHECKING:
     from utils.generation.redshift_catalogue import RedshiftTable
     from utils.plotting.gallery import Gallery
-    from utils.plotting.spectrum_panel import Panel
 
 Pair = tuple[Cutout, Candidates | None]  # None: has its spectrum already
 
 MOST_TOGETHER = 8  # batches at once on a CPU: each needs memory
-
-SHEET_GALAXIES = 16  # on one page of the contact sheet
-SHEET_PAGES = 20  # at most: of more galaxies the first
 
 
 @dataclass
@@ -307,44 +303,15 @@ class BatchRun:
         values = {REDSHIFT: [cutout.redshift for cutout in cutouts], SNR: unknown}
         return given_conditions(self.requested, values)
 
-    def summarise(self, reader: CutoutReader) -> int:
-        """Write the catalogue and the contact sheets; returns the number of spectra."""
+    def summarise(self) -> int:
+        """Write the catalogue; returns the number of spectra."""
         from utils.generation.catalogue_output import write_generated_catalogue
 
         paths = sorted((self.folder / "spectra").glob("*.fits"))
         if paths:
             target = self.folder / "catalogue.fits"
             write_generated_catalogue(target, paths, self.rows, self.products.measured)
-        if self.products.pictures and paths:
-            with shielded("the contact sheets"):
-                self._contact_sheets(reader)
         return len(paths)
-
-    def _finished(self, reader: CutoutReader, most: int, what: str) -> Iterator[Cutout]:
-        """The first `most` cutouts that have spectra, with a progress bar."""
-        done = (item for item in reader if not isinstance(item, Rejected) and self._done(item))
-        total = min(len(reader), most)
-        return tqdm(islice(done, most), what, total, unit="galaxy", disable=None)
-
-    def _contact_sheets(self, reader: CutoutReader) -> None:
-        from utils.generation.fits_output import read_spectrum
-
-        products = self.products
-        most = min(products.pictures, SHEET_GALAXIES * SHEET_PAGES)
-        shown = self._finished(reader, most, "contact sheets")
-        paths = ((item, products.spectrum_path(item.name)) for item in shown)
-        panels = (products.panel(item, read_spectrum(path)) for item, path in paths)
-        panels = (replace(panel, scale=None) for panel in panels)
-        number = 1
-        while page := list(islice(panels, SHEET_GALAXIES)):
-            self._contact_sheet(page, number)
-            number += 1
-
-    def _contact_sheet(self, page: Sequence[Panel], number: int) -> None:
-        from utils.plotting.plots import contact_sheets, save_figure
-
-        (figure,) = contact_sheets(page, rows=SHEET_GALAXIES // 2)
-        save_figure(figure, self.folder / f"contact_sheet_{number:03d}.png")
 
 
 def out_of_memory(error: RuntimeError) -> bool:

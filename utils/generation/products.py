@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -38,6 +38,8 @@ from utils.generation.generated_spectrum import BLOCK, GeneratedSpectrum, Proven
 if TYPE_CHECKING:
     from utils.plotting.spectrum_panel import Panel
 
+SHEET_GALAXIES = 16  # on one page of the contact sheet
+SHEET_PAGES = 20  # at most: of more galaxies the first
 WAITING = 2  # blocks per process, computed but not yet written: bounds the memory
 NICENESS = 19  # of other processes, the largest: the threads of a network wait for each other
 Item = TypeVar("Item")
@@ -184,6 +186,18 @@ class Products:
         figure = plot_generated(self.panel(cutout, spectrum))
         save_figure(figure, self.picture_path(cutout.name))
 
+    def draw_sheet(self, number: int, cutouts: Sequence[Cutout]) -> None:
+        """Draw page `number` of the contact sheet, of galaxies whose spectra are written."""
+        with shielded("the contact sheets"):
+            from utils.generation.fits_output import read_spectrum
+            from utils.plotting.plots import contact_sheets, save_figure
+
+            paths = ((cutout, self.spectrum_path(cutout.name)) for cutout in cutouts)
+            panels = (self.panel(cutout, read_spectrum(path)) for cutout, path in paths)
+            normalised = [replace(panel, scale=None) for panel in panels]
+            (figure,) = contact_sheets(normalised, rows=SHEET_GALAXIES // 2)
+            save_figure(figure, self.folder / f"contact_sheet_{number:03d}.png")
+
     def panel(self, cutout: Cutout, spectrum: GeneratedSpectrum) -> Panel:
         """The image and the spectra of one galaxy, to be plotted."""
         from utils.plotting.spectrum_panel import Panel
@@ -203,7 +217,8 @@ class Products:
 
 
 class Finisher:
-    """Makes the products of galaxies in other processes; a context manager that waits for them.
+    """Makes the products of galaxies, and the contact sheets of those with pictures, in other
+    processes; a context manager that waits for them.
 
     Args:
         products: Of the run.
@@ -213,7 +228,9 @@ class Finisher:
 
     def __init__(self, products: Products, workers: int, done: Callable[[Made], object]):
         self.products, self.workers, self.done = products, workers, done
-        self.waiting: deque[Future] = deque()
+        self.waiting: deque[tuple[Future, list[Cutout]]] = deque()  # and those for the sheets
+        self.next_sheet: list[Cutout] = []
+        self.sheets: list[Future] = []
         # Spawned, not forked: safe beside threads and the same on every platform.
         context = multiprocessing.get_context("spawn")
         self.pool = None
@@ -229,31 +246,53 @@ class Finisher:
         """
         for start in range(0, len(galaxies), BLOCK):
             block = galaxies[start : start + BLOCK]
-            if self.pool is None:
-                self.done(self.products.make(block, usable_cores()))
-                continue
-            with _deaths_reported(), one_thread_each():
-                self.waiting.append(self.pool.submit(self.products.make, block))
+            pictured = [galaxy.cutout for galaxy in block if galaxy.picture]
+            made = self._submit(self.products.make, block, 1 if self.pool else usable_cores())
+            self.waiting.append((made, pictured))
             self._collect(WAITING * self.workers)
 
     def _collect(self, left: int) -> None:
         """Wait until at most `left` blocks are waiting."""
-        while len(self.waiting) > left or (self.waiting and self.waiting[0].done()):
+        while len(self.waiting) > left or (self.waiting and self.waiting[0][0].done()):
+            future, pictured = self.waiting.popleft()
             with _deaths_reported():
-                made = self.waiting.popleft().result()
+                made = future.result()
             self.done(made)
+            for cutout in pictured:
+                self.next_sheet.append(cutout)
+                if len(self.next_sheet) == SHEET_GALAXIES:
+                    self._draw_sheet()
+
+    def _draw_sheet(self) -> None:
+        if len(self.sheets) < SHEET_PAGES:
+            number = len(self.sheets) + 1
+            self.sheets.append(self._submit(self.products.draw_sheet, number, self.next_sheet))
+        self.next_sheet = []
+
+    def _submit(self, task: Callable[..., Any], *arguments: Any) -> Future:
+        """The result of a task, done by another process or, without any, by this one at once."""
+        if self.pool is None:
+            result: Future = Future()
+            result.set_result(task(*arguments))
+            return result
+        with _deaths_reported(), one_thread_each():
+            return self.pool.submit(task, *arguments)
 
     def __enter__(self) -> Finisher:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if self.pool is None:
-            return
         try:
             if kind is None:
                 self._collect(0)
+                if self.next_sheet:
+                    self._draw_sheet()
+                for sheet in self.sheets:
+                    with _deaths_reported():
+                        sheet.result()
         finally:
-            self.pool.shutdown(cancel_futures=True)
+            if self.pool is not None:
+                self.pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

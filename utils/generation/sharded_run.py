@@ -114,7 +114,7 @@ class ShardedRun(BatchRun):
         )
         write_shard(path, spectra, columns, self.rejects)
 
-    def summarise(self, reader: CutoutReader) -> int:
+    def summarise(self) -> int:
         """Write the catalogue and the rejected files; returns the number of spectra."""
         from utils.generation.catalogue_output import catalogue_units, write_catalogue
 
