@@ -24,11 +24,15 @@ COLOUR_BANDS = ("g", "r", "i")  # whose filters SDSS spectra cover
 COLOUR_NAMES = ("delta_gr", "delta_ri")  # synthetic minus measured colour
 
 # Version of `photometric_features`: a trained network has learned one definition of its inputs, so
-# any change to the vector below needs a new number.
-PHOTOMETRY_VERSION = 1
+# that any change needs a new number. Networks of version 1 have the first features alone.
+PHOTOMETRY_VERSION = 2
 TOTAL_RADIUS_ARCSEC = 6.0
 FIBRE_RADIUS_ARCSEC = SDSS_FIBRE_ARCSEC / 2
+RADII_ARCSEC = (1.0, 2.2, 3.0, 4.2)  # of further apertures
+WINDOW_ARCSEC = 3.0  # σ of the window of what is weighted with the galaxy's profile
 SOFTENING = 0.5  # of asinh magnitudes, in the unit of the flux
+SMALLEST_SIZE = 0.01  # arcsec²
+TINY = 1e-12  # instead of sums that are zero
 
 
 def aperture_nanomaggies(
@@ -78,7 +82,43 @@ def aperture_errors(
 
 
 def photometric_features(images: Tensor, pixel_scale_arcsec: float) -> Tensor:
-    """Asinh magnitude, colours and concentration of images: `PHOTOMETRY_VERSION` 1.
+    """What astronomers measure in an image: `PHOTOMETRY_VERSION` 2, the first of which are
+    `aperture_features`, version 1.
+
+    Args:
+        images: (N, bands, H, W) flux per pixel, the galaxy in the centre.
+        pixel_scale_arcsec: Side of a pixel.
+
+    Returns:
+        (N, `photometry_count`): after the `aperture_features` the colours, and the middle band's
+        magnitude minus that within 6 arcsec, within circles of four radii and weighted with the
+        galaxy's profile inside a Gaussian window; ellipticity and ln(size² / arcsec²) of that
+        profile. Magnitudes are asinh.
+    """
+    import torch  # processes that only draw and write do without it
+
+    first = aperture_features(images, pixel_scale_arcsec)
+    middle = images.shape[1] // 2
+    axis, radius = _coordinates(images, pixel_scale_arcsec)
+
+    def relative(flux: Tensor) -> list[Tensor]:
+        magnitude = _magnitude(flux)
+        return [-torch.diff(magnitude, dim=1), magnitude[:, middle, None] - first[:, :1]]
+
+    further = []
+    for limit in RADII_ARCSEC:
+        further += relative(_sum(images, radius < limit))
+    smooth = torch.nn.functional.avg_pool2d(images.mean(1, keepdim=True), 3, 1, padding=1)
+    weight = smooth.clamp(min=0) * torch.exp(-0.5 * (radius / WINDOW_ARCSEC) ** 2).to(images)
+    weight = weight / weight.sum((-2, -1), keepdim=True).clamp(min=TINY)  # (N, 1, H, W)
+    norm = weight.square().sum((-2, -1)).clamp(min=TINY)
+    further += relative((images * weight).sum((-2, -1)) / norm)
+    further += _shape(weight[:, 0], axis.to(images))
+    return torch.cat([first, *further], dim=1)
+
+
+def aperture_features(images: Tensor, pixel_scale_arcsec: float) -> Tensor:
+    """Asinh magnitude, colours and concentration of images.
 
     Apertures count whole pixels, unlike `aperture_nanomaggies`: trained networks depend on it.
 
@@ -90,18 +130,43 @@ def photometric_features(images: Tensor, pixel_scale_arcsec: float) -> Tensor:
         (N, 2 bands): the magnitude of the middle band within 6 arcsec, the colours within 6 and
         within 1.5 arcsec, and the difference of the two magnitudes in the middle band.
     """
-    import torch  # processes that only draw and write do without it
+    import torch
 
-    size = images.shape[-1]
-    axis = (torch.arange(size, dtype=torch.float64) - (size - 1) / 2) * pixel_scale_arcsec
-    radius = torch.hypot(axis[:, None], axis)
+    _, radius = _coordinates(images, pixel_scale_arcsec)
     total, fibre = (
-        -2.5 / math.log(10) * torch.asinh(_sum(images, radius < limit) / (2 * SOFTENING))
+        _magnitude(_sum(images, radius < limit))
         for limit in (TOTAL_RADIUS_ARCSEC, FIBRE_RADIUS_ARCSEC)
     )
     middle = slice(images.shape[1] // 2, images.shape[1] // 2 + 1)
     colours = (-torch.diff(total, dim=1), -torch.diff(fibre, dim=1))
     return torch.cat([total[:, middle], *colours, (fibre - total)[:, middle]], dim=1)
+
+
+def _coordinates(images: Tensor, pixel_scale_arcsec: float) -> tuple[Tensor, Tensor]:
+    """Coordinates (W,) and distances (W, W) from the centre of square images, in arcsec, float64 on
+    the CPU."""
+    import torch
+
+    size = images.shape[-1]
+    axis = (torch.arange(size, dtype=torch.float64) - (size - 1) / 2) * pixel_scale_arcsec
+    return axis, torch.hypot(axis[:, None], axis)
+
+
+def _magnitude(flux: Tensor) -> Tensor:
+    return -2.5 / math.log(10) * (flux / (2 * SOFTENING)).asinh()
+
+
+def _shape(weight: Tensor, axis: Tensor) -> list[Tensor]:
+    """Ellipticity and ln(size² / arcsec²) (N, 1) each, of the second moments of weights (N, H, W)
+    whose sum is one."""
+    import torch
+
+    vertical, horizontal = weight.sum(2), weight.sum(1)  # (N, H) and (N, W)
+    y, x = vertical @ axis, horizontal @ axis
+    yy, xx = vertical @ axis.square() - y.square(), horizontal @ axis.square() - x.square()
+    xy = (weight @ axis * axis).sum(1) - x * y
+    size = (xx + yy).clamp(min=SMALLEST_SIZE)
+    return [(torch.hypot(xx - yy, 2 * xy) / size)[:, None], size.log()[:, None]]
 
 
 def _sum(images: Tensor, inside: Tensor) -> Tensor:
@@ -110,9 +175,10 @@ def _sum(images: Tensor, inside: Tensor) -> Tensor:
     return images.flatten(-2)[..., pixels].sum(dim=-1)
 
 
-def photometry_count(bands: int) -> int:
-    """How many `photometric_features` images of so many bands have."""
-    return 2 * bands
+def photometry_count(bands: int, version: int = PHOTOMETRY_VERSION) -> int:
+    """How many `photometric_features` of a version images of so many bands have."""
+    further = (len(RADII_ARCSEC) + 1) * bands + 2
+    return 2 * bands + (further if version > 1 else 0)
 
 
 def has_colours(survey: Survey | SurveyDescription) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from datasets.photometry import photometric_features
+from datasets.photometry import aperture_features
 from datasets.survey import Survey
 from utils.evaluation.baselines import climatology, nearest
 from utils.evaluation.method import GENERATED
@@ -36,7 +36,7 @@ def features(survey: Survey, rows: np.ndarray) -> np.ndarray:
     starts = tqdm(range(0, len(rows), BATCH), desc="photometry", disable=None)
     parts = (torch.from_numpy(survey.read("images", rows[i : i + BATCH])) for i in starts)
     scale = survey.pixel_scale_arcsec
-    return torch.cat([photometric_features(images, scale) for images in parts]).numpy()
+    return torch.cat([aperture_features(images, scale) for images in parts]).numpy()
 
 
 def spectra(survey: Survey, rows: np.ndarray) -> np.ndarray:

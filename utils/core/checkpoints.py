@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
 from datasets.image_transform import ImageTransform
-from datasets.photometry import PHOTOMETRY_VERSION
+from datasets.photometry import PHOTOMETRY_VERSION, photometry_count
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey_description import SurveyDescription
 from models.contrastive import ContrastiveModel
@@ -259,7 +260,9 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
             f"{path}: not a checkpoint of this project; one of the original code is converted "
             "with `python -m utils.original convert`"
         )
-    _check_format(path, about)
+    _check_format(path, checkpoint)
+    if about["photometry"] < PHOTOMETRY_VERSION:
+        _add_features(checkpoint)
     if kind == "contrastive" and about["kind"] == "generative" and "contrastive" in checkpoint:
         towers = checkpoint["contrastive"]
         return {"about": towers["about"], "network": towers["weights"]}
@@ -268,9 +271,13 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
     return checkpoint
 
 
-def _check_format(path: Path, about: dict[str, Any]) -> None:
+def _check_format(path: Path, checkpoint: dict[str, Any]) -> None:
+    about = checkpoint["about"]
     found, photometry = about.get("format", 1), about.get("photometry")
-    if found == CHECKPOINT_FORMAT and photometry == PHOTOMETRY_VERSION:
+    # A run goes on only with the features that it began with; towers see none.
+    finished = "optimiser" not in checkpoint or about["kind"] == "contrastive"
+    known = range(1, PHOTOMETRY_VERSION + 1) if finished else [PHOTOMETRY_VERSION]
+    if found == CHECKPOINT_FORMAT and photometry in known:
         return
     if found == CHECKPOINT_FORMAT:
         raise UserError(
@@ -281,3 +288,23 @@ def _check_format(path: Path, about: dict[str, Any]) -> None:
     if found < CHECKPOINT_FORMAT:
         reason = "written before residuals were whitened: train it again, or use its own version"
     raise UserError(f"{path}: checkpoint format {found} (code {code}): {reason}")
+
+
+def _add_features(checkpoint: dict[str, Any]) -> None:
+    """Widen the inputs of networks that were trained with fewer photometric features, in place: the
+    further ones, which count nothing, come after those."""
+    about = checkpoint["about"]
+    bands = len(about["survey"]["bands"])
+    more = photometry_count(bands) - photometry_count(bands, about["photometry"])
+    about["photometry"] = PHOTOMETRY_VERSION
+    for part in ("network", "parameters"):
+        state = checkpoint.get(part, {})
+        for name in state:
+            if name.endswith(("photometry_mean", "photometry_projection.0.weight")):
+                state[name] = F.pad(state[name], (0, more))
+            elif name.endswith("photometry_sigma"):
+                state[name] = F.pad(state[name], (0, more), value=1.0)
+    if "novelty" in checkpoint:
+        state = checkpoint["novelty"]
+        state["mean"] = F.pad(state["mean"], (0, more))
+        state["whitening"] = F.pad(state["whitening"], (0, more, 0, more))

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from datasets.atomic_files import atomic_path
 from datasets.hdf5_output import new_hdf5
-from datasets.photometry import photometric_features
+from datasets.photometry import aperture_features
 from datasets.survey import Survey
 from utils.core.checkpoints import TrainedContrastive
 from utils.core.retrieval import embed_images, embed_spectra
@@ -206,7 +206,7 @@ def image_features(
     """Photometric features (b, d) and unit vectors (b, D) of the images of `rows`."""
     images = torch.from_numpy(survey.read("images", rows))
     vectors = embed_images(towers.network, towers.images, images)
-    return photometric_features(images, survey.pixel_scale_arcsec).numpy(), vectors.numpy()
+    return aperture_features(images, survey.pixel_scale_arcsec).numpy(), vectors.numpy()
 
 
 def _blocks(rows: np.ndarray, title: str) -> Iterator[np.ndarray]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.atomic_files import atomic_path
+from datasets.photometry import PHOTOMETRY_VERSION
 from datasets.survey import Survey
 from models.conditioning import ImageFeatures
 from utils.core.checkpoints import TrainedContrastive
@@ -117,8 +118,8 @@ def training_views(
         if folder is None:
             return encode()
         weights = b"".join(w.cpu().numpy().tobytes() for w in towers.network.state_dict().values())
-        settings = f"{survey_identity(survey)} {count} {config.run.seed}".encode()
-        identity = hashlib.sha256(weights + rows.tobytes() + settings).hexdigest()
+        settings = (survey_identity(survey), count, config.run.seed, PHOTOMETRY_VERSION)
+        identity = hashlib.sha256(weights + rows.tobytes() + repr(settings).encode()).hexdigest()
         return _kept(folder / VIEWS, identity, device, encode)
 
     return CachedViews(*on_first_rank(kept, device), rows)

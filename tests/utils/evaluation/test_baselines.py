@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from datasets.photometry import photometric_features
+from datasets.photometry import aperture_features
 from utils.evaluation import baselines
 
 GENERATOR = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def test_photometry_measures_colour_and_concentration():
     pixel = np.arange(64) - 31.5
     blob = np.exp(-0.5 * (pixel[:, None] ** 2 + pixel**2) / 9) * 100
     red = np.stack([blob * factor for factor in (0.2, 0.5, 1.0, 1.5, 2.0)])
-    features = photometric_features(torch.from_numpy(np.stack([red, red * 10])), 0.396).numpy()
+    features = aperture_features(torch.from_numpy(np.stack([red, red * 10])), 0.396).numpy()
     assert features.shape == (2, 10)
     # ten times the flux is 2.5 magnitudes brighter, of the same colours and concentration
     np.testing.assert_allclose(features[0, 0] - features[1, 0], 2.5, atol=1e-3)
