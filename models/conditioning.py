@@ -1,9 +1,9 @@
 """From a cutout to the condition tokens that the denoisers attend to.
 
 `ImageFeatures` is all that is computed of an image, once: the map and the embedding that the frozen
-image tower of stage 1 gives, and aperture photometry, because a contrastive tower keeps magnitudes
-only roughly. `FrozenCondition` (default) projects them to tokens; only these projections learn.
-`JointCondition` is the published way: another encoder, trained together with the U-Net.
+image tower of stage 1 gives, and photometry, because a contrastive tower keeps magnitudes, colours
+and shapes only roughly. `FrozenCondition` (default) projects them to tokens; only these projections
+learn. `JointCondition` is the published way: another encoder, trained together with the U-Net.
 
 Shapes: B batch, H W image height and width in pixels, F channels of the map, h w its height and
 width (2 x 2 for 64-px cutouts), n = h·w, D embedding, m photometric features, W token width.
@@ -19,10 +19,10 @@ from models.image_encoder import ImageEncoder
 
 
 class ImageFeatures(NamedTuple):
-    """What a frozen image tower, and aperture photometry, give for B images.
+    """What a frozen image tower and photometry give for B images.
 
     map: the tower's last spatial map (B, F, h, w); embedding: unit vectors (B, D);
-    photometry: magnitudes and colours (B, m).
+    photometry: `datasets.photometry.photometric_features` (B, m).
     """
 
     map: Tensor

@@ -5,8 +5,8 @@ Seeds, galaxies and candidates stay the same, so that differences are those of t
     other-image             every network gets the features of another galaxy's image
     other-image-parameters  the parameter diffusion attends to another galaxy's image
     other-image-spectrum    the U-Net attends to another galaxy's image
-    other-photometry        aperture photometry is another galaxy's, the image tower sees the own
-    other-tower             the image tower sees another galaxy, aperture photometry is the own
+    other-photometry        photometry is another galaxy's, the image tower sees the own
+    other-tower             the image tower sees another galaxy, photometry is the own
     no-unet                 stationary Gaussian residuals of the mean power replace the U-Net's
 
 "Another galaxy" is the next one of the evaluated galaxies, so that the features are those of a real
