@@ -158,13 +158,14 @@ def _magnitude(flux: Tensor) -> Tensor:
 
 def _shape(weight: Tensor, axis: Tensor) -> list[Tensor]:
     """Ellipticity and ln(size² / arcsec²) (N, 1) each, of the second moments of weights (N, H, W)
-    whose sum is one."""
+    whose sum is one. Sums, not matrix products: those would be in half precision with the tower."""
     import torch
 
     vertical, horizontal = weight.sum(2), weight.sum(1)  # (N, H) and (N, W)
-    y, x = vertical @ axis, horizontal @ axis
-    yy, xx = vertical @ axis.square() - y.square(), horizontal @ axis.square() - x.square()
-    xy = (weight @ axis * axis).sum(1) - x * y
+    y, x = (vertical * axis).sum(1), (horizontal * axis).sum(1)
+    yy = (vertical * axis.square()).sum(1) - y.square()
+    xx = (horizontal * axis.square()).sum(1) - x.square()
+    xy = ((weight * axis).sum(2) * axis).sum(1) - x * y
     size = (xx + yy).clamp(min=SMALLEST_SIZE)
     return [(torch.hypot(xx - yy, 2 * xy) / size)[:, None], size.log()[:, None]]
 

@@ -50,6 +50,13 @@ def test_ellipticity_and_size_are_those_of_the_windowed_profile(angle):
     assert log_size.item() == pytest.approx(math.log(xx + yy), abs=2e-3)
 
 
+def test_features_keep_their_precision_where_the_tower_computes_in_bfloat16():
+    images = galaxy((2.0, 1.0))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = photometric_features(images, SCALE)
+    assert torch.equal(mixed, photometric_features(images, SCALE))
+
+
 @pytest.mark.parametrize("level", [0.0, -1.0])
 def test_an_image_without_light_has_finite_features(level):
     assert photometric_features(torch.full((1, 3, 64, 64), level), SCALE).isfinite().all()
