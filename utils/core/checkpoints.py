@@ -282,7 +282,8 @@ def _check_format(path: Path, checkpoint: dict[str, Any]) -> None:
     if found == CHECKPOINT_FORMAT:
         raise UserError(
             f"{path}: trained with version {photometry} of the photometric features, this code "
-            f"computes {PHOTOMETRY_VERSION}: train it again, or use the version that wrote it"
+            f"computes {PHOTOMETRY_VERSION}: train it again, or use the version that wrote it (to "
+            "generate, the best.pt of an older run)"
         )
     code, reason = about.get("code", "unknown"), "written by a newer version; update this code"
     if found < CHECKPOINT_FORMAT:
