@@ -410,7 +410,10 @@ class ParametersConfig:
             1: the larger, the sooner it emerges from the noise.
         snr_scale: Likewise of ln S/N.
         sampling_steps: Steps of Adams-Bashforth 2, at most those of the schedule.
-        optimiser: The optimiser.
+        pretraining_survey: Another survey, on whose galaxies it is trained first, with the
+            components of `data.survey`: where galaxies are few. null: none.
+        pretraining_epochs: Passes through that survey.
+        optimiser: The optimiser, of both trainings.
     """
 
     width: int = 96
@@ -421,6 +424,8 @@ class ParametersConfig:
     redshift_scale: float = 4.0
     snr_scale: float = 2.0
     sampling_steps: int = 20
+    pretraining_survey: str | None = None
+    pretraining_epochs: float = 20.0
     optimiser: OptimiserConfig = field(
         default_factory=lambda: OptimiserConfig(
             name="adamw",
@@ -434,7 +439,7 @@ class ParametersConfig:
     def __post_init__(self) -> None:
         at_least(1, "parameters", self, "depth", "token_width", "sampling_steps")
         fraction("parameters", self, "dropout", "given")
-        positive("parameters", self, "redshift_scale", "snr_scale")
+        positive("parameters", self, "redshift_scale", "snr_scale", "pretraining_epochs")
         multiples(ATTENTION_CHANNELS, "parameters.width", [self.width], "parameters.width")
 
 
