@@ -19,6 +19,8 @@ from utils.training.setup import check_towers, open_survey
 from utils.training.spectrum_task import validation_rows
 from utils.training.training_data import TrainingData
 
+VIEWS = 2  # of an image, at most: where galaxies are many, few will do
+
 
 def pretraining_data(
     prior: SpectrumPrior,
@@ -38,7 +40,10 @@ def pretraining_data(
     path, folder = config.parameters.pretraining_survey, run_folder(config.run.output)
     if path is None or (flags.resume and (folder / PARAMETERS / LAST).exists()):
         return None
-    config = replace(config, data=replace(config.data, survey=path, galaxies=None))
+    data = replace(config.data, survey=path, galaxies=None)
+    views = min(config.diffusion.condition_views, VIEWS)
+    diffusion = replace(config.diffusion, condition_views=views)
+    config = replace(config, data=data, diffusion=diffusion)
     survey = open_survey(config.data)
     check_towers(towers, survey, config, "take a survey of the same kind for the pretraining")
     training, validation = split_rows(survey, "train", config.data), validation_rows(survey, config)
