@@ -9,6 +9,7 @@ import torch
 import train_generative
 from tests.support import make_tiny_survey, tiny
 from tests.utils.training.test_trainer import assert_same_run, check_resume
+from utils import export
 from utils.core.run_log import MetricsTable
 from utils.training.feature_cache import VIEWS
 from utils.training.parameter_task import ParameterTask
@@ -105,3 +106,13 @@ def test_a_dry_run_leaves_nothing(arguments, other_survey, tmp_path):
     asked = [*arguments, f"--parameters.pretraining_survey={other_survey}", "--dry-run"]
     assert train_generative.main([*asked, f"--run.output={tmp_path / 'run'}"]) == 0
     assert not (tmp_path / "run").exists()
+
+
+def test_exported_weights_name_the_survey_but_not_its_folder(arguments, other_survey, tmp_path):
+    asked = [*arguments, f"--parameters.pretraining_survey={other_survey}"]
+    assert train_generative.main([*asked, f"--run.output={tmp_path / 'run'}"]) == 0
+    weights = tmp_path / "weights.safetensors"
+    assert export.main([str(tmp_path / "run" / "best.pt"), str(weights)]) == 0
+    content = weights.read_bytes()
+    assert other_survey.name.encode() in content
+    assert str(other_survey.parent).encode() not in content
