@@ -425,7 +425,7 @@ class ParametersConfig:
     snr_scale: float = 2.0
     sampling_steps: int = 20
     pretraining_survey: str | None = None
-    pretraining_epochs: float = 20.0
+    pretraining_epochs: float = 40.0
     optimiser: OptimiserConfig = field(
         default_factory=lambda: OptimiserConfig(
             name="adamw",
