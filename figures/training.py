@@ -2,8 +2,9 @@
 
     python -m figures.training runs/contrastive runs/generative --output losses.png
 
-A panel for each run, and for each training of the two diffusion models of stage 2: the mean training loss
-of every epoch, and the validation losses, of which the lowest is marked: its weights are `best.pt`.
+A panel for each run, and for each training of the two diffusion models of stage 2: the mean
+training loss of every epoch, and the validation losses, of which the lowest is marked: its weights
+are `best.pt`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLE = "metrics.csv"
-PARTS = ("pretraining", "parameters", "")  # of a run directory, in the order in which they are trained
+PARTS = ("pretraining", "parameters", "")  # of a run directory, in the order of the trainings
 HEIGHT_INCHES = 2.2
 
 
