@@ -195,7 +195,6 @@ $(TRAINING)/sdss-contrastive.done: $(TRAINING)/semisynthetic.h5 $(TRAINING)/cont
 $(TRAINING)/sdss-generative.done: $(TRAINING)/sdss-contrastive.done $(TRAINING)/generative.done
 	$(RUN) train_generative.py --config params/weights_generative.yml \
 	    --config params/weights_sdss_generative.yml --data.survey $(TRAINING)/semisynthetic.h5 \
-	    --parameters.pretraining_survey $(TRAINING)/survey.h5 \
 	    --diffusion.contrastive $(TRAINING)/sdss-contrastive/best.pt \
 	    --run.start_from $(TRAINING)/generative/best.pt \
 	    --run.output $(TRAINING)/sdss-generative --resume

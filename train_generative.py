@@ -37,14 +37,13 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     from models.diffusion import DenoisingLoss
     from utils.core.checkpoints import TrainedGenerator, describe, load_contrastive, with_data_of
     from utils.core.model_factory import build_denoiser, build_parameter_denoiser
-    from utils.core.run_directory import PRETRAINING, run_folder
+    from utils.core.run_directory import run_folder
     from utils.training.data_order import training_loader
     from utils.training.distributed import device_of
     from utils.training.feature_cache import VIEWS
     from utils.training.fit_novelty import fit_novelty
     from utils.training.fit_prior import fit_prior, saved_prior, training_ranges
     from utils.training.parameter_task import train_parameters
-    from utils.training.pretraining import pretraining_data
     from utils.training.setup import (
         check_towers,
         describe_plan,
@@ -92,9 +91,7 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     if parameter_denoiser is not None:
         loss = DenoisingLoss(parameter_denoiser.to(device), image_dropout=dropout)
         constants = checkpoint_constants(about | {"kind": "parameters"}, towers)
-        constants = constants | {"prior": prior.state_dict()}
-        others = pretraining_data(prior, towers, spectra, config, flags)
-        train_parameters(loss, data, others, constants, config, flags)
+        train_parameters(loss, data, constants | {"prior": prior.state_dict()}, config, flags)
 
     # 3. The spectrum diffusion: p(spectrum | parameters, image), about the prior's mean.
     loss = DenoisingLoss(denoiser, config.diffusion.augmentation_sigma, dropout)
@@ -102,8 +99,7 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     stage = TrainedGenerator(denoiser, parameter_denoiser, spectra, towers, config, about, novelty)
     start(SpectrumTask(loss, stage, data), loader, config, flags, device)
     if folder is not None:  # the views are not needed any more
-        for part in (folder, folder / PRETRAINING):
-            (part / VIEWS).unlink(missing_ok=True)
+        (folder / VIEWS).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,8 @@
 
     python -m figures.training runs/contrastive runs/generative --output losses.png
 
-A panel for each run, and for each training of the two diffusion models of stage 2: the mean
-training loss of every epoch, and the validation losses, of which the lowest is marked: its weights
-are `best.pt`.
+A panel for each run, and for each of the two diffusion models of stage 2: the mean training loss
+of every epoch, and the validation losses, of which the lowest is marked: its weights are `best.pt`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLE = "metrics.csv"
-PARTS = ("pretraining", "parameters", "")  # of a run directory, in the order of the trainings
+PARTS = ("parameters", "")  # of a run directory, in the order in which they are trained
 HEIGHT_INCHES = 2.2
 
 

@@ -71,9 +71,6 @@ def _without_paths(about: dict[str, Any]) -> dict[str, Any]:
     config = about["config"]
     config.pop("run", None)
     config["data"]["survey"] = about["survey"]["name"]
-    first = config.get("parameters", {}).get("pretraining_survey")
-    if first is not None:
-        config["parameters"]["pretraining_survey"] = Path(first).name
     for section, key in (("diffusion", "contrastive"), ("diffusion", "imagenet_weights"),
                          ("towers", "imagenet_weights")):  # fmt: skip
         config.get(section, {}).pop(key, None)

@@ -410,10 +410,7 @@ class ParametersConfig:
             1: the larger, the sooner it emerges from the noise.
         snr_scale: Likewise of ln S/N.
         sampling_steps: Steps of Adams-Bashforth 2, at most those of the schedule.
-        pretraining_survey: Another survey, on whose galaxies it is trained first, with the
-            components of `data.survey`: where galaxies are few. null: none.
-        pretraining_epochs: Passes through that survey.
-        optimiser: The optimiser, of both trainings.
+        optimiser: The optimiser.
     """
 
     width: int = 96
@@ -424,8 +421,6 @@ class ParametersConfig:
     redshift_scale: float = 4.0
     snr_scale: float = 2.0
     sampling_steps: int = 20
-    pretraining_survey: str | None = None
-    pretraining_epochs: float = 40.0
     optimiser: OptimiserConfig = field(
         default_factory=lambda: OptimiserConfig(
             name="adamw",
@@ -439,7 +434,7 @@ class ParametersConfig:
     def __post_init__(self) -> None:
         at_least(1, "parameters", self, "depth", "token_width", "sampling_steps")
         fraction("parameters", self, "dropout", "given")
-        positive("parameters", self, "redshift_scale", "snr_scale", "pretraining_epochs")
+        positive("parameters", self, "redshift_scale", "snr_scale")
         multiples(ATTENTION_CHANNELS, "parameters.width", [self.width], "parameters.width")
 
 

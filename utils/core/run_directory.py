@@ -9,7 +9,6 @@
     last.pt        everything needed to go on, after each epoch
     best.pt        the weights of the best validation
     parameters/    stage 2: the same of the parameter diffusion, which is trained first
-    pretraining/   the same of its training on another survey, before that
 
 A run goes on from `last.pt`. One that was stopped in its first epoch has none: it begins anew.
 """
@@ -30,7 +29,7 @@ from utils.core.provenance import versions
 
 CONFIG, RECORD, LAST, BEST = "config.yml", "run.json", "last.pt", "best.pt"
 PREVIOUS = "previous.pt"  # the checkpoint before LAST, should that be damaged
-PARAMETERS, PRETRAINING = "parameters", "pretraining"
+PARAMETERS = "parameters"
 
 # What a resumed run may change: where it runs and what it shows, not what it computes. The contents
 # of the two files are compared with the checkpoint (`utils.training.trainer`). With other epochs

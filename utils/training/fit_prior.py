@@ -22,7 +22,7 @@ from models.spectrum_prior import CONDITIONS, REDSHIFT, SNR, SpectrumPrior, info
 from utils.core.checkpoints import read_checkpoint
 from utils.core.config import GenerativeConfig, PriorConfig
 from utils.core.model_factory import Ranges
-from utils.core.run_directory import LAST, PARAMETERS, PRETRAINING
+from utils.core.run_directory import LAST, PARAMETERS
 from utils.core.survey_rows import blocks, random_subset
 from utils.generation.conditions import COLUMNS, catalogue_conditions, condition_column
 from utils.training.distributed import on_first_rank
@@ -129,8 +129,7 @@ def _check_bandwidth(prior: SpectrumPrior, survey: Survey) -> None:
 
 def saved_prior(folder: Path) -> dict[str, Tensor] | None:
     """The state of the prior that a stopped run in `folder` began with; None without one."""
-    first = ((folder / part / LAST, "parameters") for part in (PRETRAINING, PARAMETERS))
-    for path, kind in (*first, (folder / LAST, "generative")):
+    for path, kind in ((folder / PARAMETERS / LAST, "parameters"), (folder / LAST, "generative")):
         if path.exists():
             checkpoint = read_checkpoint(path, kind)
             state, prefix = checkpoint["network"], "prior."

@@ -16,8 +16,8 @@ from models.diffusion import Denoiser, DenoisingLoss
 from models.spectrum_prior import CONDITIONS
 from utils.core.checkpoints import read_checkpoint, trained_weights
 from utils.core.command_line import Flags
-from utils.core.config import GenerativeConfig, OptimiserConfig
-from utils.core.run_directory import BEST, PARAMETERS, PRETRAINING
+from utils.core.config import GenerativeConfig
+from utils.core.run_directory import BEST, PARAMETERS
 from utils.training.data_order import training_loader
 from utils.training.feature_cache import CachedViews
 from utils.training.fit_prior import informative_rows
@@ -108,18 +108,16 @@ def given_at_random(parameters: Tensor, share: float, generator: torch.Generator
 def train_parameters(
     objective: DenoisingLoss,
     data: TrainingData,
-    others: TrainingData | None,
     constants: dict[str, dict[str, Any]],
     config: GenerativeConfig,
     flags: Flags,
 ) -> None:
-    """Train the parameter diffusion in its parts of the run directory; its network then has the
+    """Train the parameter diffusion in its part of the run directory; its network then has the
     best weights.
 
     Args:
         objective: The loss around the denoiser, on the device.
         data: What it is trained on.
-        others: What it is trained on first, if anything (`parameters.pretraining_survey`).
         constants: The parts of a checkpoint besides weights and states.
         config, flags: Of the run.
     """
@@ -127,24 +125,6 @@ def train_parameters(
     rows = informative_rows(data.survey, data.training, config.prior)
     denoiser.prior.fit(data.parameters[rows])
     denoiser.condition.standardise(data.photometry)
-    if others is not None:
-        first = replace(optimiser, epochs=config.parameters.pretraining_epochs)
-        _train(objective, others, constants, config, flags, first, PRETRAINING)
-    _train(objective, data, constants, config, flags, optimiser, PARAMETERS)
-    denoiser.requires_grad_(False).eval()
-
-
-def _train(
-    objective: DenoisingLoss,
-    data: TrainingData,
-    constants: dict[str, dict[str, Any]],
-    config: GenerativeConfig,
-    flags: Flags,
-    optimiser: OptimiserConfig,
-    part: str,
-) -> None:
-    """Train on one survey, in a part of the run directory, and take the best weights."""
-    denoiser, rows = objective.denoiser, informative_rows(data.survey, data.training, config.prior)
     task = ParameterTask(objective, data, config.parameters.given, config.run.seed, constants)
     cached = isinstance(data.views, CachedViews)
     dataset = Rows(rows)
@@ -154,7 +134,8 @@ def _train(
     run = replace(config.run, validate_every_epochs=every, preview_every_epochs=0)
     config = replace(config, optimiser=optimiser, run=run)
     loader = training_loader(dataset, config, task.device)
-    folder = start(task, loader, config, flags, task.device, part)
+    folder = start(task, loader, config, flags, task.device, PARAMETERS)
     if folder is not None:
         best = read_checkpoint(folder / BEST, "parameters")
         denoiser.load_state_dict(trained_weights(best))
+    denoiser.requires_grad_(False).eval()

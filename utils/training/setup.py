@@ -72,12 +72,7 @@ def training_split(
     return SurveyDataset(survey, rows, config.in_memory, device), spectra
 
 
-def check_towers(
-    towers: TrainedContrastive,
-    survey: Survey,
-    config: GenerativeConfig,
-    remedy: str = "train stage 1 on this survey first",
-) -> None:
+def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeConfig) -> None:
     """Refuse a contrastive checkpoint that does not fit the survey or the configuration.
 
     Raises:
@@ -88,7 +83,7 @@ def check_towers(
         if getattr(here, name) != getattr(then, name):
             raise UserError(
                 f"{config.diffusion.contrastive} was trained with {name} = {getattr(then, name)}, "
-                f"{survey.path} has {getattr(here, name)}: {remedy}"
+                f"{survey.path} has {getattr(here, name)}: train stage 1 on this survey first"
             )
     smoothed = here.preparation.smoothing_sigma_angstrom > 0
     if config.compatibility == "original" and smoothed and here.preparation.edges != "zero":

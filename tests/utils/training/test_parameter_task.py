@@ -61,5 +61,4 @@ def test_steps_are_those_of_the_sampler(stage, tiny_survey):
 
 def test_these_are_all_keys():
     names = {field.name for field in fields(ParametersConfig)}
-    pretraining = {"pretraining_survey", "pretraining_epochs"}  # tests: test_pretraining
-    assert names == {*SIZES, *SCALES, *pretraining, "given", "sampling_steps", "optimiser"}
+    assert names == {*SIZES, *SCALES, "given", "sampling_steps", "optimiser"}
