@@ -1,5 +1,11 @@
 """Stage 1: image and spectrum towers trained so that a pair has similar unit vectors.
 
+By default photometry of the same cutout adds to the unit vector u that a ResNet makes of an image,
+
+    z = (u + f(photometry)) / |u + f(photometry)|,
+
+because a ResNet learns magnitudes and colours from pixels slowly and roughly.
+
 NT-Xent (Chen et al. 2020, arXiv 2002.05709, eq. 1) over the 2B unit vectors z of a batch of pairs,
 
     l(i, j) = -log [ exp(z_i . z_j / τ) / Σ_{k != i} exp(z_i . z_k / τ) ],
@@ -8,7 +14,8 @@ averaged over the positive pairs (i, j) in both orders; negatives within one mod
 is the cross-entropy of picking the partner among the 2B - 1 others: all vectors equal give
 log(2B - 1).
 
-Shapes: B pairs, C channels, L pixels, P candidates of an image, D embedding.
+Shapes: B pairs, C channels, L pixels, P candidates of an image, D embedding, m photometric
+features.
 """
 
 import torch
@@ -18,6 +25,26 @@ from torch import Tensor, nn
 
 TEMPERATURE = 0.05  # τ of Doorenbos et al. 2024
 RETRIEVAL_ROWS = 1024  # rows of the similarity matrix held at a time
+PHOTOMETRY_WIDTH = 128  # neurons of the photometry's hidden layers
+
+
+class PhotometryEncoder(nn.Sequential):
+    """f: what photometry (B, m) adds to the vectors (B, D) of images; a perceptron.
+
+    Args:
+        features: m.
+        embedding: D.
+    """
+
+    def __init__(self, features: int, embedding: int):
+        super().__init__(
+            nn.BatchNorm1d(features, affine=False),  # standardises
+            nn.Linear(features, PHOTOMETRY_WIDTH),
+            nn.SiLU(),
+            nn.Linear(PHOTOMETRY_WIDTH, PHOTOMETRY_WIDTH),
+            nn.SiLU(),
+            nn.Linear(PHOTOMETRY_WIDTH, embedding),
+        )
 
 
 class ContrastiveModel(nn.Module):
@@ -26,24 +53,42 @@ class ContrastiveModel(nn.Module):
     Args:
         image_encoder: module from images (B, bands, H, W) to (B, D).
         spectrum_encoder: module from spectra (B, C, L) to (B, D).
+        photometry_encoder: module from photometry (B, m) to (B, D); None: images alone count, as
+            published.
     """
 
-    def __init__(self, image_encoder: nn.Module, spectrum_encoder: nn.Module):
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        spectrum_encoder: nn.Module,
+        photometry_encoder: nn.Module | None = None,
+    ):
         super().__init__()
         self.image_encoder = image_encoder
         self.spectrum_encoder = spectrum_encoder
+        self.photometry_encoder = photometry_encoder
 
-    def encode_images(self, images: Tensor) -> Tensor:
-        """Unit vectors (B, D), float32, of `images` (B, bands, H, W)."""
-        return F.normalize(self.image_encoder(images).float(), dim=-1)
+    def encode_images(self, images: Tensor, photometry: Tensor | None = None) -> Tensor:
+        """Unit vectors (B, D), float32, of `images` (B, bands, H, W); where there is a photometry
+        encoder, their photometry (B, m) is needed too."""
+        embedding = F.normalize(self.image_encoder(images).float(), dim=-1)
+        return self.with_photometry(embedding, photometry)
+
+    def with_photometry(self, embedding: Tensor, photometry: Tensor | None) -> Tensor:
+        """Unit vectors z (B, D) of the image encoder's u (B, D) and of photometry (B, m)."""
+        if self.photometry_encoder is None:
+            return embedding
+        return F.normalize(embedding + self.photometry_encoder(photometry).float(), dim=-1)
 
     def encode_spectra(self, spectra: Tensor) -> Tensor:
         """Unit vectors (B, D), float32, of `spectra` (B, C, L)."""
         return F.normalize(self.spectrum_encoder(spectra).float(), dim=-1)
 
-    def forward(self, images: Tensor, spectra: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, images: Tensor, spectra: Tensor, photometry: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The unit vectors of images and of spectra, (B, D) each."""
-        return self.encode_images(images), self.encode_spectra(spectra)
+        return self.encode_images(images, photometry), self.encode_spectra(spectra)
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float = TEMPERATURE, gather: bool = True) -> Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 
 from models.contrastive import (
     ContrastiveModel,
+    PhotometryEncoder,
     add_noise,
     best_first,
     candidate_scores,
@@ -97,6 +98,32 @@ def test_both_towers_end_in_unit_vectors():
     images, spectra = model(torch.randn(3, 1, 2, 4), torch.randn(3, 1, 8))
     torch.testing.assert_close(images.norm(dim=1), torch.ones(3))
     torch.testing.assert_close(spectra.norm(dim=1), torch.ones(3))
+
+
+def test_photometry_adds_to_the_vectors_of_images():
+    torch.manual_seed(0)
+    model = ContrastiveModel(nn.Flatten(), nn.Flatten(), PhotometryEncoder(3, 8))
+    images, photometry = torch.randn(16, 1, 2, 4), 17 + 2 * torch.randn(16, 3)
+    for _ in range(60):  # the mean and the σ that it standardises with settle
+        model(images, images.flatten(1), photometry)
+    model.eval()
+    embedding = F.normalize(images.flatten(1), dim=1)
+    added = model.photometry_encoder(photometry)
+    vectors, _ = model(images, images.flatten(1), photometry)
+    torch.testing.assert_close(vectors, F.normalize(embedding + added, dim=1))
+    torch.testing.assert_close(vectors, model.with_photometry(embedding, photometry))
+    # other units of the photometry are learned, and one galaxy is what it is among others
+    standardised = model.photometry_encoder[0](photometry)
+    torch.testing.assert_close(standardised.mean(0), torch.zeros(3), atol=0.05, rtol=0)
+    torch.testing.assert_close(standardised.std(0), torch.ones(3), atol=0.05, rtol=0)
+    alone = model.with_photometry(embedding[:1], photometry[:1])
+    torch.testing.assert_close(alone, vectors[:1])
+
+
+def test_without_a_photometry_encoder_images_alone_count():
+    model = ContrastiveModel(nn.Flatten(), nn.Flatten())
+    embedding = F.normalize(torch.randn(3, 8), dim=1)
+    assert torch.equal(model.with_photometry(embedding, torch.randn(3, 5)), embedding)
 
 
 def test_noise_has_the_level_asked_for_and_the_smoothing_of_spectra():

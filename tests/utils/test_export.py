@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from datasets.photometry import photometry_count
 from utils import export
 from utils.core.checkpoints import load_contrastive, load_generator, read_checkpoint
 from utils.core.weights_file import read_description
@@ -47,10 +48,9 @@ def test_it_names_no_file_of_this_machine(tiny_survey, exported):
 
 def test_its_towers_stand_for_a_checkpoint_of_stage_1(tiny_towers, exported):
     ours, theirs = load_contrastive(exported), load_contrastive(tiny_towers)
-    images = torch.randn(2, 5, 64, 64)
-    torch.testing.assert_close(
-        ours.network.encode_images(images), theirs.network.encode_images(images), atol=0.01, rtol=0
-    )
+    images, photometry = torch.randn(2, 5, 64, 64), torch.randn(2, photometry_count(5))
+    vectors = [towers.network.encode_images(images, photometry) for towers in (ours, theirs)]
+    torch.testing.assert_close(*vectors, atol=0.01, rtol=0)
 
 
 def test_other_names_and_existing_files_are_refused(tiny_generator, exported, tmp_path, capsys):

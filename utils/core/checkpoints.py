@@ -23,6 +23,7 @@ from datasets.image_transform import ImageTransform
 from datasets.photometry import PHOTOMETRY_VERSION, photometry_count
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey_description import SurveyDescription
+from models.conditioning import ImageFeatures
 from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser
 from models.novelty import NoveltyTest
@@ -56,6 +57,10 @@ class TrainedContrastive:
     survey: SurveyDescription
     config: ContrastiveConfig
     about: dict[str, Any]
+
+    def vectors_of(self, features: ImageFeatures) -> torch.Tensor:
+        """The unit vectors (B, D) of images that are compared with those of spectra."""
+        return self.network.with_photometry(features.embedding, features.photometry)
 
     def to(self, device: torch.device) -> TrainedContrastive:
         """Everything moved to `device`; returns itself."""
@@ -104,6 +109,7 @@ def restore_contrastive(
 ) -> TrainedContrastive:
     """The towers that `about` describes, with `weights`, frozen and in evaluation mode."""
     config = from_dict(ContrastiveConfig, about["config"])
+    config.towers.photometry = any(name.startswith("photometry_encoder.") for name in weights)
     survey = SurveyDescription.from_dict(about["survey"])
     spectra = SpectrumTransform.from_dict(about["spectra"])
     config.towers.imagenet_weights = None  # the trained weights replace them

@@ -186,6 +186,7 @@ class TowersConfig:
         image_depth: Depth of the image ResNet.
         image_width: Channels of its first stage (torchvision's networks have 64).
         imagenet_weights: Local file with torchvision's ImageNet weights of that depth.
+        photometry: Photometry of the cutout adds to what the ResNet makes of it (not published).
         embedding: Dimensions of the common space.
         spectrum_channels: Channels of the spectrum tower's first stage.
         spectrum_multipliers: Channels of its stages, in units of `spectrum_channels`.
@@ -201,6 +202,7 @@ class TowersConfig:
     image_depth: Depth = 50
     image_width: int = 64
     imagenet_weights: str | None = None
+    photometry: bool = True
     embedding: int = 128
     spectrum_channels: int = 64
     spectrum_multipliers: tuple[int, ...] = (1, 2, 4, 8, 16)
@@ -251,6 +253,11 @@ class ContrastiveConfig(Config):
         check_batches(self.optimiser, self.run)
         # The loss compares each galaxy with the others of its batch.
         at_least(2, "optimiser", self.optimiser, "batch_size")
+        refuse(
+            self.towers.photometry and self.optimiser.batch_size == self.run.processes,
+            f"optimiser.batch_size {self.optimiser.batch_size} leaves one galaxy to each of the "
+            "run.processes: towers.photometry needs two, to standardise it",
+        )
         refuse(
             self.optimiser.accumulate > 1,
             "optimiser.accumulate: the contrastive loss compares the galaxies of a whole batch; "

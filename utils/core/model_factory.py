@@ -14,7 +14,7 @@ from datasets.photometry import photometry_count
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
 from models.conditioning import FrozenCondition, JointCondition
-from models.contrastive import ContrastiveModel
+from models.contrastive import ContrastiveModel, PhotometryEncoder
 from models.diffusion import Denoiser, NoiseSchedule
 from models.image_encoder import ImageEncoder
 from models.parameter_denoiser import ParameterNetwork, ParameterPrior
@@ -71,7 +71,10 @@ def build_contrastive(
     )
     # channels last: 1.3 times faster on a CPU with the same numbers
     image_encoder.to(memory_format=torch.channels_last)
-    return ContrastiveModel(image_encoder, spectrum_encoder)
+    photometry_encoder = None
+    if config.photometry:
+        photometry_encoder = PhotometryEncoder(photometry_count(bands), config.embedding)
+    return ContrastiveModel(image_encoder, spectrum_encoder, photometry_encoder)
 
 
 def build_denoiser(

@@ -19,6 +19,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from datasets.image_transform import ImageTransform
+from datasets.photometry import photometric_features
 from datasets.spectrum_transform import LOG_FLOOR, SpectrumTransform
 from datasets.survey import Survey
 from models.contrastive import ContrastiveModel, recall_at, retrieval_ranks
@@ -53,9 +54,25 @@ def swap_noise(flux: np.ndarray, noiseless: np.ndarray | None = None) -> np.ndar
     return (flux - noise + np.roll(noise, 1, axis=0)).astype(np.float32)
 
 
-def embed_images(network: ContrastiveModel, transform: ImageTransform, images: Tensor) -> Tensor:
+def embed_images(
+    network: ContrastiveModel, transform: ImageTransform, images: Tensor, pixel_scale_arcsec: float
+) -> Tensor:
     """Unit vectors (N, D), on the CPU, of raw images (N, bands, H, W), in evaluation mode."""
-    return _embed(network, lambda part: network.encode_images(transform.evaluation(part)), images)
+
+    def encode(part: Tensor) -> Tensor:
+        photometry = network_photometry(network, part, pixel_scale_arcsec)
+        return network.encode_images(transform.evaluation(part), photometry)
+
+    return _embed(network, encode, images)
+
+
+def network_photometry(
+    network: ContrastiveModel, images: Tensor, pixel_scale_arcsec: float
+) -> Tensor | None:
+    """Photometry (N, m) of raw images (N, bands, H, W), if the network takes it."""
+    if network.photometry_encoder is None:
+        return None
+    return photometric_features(images, pixel_scale_arcsec).float()
 
 
 def embed_spectra(network: ContrastiveModel, transform: SpectrumTransform, flux: Tensor) -> Tensor:

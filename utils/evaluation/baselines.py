@@ -205,8 +205,9 @@ def image_features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Photometric features (b, d) and unit vectors (b, D) of the images of `rows`."""
     images = torch.from_numpy(survey.read("images", rows))
-    vectors = embed_images(towers.network, towers.images, images)
-    return aperture_features(images, survey.pixel_scale_arcsec).numpy(), vectors.numpy()
+    scale = survey.pixel_scale_arcsec
+    vectors = embed_images(towers.network, towers.images, images, scale)
+    return aperture_features(images, scale).numpy(), vectors.numpy()
 
 
 def _blocks(rows: np.ndarray, title: str) -> Iterator[np.ndarray]:

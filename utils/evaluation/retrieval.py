@@ -25,7 +25,8 @@ def retrieval_of_split(
     network = towers.network
     pool = validation_pool(survey, split, LARGE_POOL, towers.config.data)
     flux, swapped = (embed_spectra(network, towers.spectra, pool[n]) for n in ("flux", "swapped"))
-    vectors = (embed_images(network, towers.images, pool["images"]), flux, swapped)
+    scale = towers.survey.pixel_scale_arcsec
+    vectors = (embed_images(network, towers.images, pool["images"], scale), flux, swapped)
     small = [rows[:POOL] for rows in vectors]
     return {
         "retrieval": retrieval_metrics(*small),

@@ -258,7 +258,8 @@ class Embedder:
     ) -> Embeddings:
         towers, tensor = self.towers, torch.from_numpy(np.ascontiguousarray(values))
         if kind == "image":
-            vectors = embed_images(towers.network, towers.images, tensor)
+            scale = towers.survey.pixel_scale_arcsec
+            vectors = embed_images(towers.network, towers.images, tensor, scale)
         else:
             vectors = embed_spectra(towers.network, towers.spectra, tensor)
         kinds = {"row": np.int64, "identifier": np.uint64}

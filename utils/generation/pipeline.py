@@ -223,7 +223,7 @@ class Pipeline:
             flux, scores = sample_stage(
                 stage,
                 inputs,
-                features.embedding,
+                stage.contrastive.vectors_of(features),
                 keys,
                 count,
                 parameters,

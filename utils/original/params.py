@@ -67,6 +67,7 @@ def towers_config(params: Params) -> TowersConfig:
     return TowersConfig(
         stretch="linear",
         image_statistics="survey" if band_count(params) == 5 else "imagenet",
+        photometry=False,
         embedding=_get(params, "latent_dimensionality"),
         spectrum_channels=_get(size, "base_channels"),
         spectrum_multipliers=tuple(_get(size, "channel_mults")),

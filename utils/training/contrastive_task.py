@@ -18,6 +18,7 @@ from utils.core.retrieval import (
     POOL,
     embed_images,
     embed_spectra,
+    network_photometry,
     retrieval_metrics,
     validation_pool,
 )
@@ -39,9 +40,9 @@ class ContrastiveObjective(nn.Module):
         super().__init__()
         self.network, self.temperature = network, temperature
 
-    def forward(self, images: Tensor, spectra: Tensor) -> Tensor:
-        """The loss of images (B, bands, H, W) and their spectra (B, C, L)."""
-        return nt_xent(*self.network(images, spectra), self.temperature)
+    def forward(self, images: Tensor, spectra: Tensor, photometry: Tensor | None = None) -> Tensor:
+        """The loss of images (B, bands, H, W), their spectra (B, C, L) and photometry (B, m)."""
+        return nt_xent(*self.network(images, spectra, photometry), self.temperature)
 
 
 class ContrastiveTask:
@@ -73,7 +74,7 @@ class ContrastiveTask:
         self.noise = config.towers.noise
         self.temperature = config.towers.temperature
         self.description, self.device = description, device
-        self.bands = survey.bands
+        self.bands, self.pixel_scale = survey.bands, survey.pixel_scale_arcsec
         self.wavelength = survey.grid.angstrom
         self.pool = validation_pool(survey, "validation", POOL, config.data)
 
@@ -86,7 +87,8 @@ class ContrastiveTask:
         images = batch["image"].to(self.device, non_blocking=True)
         flux = batch["spectrum"].to(self.device, non_blocking=True)
         flux = add_noise(flux, generator, self.noise)
-        return self.images.training(images, generator), self.spectra.encode(flux)
+        photometry = network_photometry(self.network, images, self.pixel_scale)
+        return self.images.training(images, generator), self.spectra.encode(flux), photometry
 
     def validate(self, network: ContrastiveModel) -> dict[str, float]:
         """Loss and recalls on a fixed pool of the validation split."""
@@ -96,7 +98,7 @@ class ContrastiveTask:
 
     def _embed(self, network: ContrastiveModel) -> tuple[Tensor, Tensor, Tensor]:
         return (
-            embed_images(network, self.images, self.pool["images"]),
+            embed_images(network, self.images, self.pool["images"], self.pixel_scale),
             embed_spectra(network, self.spectra, self.pool["flux"]),
             embed_spectra(network, self.spectra, self.pool["swapped"]),
         )

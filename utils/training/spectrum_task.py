@@ -140,7 +140,7 @@ class SpectrumTask:
         flux, _ = sample_stage(
             stage,
             NetworkInputs(features, features, images),
-            features.embedding,
+            self.contrastive.vectors_of(features),
             keys,
             count,
             parameters,

@@ -38,6 +38,22 @@ def test_best_holds_each_weight_once_and_no_optimiser(tiny_towers, tiny_generato
         assert not any(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
 
 
+def test_towers_from_before_photometry_was_part_of_them_see_images_alone(tiny_towers, tmp_path):
+    checkpoint = read_checkpoint(tiny_towers)
+    del checkpoint["about"]["config"]["towers"]["photometry"]
+    for name in [name for name in checkpoint["network"] if name.startswith("photometry_encoder.")]:
+        del checkpoint["network"][name]
+    torch.save(checkpoint, tmp_path / "older.pt")
+    older, towers = load_contrastive(tmp_path / "older.pt"), load_contrastive(tiny_towers)
+    images = torch.rand(3, 5, 64, 64, generator=torch.Generator().manual_seed(1))
+    features = image_features(older, images)
+    vectors = older.network.encode_images(older.images.evaluation(images))
+    assert torch.equal(features.embedding, vectors)
+    assert torch.equal(older.vectors_of(features), vectors)
+    assert torch.equal(image_features(towers, images).embedding, vectors)
+    assert not torch.equal(towers.vectors_of(features), vectors)
+
+
 def test_last_holds_the_frozen_tower_once(tiny_generator):
     last = read_checkpoint(tiny_generator.with_name("last.pt"))
     assert last.keys() >= {"optimiser", "scheduler", "average", "best", "trainer", "network"}

@@ -148,6 +148,7 @@ COMMON = [
     ("--run.processes=3", "optimiser.batch_size", "multiple of run.processes 3"),
 ]
 CONTRASTIVE = [
+    ("--optimiser.batch_size=2 --run.processes=2", "one galaxy to each", "needs two"),
     ("--optimiser.batch_size=1", "optimiser.batch_size is 1", "at least 2"),
     ("--data.survey=null", "data.survey is null", "give one"),
     ("--data.representation=null", "data.representation is null", "give one"),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from datasets.errors import UserError
+from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from utils.core.checkpoints import load_generator
 from utils.core.config import SamplingConfig
@@ -54,7 +55,8 @@ def test_candidates_come_best_first_with_their_conditions(tiny_generator, images
             np.testing.assert_allclose(fewer.flux[row, here], found.flux[row, there], atol=1e-4)
     # and the score of its own spectrum
     towers = pipeline.last.contrastive
-    vectors = towers.network.encode_images(towers.images.evaluation(images))
+    photometry = photometric_features(images, towers.survey.pixel_scale_arcsec)
+    vectors = towers.network.encode_images(towers.images.evaluation(images), photometry)
     spectra = towers.network.encode_spectra(towers.spectra.encode(torch.from_numpy(found.flux[1])))
     np.testing.assert_allclose(vectors[1] @ spectra.T, found.scores[1], atol=1e-5)
 
