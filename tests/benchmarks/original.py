@@ -192,7 +192,7 @@ def _our_steps(generator: TrainedGenerator, images: torch.Tensor) -> tuple[Calla
 
     def towers_step() -> None:
         network.train().requires_grad_(True)
-        nt_xent(*network(images, spectra)).backward()
+        nt_xent(*network(images, spectra, features.photometry)).backward()
 
     return (
         lambda: loss(spectra, features, random, None, parameters).backward(),

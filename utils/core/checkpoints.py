@@ -109,7 +109,8 @@ def restore_contrastive(
 ) -> TrainedContrastive:
     """The towers that `about` describes, with `weights`, frozen and in evaluation mode."""
     config = from_dict(ContrastiveConfig, about["config"])
-    config.towers.photometry = any(name.startswith("photometry_encoder.") for name in weights)
+    if "photometry" not in about["config"]["towers"]:  # trained before there was the key
+        config.towers.photometry = False
     survey = SurveyDescription.from_dict(about["survey"])
     spectra = SpectrumTransform.from_dict(about["spectra"])
     config.towers.imagenet_weights = None  # the trained weights replace them

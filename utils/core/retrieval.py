@@ -60,19 +60,12 @@ def embed_images(
     """Unit vectors (N, D), on the CPU, of raw images (N, bands, H, W), in evaluation mode."""
 
     def encode(part: Tensor) -> Tensor:
-        photometry = network_photometry(network, part, pixel_scale_arcsec)
+        photometry = None
+        if network.photometry_encoder is not None:
+            photometry = photometric_features(part, pixel_scale_arcsec).float()
         return network.encode_images(transform.evaluation(part), photometry)
 
     return _embed(network, encode, images)
-
-
-def network_photometry(
-    network: ContrastiveModel, images: Tensor, pixel_scale_arcsec: float
-) -> Tensor | None:
-    """Photometry (N, m) of raw images (N, bands, H, W), if the network takes it."""
-    if network.photometry_encoder is None:
-        return None
-    return photometric_features(images, pixel_scale_arcsec).float()
 
 
 def embed_spectra(network: ContrastiveModel, transform: SpectrumTransform, flux: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from datasets.image_transform import ImageTransform
+from datasets.photometry import photometric_features, photometry_count
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
 from models.contrastive import ContrastiveModel, add_noise, nt_xent
@@ -18,7 +19,6 @@ from utils.core.retrieval import (
     POOL,
     embed_images,
     embed_spectra,
-    network_photometry,
     retrieval_metrics,
     validation_pool,
 )
@@ -76,6 +76,7 @@ class ContrastiveTask:
         self.description, self.device = description, device
         self.bands, self.pixel_scale = survey.bands, survey.pixel_scale_arcsec
         self.wavelength = survey.grid.angstrom
+        self.photometry = torch.full((len(survey), photometry_count(len(self.bands))), torch.nan)
         self.pool = validation_pool(survey, "validation", POOL, config.data)
 
     def constants(self) -> dict[str, dict[str, Any]]:
@@ -87,8 +88,18 @@ class ContrastiveTask:
         images = batch["image"].to(self.device, non_blocking=True)
         flux = batch["spectrum"].to(self.device, non_blocking=True)
         flux = add_noise(flux, generator, self.noise)
-        photometry = network_photometry(self.network, images, self.pixel_scale)
+        photometry = None
+        if self.network.photometry_encoder is not None:
+            photometry = self._photometry(images, batch["index"])
         return self.images.training(images, generator), self.spectra.encode(flux), photometry
+
+    def _photometry(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Photometry (B, m) of raw images, computed when a row of the survey is first seen."""
+        new = self.photometry[rows, 0].isnan()
+        if new.any():
+            numbers = photometric_features(images[new.to(images.device)], self.pixel_scale)
+            self.photometry[rows[new]] = numbers.float().cpu()
+        return self.photometry[rows].to(self.device, non_blocking=True)
 
     def validate(self, network: ContrastiveModel) -> dict[str, float]:
         """Loss and recalls on a fixed pool of the validation split."""

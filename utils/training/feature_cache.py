@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.atomic_files import atomic_path
-from datasets.photometry import PHOTOMETRY_VERSION
+from datasets.photometry import PHOTOMETRY_VERSION, photometric_features
 from datasets.survey import Survey
 from models.conditioning import ImageFeatures
 from utils.core.checkpoints import TrainedContrastive
@@ -105,13 +105,18 @@ def training_views(
     def encode() -> tuple[Tensor, Tensor, Tensor]:
         generator = torch.Generator(device).manual_seed(config.run.seed)
         maps, embeddings, photometry = [], [], []
+        encoder, scale = towers.network.image_encoder, towers.survey.pixel_scale_arcsec
         starts = range(0, len(rows), BATCH)
         for start in tqdm(starts, desc="encoding images", unit="batch", disable=None):
             images = torch.from_numpy(survey.read("images", rows[start : start + BATCH])).to(device)
-            views = [image_features(towers, images, generator) for _ in range(count)]
+            numbers = photometric_features(images, scale).to(towers.images.mean)
+            views = [
+                ImageFeatures.of(encoder, towers.images.training(images, generator), numbers)
+                for _ in range(count)
+            ]
             maps.append(torch.stack([view.map for view in views], dim=1).half())
             embeddings.append(torch.stack([view.embedding for view in views], dim=1).half())
-            photometry.append(views[0].photometry)
+            photometry.append(numbers)
         return torch.cat(maps), torch.cat(embeddings), torch.cat(photometry)
 
     def kept() -> tuple[Tensor, Tensor, Tensor]:

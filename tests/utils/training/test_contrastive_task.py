@@ -1,0 +1,40 @@
+"""What the contrastive stage gives its network: views, noisier spectra, photometry."""
+
+from __future__ import annotations
+
+import torch
+
+from datasets.photometry import photometric_features
+from datasets.survey import Survey
+from datasets.survey_dataset import SurveyDataset
+from utils.core.checkpoints import load_contrastive
+from utils.training import contrastive_task
+from utils.training.contrastive_task import ContrastiveTask
+
+
+def test_photometry_is_that_of_the_images_and_computed_once(tiny_survey, tiny_towers, monkeypatch):
+    survey, towers = Survey(tiny_survey), load_contrastive(tiny_towers)
+    task = ContrastiveTask(
+        towers.network,
+        towers.config,
+        towers.images,
+        towers.spectra,
+        survey,
+        towers.about,
+        torch.device("cpu"),
+    )
+    computed = []
+
+    def counted(images, scale):
+        computed.append(len(images))
+        return photometric_features(images, scale)
+
+    monkeypatch.setattr(contrastive_task, "photometric_features", counted)
+    galaxies = SurveyDataset(survey, survey.indices("train"))
+    for places, new in (([3, 1, 4], 3), ([1, 5, 3], 1), ([5, 4], 0)):
+        computed.clear()
+        batch = galaxies[torch.tensor(places)]
+        _, _, photometry = task.prepare(batch, torch.Generator().manual_seed(1))
+        expected = photometric_features(batch["image"], survey.pixel_scale_arcsec)
+        torch.testing.assert_close(photometry, expected, rtol=0, atol=1e-5)
+        assert sum(computed) == new
