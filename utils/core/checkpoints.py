@@ -281,8 +281,8 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
 def _check_format(path: Path, checkpoint: dict[str, Any]) -> None:
     about = checkpoint["about"]
     found, photometry = about.get("format", 1), about.get("photometry")
-    # A run goes on only with the features that it began with; towers and regressors see none.
-    finished = "optimiser" not in checkpoint or about["kind"] in ("contrastive", "regression")
+    # A run goes on only with the features that it began with; regressors see none.
+    finished = "optimiser" not in checkpoint or about["kind"] == "regression"
     known = range(1, PHOTOMETRY_VERSION + 1) if finished else [PHOTOMETRY_VERSION]
     if found == CHECKPOINT_FORMAT and photometry in known:
         return

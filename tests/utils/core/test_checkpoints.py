@@ -193,12 +193,14 @@ def test_a_network_of_fewer_photometric_features_does_not_see_the_others(tiny_ge
 
 
 def test_a_run_goes_on_only_with_the_photometric_features_that_it_began_with(
-    tiny_generator, tmp_path
+    tiny_towers, tiny_generator, tmp_path
 ):
-    stopped = {**older(read_checkpoint(tiny_generator)), "optimiser": {}}
-    torch.save(stopped, tmp_path / "last.pt")
-    with pytest.raises(UserError, match="version 1 of the photometric features"):
-        read_checkpoint(tmp_path / "last.pt")
+    towers = read_checkpoint(tiny_towers)
+    towers["about"]["photometry"] = 1
+    for stopped in (towers, older(read_checkpoint(tiny_generator))):
+        torch.save({**stopped, "optimiser": {}}, tmp_path / "last.pt")
+        with pytest.raises(UserError, match="version 1 of the photometric features"):
+            read_checkpoint(tmp_path / "last.pt")
 
 
 def test_a_checkpoint_without_scales_was_trained_without(tiny_generator, tmp_path):
