@@ -21,7 +21,8 @@ from models.image_encoder import ImageEncoder
 class ImageFeatures(NamedTuple):
     """What a frozen image tower and photometry give for B images.
 
-    map: the tower's last spatial map (B, F, h, w); embedding: unit vectors (B, D);
+    map: the tower's last spatial map (B, F, h, w); embedding: its unit vectors (B, D),
+    without what photometry adds to them (`models.contrastive`);
     photometry: `datasets.photometry.photometric_features` (B, m).
     """
 

@@ -7,14 +7,13 @@ import torch
 from datasets.photometry import photometric_features
 from datasets.survey import Survey
 from datasets.survey_dataset import SurveyDataset
-from utils.core.checkpoints import load_contrastive
+from utils.core.checkpoints import TrainedContrastive, load_contrastive
 from utils.training import contrastive_task
 from utils.training.contrastive_task import ContrastiveTask
 
 
-def test_photometry_is_that_of_the_images_and_computed_once(tiny_survey, tiny_towers, monkeypatch):
-    survey, towers = Survey(tiny_survey), load_contrastive(tiny_towers)
-    task = ContrastiveTask(
+def task_of(survey: Survey, towers: TrainedContrastive) -> ContrastiveTask:
+    return ContrastiveTask(
         towers.network,
         towers.config,
         towers.images,
@@ -23,6 +22,11 @@ def test_photometry_is_that_of_the_images_and_computed_once(tiny_survey, tiny_to
         towers.about,
         torch.device("cpu"),
     )
+
+
+def test_photometry_is_that_of_the_images_and_computed_once(tiny_survey, tiny_towers, monkeypatch):
+    survey, towers = Survey(tiny_survey), load_contrastive(tiny_towers)
+    task = task_of(survey, towers)
     computed = []
 
     def counted(images, scale):
@@ -38,3 +42,17 @@ def test_photometry_is_that_of_the_images_and_computed_once(tiny_survey, tiny_to
         expected = photometric_features(batch["image"], survey.pixel_scale_arcsec)
         torch.testing.assert_close(photometry, expected, rtol=0, atol=1e-5)
         assert sum(computed) == new
+
+
+def test_towers_without_photometry_train_and_validate_on_images_alone(
+    tiny_survey, tiny_towers, monkeypatch
+):
+    survey, towers = Survey(tiny_survey), load_contrastive(tiny_towers)
+    with_photometry = task_of(survey, towers).validate(towers.network)
+    towers.network.photometry_encoder = None
+    monkeypatch.delattr(contrastive_task, "photometric_features")  # is not computed
+    task = task_of(survey, towers)
+    batch = SurveyDataset(survey, survey.indices("train"))[torch.arange(4)]
+    prepared = task.prepare(batch, torch.Generator().manual_seed(1))
+    assert prepared[2] is None and torch.isfinite(task.objective(*prepared))
+    assert task.validate(towers.network)["validation_loss"] != with_photometry["validation_loss"]
