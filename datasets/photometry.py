@@ -5,6 +5,7 @@ Magnitudes are m = 22.5 − 2.5 log10(F / nanomaggy); colours are differences of
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -48,14 +49,23 @@ def aperture_nanomaggies(
     Returns:
         (..., bands); pixels count by the part of their area inside, to 1/100 of a pixel.
     """
-    height, width = images.shape[-2:]
+    weights = _circle(*images.shape[-2:], pixel_scale_arcsec, diameter_arcsec)
+    return np.einsum("...yx,yx->...", images.astype(np.float64), weights)
+
+
+@functools.lru_cache(maxsize=8)  # making the weights takes ten times as long as using them
+def _circle(
+    height: int, width: int, pixel_scale_arcsec: float, diameter_arcsec: float
+) -> np.ndarray:
+    """The part of each pixel's area (height, width) inside a circle in the centre."""
     y, x = (
         ((np.arange(side * SUBPIXELS) + 0.5) / SUBPIXELS - side / 2) * pixel_scale_arcsec
         for side in (height, width)
     )
     inside = np.hypot(x[None], y[:, None]) <= diameter_arcsec / 2
     weights = inside.reshape(height, SUBPIXELS, width, SUBPIXELS).mean((1, 3))
-    return np.einsum("...yx,yx->...", images.astype(np.float64), weights)
+    weights.flags.writeable = False
+    return weights
 
 
 def aperture_errors(
