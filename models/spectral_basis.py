@@ -3,7 +3,8 @@ r"""Mean and principal components of rest-frame spectra, shifted to a redshift.
 .. math:: g_k(\lambda) = T_k\bigl(\log_{10}\lambda - \log_{10}(1 + z)\bigr), \qquad k = 0 … K - 1,
 
 with T_0 the mean and T_1 … the principal components of the training spectra in the rest frame, on a
-logarithmic grid.
+logarithmic grid. Components minimise the residuals in units of each spectrum's noise: without such
+weights the last ones describe the noise of faint galaxies (Bailey 2012, PASP 124, 1015).
 
 Shapes: B rows, K templates, C channels and L pixels of a spectrum, M rest-frame pixels, N galaxies,
 P pixels of the observed grid.
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 REST_STEP_DEX = 1e-4  # log10 of the ratio of neighbouring wavelengths, as in SDSS spectra
 OUTLIERS = 30.0, 10.0  # above the median, in median absolute deviations: rms before and after
+LEAST_NOISE = 0.3  # of a spectrum, as a weight, in units of the median: limits those of the best
 
 
 class SpectralBasis(nn.Module):
@@ -82,13 +84,20 @@ def rest_grid(log_wavelength: Tensor, lowest: float, highest: float) -> tuple[fl
 
 
 def fit_basis(
-    spectra: Tensor, redshift: Tensor, log_wavelength: Tensor, start: float, length: int, count: int
+    spectra: Tensor,
+    redshift: Tensor,
+    snr: Tensor,
+    log_wavelength: Tensor,
+    start: float,
+    length: int,
+    count: int,
 ) -> Tensor:
     """Mean and principal components of spectra in the rest frame.
 
     Args:
         spectra: standardised spectra (N, P), in order of wavelength.
         redshift: (N,).
+        snr: signal-to-noise ratios (N,), in any unit.
         log_wavelength: log10 of the observed wavelengths (P,), rising.
         start, length: the rest-frame grid, from `rest_grid`.
         count: templates K, the mean included.
@@ -112,10 +121,12 @@ def fit_basis(
     kept = torch.ones(len(rest), dtype=torch.bool)
     kept = _near_zero(_deviation(rest, kept)[1], before)
     deviation = _deviation(rest, kept)[1]
-    components = _components(deviation[kept], count - 1)
+    noise = snr.median() / snr
+    weight = 1 / noise.clamp(min=LEAST_NOISE)[:, None]
+    components = _components((weight * deviation)[kept], count - 1)
     kept &= _near_zero(deviation - deviation @ components.T @ components / length, after)
     mean, deviation = _deviation(rest, kept)
-    return torch.cat([mean[None], _components(deviation[kept], count - 1)])
+    return torch.cat([mean[None], _components((weight * deviation)[kept], count - 1)])
 
 
 def _deviation(rest: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:

@@ -123,7 +123,7 @@ def test_line_ratios_that_all_galaxies_share_are_kept_in_linear_flux(flux, kept)
     spectra = (slope.clamp(min=0.3) + strength * (3 * shape[0] + shape[1])).float()
     transform = torch.log if flux == "log" else torch.clone
     seen = transform(spectra)
-    rows = fit_basis(seen, z, LOG_WAVELENGTH, START, LENGTH, 4)
+    rows = fit_basis(seen, z, torch.ones(count), LOG_WAVELENGTH, START, LENGTH, 4)
     fitted = SpectrumPrior((1, PIXELS), SpectralBasis(LOG_WAVELENGTH[None], START, rows))
     coefficients = fitted.project(seen[:, None], z)
     parameters = torch.cat(

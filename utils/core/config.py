@@ -364,7 +364,7 @@ class PriorConfig:
             0 leaves redshift and S/N.
         template_channels: Templates (the mean first) that are input channels of the U-Net.
         galaxies: Training galaxies, at most, that mean and sigma are fitted to.
-        basis_galaxies: Those, at most, that the components are fitted to.
+        basis_galaxies: Those, at most, that the components are fitted to; 10,000 take 1 GB.
         rest_bin: Rest-frame pixels (1e-4 dex) that share a variance.
         ridge: Of the projection on the components, in units of a component's mean square.
         largest_q: Galaxies of more squared noise, in units of the median, are left out.
@@ -379,7 +379,7 @@ class PriorConfig:
     components: int = 24
     template_channels: int = 4
     galaxies: int = 20_000
-    basis_galaxies: int = 2000
+    basis_galaxies: int = 10_000
     rest_bin: int = 4
     ridge: float = 0.01
     largest_q: float = 25.0

@@ -180,6 +180,7 @@ def _fill_basis(
     fitted = fit_basis(
         spectra.standardised(flux).cpu(),
         torch.from_numpy(condition_column(survey, REDSHIFT)[rows]).float(),
+        torch.from_numpy(condition_column(survey, SNR)[rows]).float(),
         torch.from_numpy(np.log10(spectra.output_grid.angstrom)),
         basis.rest_start.item(),
         basis.templates.shape[1],
