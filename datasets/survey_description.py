@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.errors import UserError
 from datasets.spectra import Preparation, WavelengthGrid
 from datasets.survey import Survey
+
+# What has to be alike for a network to take a survey as it is.
+IMAGES = ("bands", "pixel_scale_arcsec", "image_unit")
+SPECTRA = ("grid", "preparation")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,21 @@ class SurveyDescription:
             survey.preparation,
             Path(survey.path).name,
         )
+
+    def check(self, survey: Survey, *names: str, remedy: str) -> None:
+        """Refuse a survey that differs in one of the properties `names`.
+
+        Raises:
+            UserError: naming the property, and `remedy`.
+        """
+        found = SurveyDescription.of(survey)
+        for name in names:
+            ours, theirs = getattr(self, name), getattr(found, name)
+            if ours != theirs:
+                raise UserError(
+                    f"{survey.path}: {name} is {theirs}, the network was trained with {ours}: "
+                    f"{remedy}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Primitives only, for a checkpoint."""

@@ -70,13 +70,7 @@ class EvaluationSetup:
     def _check(self, survey: Survey) -> None:
         """Refuse a survey that the checkpoint or the options do not fit."""
         trained = self.pipeline.last.contrastive.survey
-        for name, ours, theirs in (
-            ("bands", survey.bands, trained.bands),
-            ("wavelengths", survey.grid, trained.grid),
-            ("image unit", survey.image_unit, trained.image_unit),
-        ):
-            if ours != theirs:
-                raise UserError(f"{survey.path}: other {name} than the checkpoint's survey")
+        trained.check(survey, "bands", "grid", "image_unit", remedy="choose another of the two")
         if self.options.against == "noiseless" and "noiseless" not in survey.truth_names:
             raise UserError(
                 f"--against noiseless: {survey.path} has no noiseless spectra, which only a mock "

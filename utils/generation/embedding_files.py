@@ -54,8 +54,6 @@ def embed_files(
     others = [file for file in files if file not in surveys]
     parts = []
     for survey in surveys:
-        bands = embedder.towers.survey.bands
-        _check_bands(survey, bands)
         parts += embedder.survey(survey, getattr(options, "split", None), KINDS)
     if others and options.spectra:
         parts += embedder.spectra(others)
@@ -66,11 +64,3 @@ def embed_files(
         hint = "" if options.spectra else "; add --spectra if the files are spectra"
         raise UserError(f"none of the files can be used; {first.path}: {first.reason}{hint}")
     return joined(parts)
-
-
-def _check_bands(path: str, bands: tuple[str, ...]) -> None:
-    from datasets.survey import Survey
-
-    found = Survey(path).bands
-    if found != bands:
-        raise UserError(f"{path} has the bands {' '.join(found)}, the network {' '.join(bands)}")

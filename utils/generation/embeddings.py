@@ -23,6 +23,7 @@ from datasets.cutouts.reader import Cutout, CutoutReader, Rejected, why_unreadab
 from datasets.errors import UserError
 from datasets.spectra import SpectrumError, prepare_spectrum
 from datasets.survey import SCHEMA, Survey
+from datasets.survey_description import IMAGES, SPECTRA
 from utils.core.checkpoints import TrainedContrastive
 from utils.core.retrieval import embed_images, embed_spectra
 from utils.generation.fits_output import write_hdus
@@ -141,8 +142,14 @@ class Embedder:
         self.skipped: list[Rejected] = []
 
     def survey(self, path: str, split: str | None, kinds: Sequence[str]) -> list[Embeddings]:
-        """Images and spectra of a survey file; `split` None stands for all of it."""
+        """Images and spectra of a survey file; `split` None stands for all of it.
+
+        Raises:
+            UserError: its images or spectra are not like those of the towers' survey.
+        """
         survey = Survey(path)
+        remedy = "write its images with utils.export_cutouts, and embed these files"
+        self.towers.survey.check(survey, *IMAGES, *SPECTRA, remedy=remedy)
         rows = np.arange(len(survey)) if split is None else survey.indices(split)
         parts = []
         for kind in kinds:

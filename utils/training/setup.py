@@ -16,7 +16,7 @@ from datasets.errors import UserError
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
 from datasets.survey_dataset import SurveyDataset
-from datasets.survey_description import SurveyDescription
+from datasets.survey_description import IMAGES, SPECTRA
 from utils.core.checkpoints import TrainedContrastive, read_checkpoint, trained_weights
 from utils.core.command_line import Flags
 from utils.core.config import Config, DataConfig, GenerativeConfig, to_dict
@@ -78,15 +78,9 @@ def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeC
     Raises:
         UserError: naming what differs.
     """
-    here, then = SurveyDescription.of(survey), towers.survey
-    for name in ("bands", "pixel_scale_arcsec", "image_unit", "grid", "preparation"):
-        if getattr(here, name) != getattr(then, name):
-            raise UserError(
-                f"{config.diffusion.contrastive} was trained with {name} = {getattr(then, name)}, "
-                f"{survey.path} has {getattr(here, name)}: train stage 1 on this survey first"
-            )
-    smoothed = here.preparation.smoothing_sigma_angstrom > 0
-    if config.compatibility == "original" and smoothed and here.preparation.edges != "zero":
+    towers.survey.check(survey, *IMAGES, *SPECTRA, remedy="train stage 1 on this survey first")
+    smoothed = survey.preparation.smoothing_sigma_angstrom > 0
+    if config.compatibility == "original" and smoothed and survey.preparation.edges != "zero":
         raise UserError(
             f"compatibility: original needs spectra smoothed as the original's, and {survey.path} "
             "has others: build it again with --preparation original"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -166,3 +169,17 @@ def test_real_spectra_are_prepared_as_for_a_survey(tmp_path):
     embeddings = Embeddings.read(output)
     assert status in (0, 1) and len(embeddings) >= 1 and set(embeddings.kind) == {"spectrum"}
     assert np.isfinite(embeddings.vectors).all() and (embeddings.identifier > 0).all()
+
+
+def test_a_survey_of_other_pixels_is_refused(tiny_survey, tiny_towers, tmp_path, capsys):
+    """As it is, its galaxies would seem larger or smaller to the network."""
+    path = tmp_path / "other.h5"
+    shutil.copy(tiny_survey, path)
+    with h5py.File(path, "r+") as file:
+        settings = json.loads(file.attrs["settings"])
+        file.attrs["settings"] = json.dumps(settings | {"pixel_scale_arcsec": 0.262})
+    arguments = [str(path), "--weights", str(tiny_towers), "--output", str(tmp_path / "i.fits")]
+    assert embed.main([*arguments, "--device", "cpu"]) == 2
+    message = capsys.readouterr().err
+    assert "other.h5: pixel_scale_arcsec is 0.262" in message
+    assert "utils.export_cutouts" in message
