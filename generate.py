@@ -49,7 +49,7 @@ def generate(options: argparse.Namespace) -> int:
     """
     # after the arguments are parsed: these take seconds to import
     from datasets.cutouts.reader import CutoutReader
-    from utils.core.interruption import handle_signals, stop_now
+    from utils.core.interruption import stop_at_signals
     from utils.generation.from_options import (
         cutout_format,
         join_processes,
@@ -82,7 +82,7 @@ def generate(options: argparse.Namespace) -> int:
     if options.dry_run:
         return 0
     settings = settings_of(run, sampling, options)
-    with handle_signals(stop_now), run.open(settings, options.resume):
+    with stop_at_signals(), run.open(settings, options.resume):
         run.run(reader)
         if not run.finished:
             print("this process has done its part; the last one writes the catalogue")

@@ -41,13 +41,31 @@ def handle_signals(handler: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, previous or signal.SIG_DFL)  # None: not of Python
 
 
-def stop_now(number: int) -> None:
-    """End a run that a signal reaches where there is nothing left to save.
+class _Stop(BaseException):
+    """A signal, in whatever line it came: nobody's `except Exception` may take it for an error."""
+
+
+@contextmanager
+def stop_at_signals() -> Iterator[None]:
+    """End the block at SIGTERM and SIGUSR1; it has nothing left to save.
 
     Raises:
-        Interrupted: always.
+        Interrupted: one of them came.
     """
-    raise Interrupted(f"stopped by {signal.Signals(number).name}: go on with --resume")
+
+    def stop(number: int) -> None:
+        raise _Stop(number)
+
+    try:
+        with handle_signals(stop):
+            yield
+    except _Stop as error:
+        raise stopped_by(*error.args) from None
+
+
+def stopped_by(number: int) -> Interrupted:
+    """The error of a run that the signal `number` ended."""
+    return Interrupted(f"stopped by {signal.Signals(number).name}: go on with --resume")
 
 
 def end_with_parent() -> None:

@@ -27,7 +27,13 @@ from datasets.processors import usable_cores
 from utils.core.command_line import Flags
 from utils.core.config import Config, RunConfig
 from utils.core.device import pick_device
-from utils.core.interruption import Interrupted, end_with_parent, handle_signals, stop_now
+from utils.core.interruption import (
+    Interrupted,
+    end_with_parent,
+    handle_signals,
+    stop_at_signals,
+    stopped_by,
+)
 from utils.core.process_group import join, started_elsewhere
 from utils.core.run_log import LOGGER, log_to
 
@@ -47,12 +53,12 @@ def launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
 def _launch(run: Callable[..., None], config: Config, flags: Flags) -> int:
     device, processes = place(config.run)
     if started_elsewhere():
-        with handle_signals(stop_now):
+        with stop_at_signals():
             _join(device, run, config, flags)
     elif processes > 1:
         _spawn(device, processes, run, config, flags)
     else:
-        with handle_signals(stop_now):
+        with stop_at_signals():
             run(0, config, flags)
     return 0
 
@@ -106,7 +112,7 @@ def _spawn(
     except (mp.ProcessRaisedException, mp.ProcessExitedException):
         if failures.empty():  # killed, by the system for example
             if signals:  # before they could handle it
-                stop_now(signals[0])
+                raise stopped_by(signals[0]) from None
             raise
         kind, text = failures.get()  # the first failure; those of the others follow from it
         raise kind(f"in a process:\n{text}" if kind is RuntimeError else text) from None
@@ -133,7 +139,7 @@ def _process(
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
     torch.set_num_threads(max(1, usable_cores() // processes))
     try:
-        with handle_signals(stop_now):
+        with stop_at_signals():
             _join(device, run, config, flags)
     except Exception as error:
         mendable = isinstance(error, UserError | OSError)
