@@ -70,7 +70,9 @@ class EvaluationSetup:
     def _check(self, survey: Survey) -> None:
         """Refuse a survey that the checkpoint or the options do not fit."""
         trained = self.pipeline.last.contrastive.survey
-        trained.check(survey, "bands", "grid", "image_unit", remedy="choose another of the two")
+        trained.check(
+            survey, "bands", "grid", "image_unit", remedy="evaluate it on a survey like its own"
+        )
         if self.options.against == "noiseless" and "noiseless" not in survey.truth_names:
             raise UserError(
                 f"--against noiseless: {survey.path} has no noiseless spectra, which only a mock "
