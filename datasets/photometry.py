@@ -53,7 +53,7 @@ def aperture_nanomaggies(
     return np.einsum("...yx,yx->...", images.astype(np.float64), weights)
 
 
-@functools.lru_cache(maxsize=8)  # making the weights takes ten times as long as using them
+@functools.lru_cache(maxsize=8)  # making the weights takes 4 ms, using them 0.02 ms
 def _circle(
     height: int, width: int, pixel_scale_arcsec: float, diameter_arcsec: float
 ) -> np.ndarray:

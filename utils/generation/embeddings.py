@@ -148,7 +148,10 @@ class Embedder:
             UserError: its images or spectra are not like those of the towers' survey.
         """
         survey = Survey(path)
-        remedy = "write its images with utils.export_cutouts, and embed these files"
+        remedy = (
+            "choose a network of such a survey, or, for other pixels or units, embed its images as "
+            "utils.export_cutouts writes them"
+        )
         self.towers.survey.check(survey, *IMAGES, *SPECTRA, remedy=remedy)
         rows = np.arange(len(survey)) if split is None else survey.indices(split)
         parts = []
