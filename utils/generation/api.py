@@ -113,10 +113,12 @@ class Generator:
         run = make_run(products, self.pipeline, sampling, None, given, requested, None)
         if isinstance(cutouts, np.ndarray):
             redshifts = np.asarray(redshift, float) if each else None
-            return list(run.spectra(_of_array(cutouts, target, redshifts, names)))
+            count = len(cutouts) if cutouts.ndim == 4 else 1
+            return list(run.spectra(_of_array(cutouts, target, redshifts, names), count))
         if each:
             raise UserError("redshift: one for each galaxy is possible for an array of cutouts")
-        spectra = list(run.spectra(CutoutReader(cutouts, target)))
+        reader = CutoutReader(cutouts, target)
+        spectra = list(run.spectra(reader, len(reader)))
         for rejected in run.rejects:
             warnings.warn(f"{rejected.path}: {rejected.reason}", stacklevel=2)
         return spectra

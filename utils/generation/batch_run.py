@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -152,7 +152,7 @@ class BatchRun:
         ):
             number = 0  # of the galaxy
             batches = self._batches(self._usable(reader, bar))
-            with closing(self._generated(batches, len(reader))) as generated:
+            with closing(self._generated(batches, len(reader), self._complete)) as generated:
                 for made in generated:
                     numbered = enumerate(made, start=number)
                     finisher.finish(
@@ -174,10 +174,13 @@ class BatchRun:
         )
         return page, MOST_GALAXIES
 
-    def spectra(self, cutouts: Iterable[Cutout | Rejected]) -> Iterator[GeneratedSpectrum]:
-        """The spectrum of each cutout that can be used; the others are added to `rejects`."""
-        for batch in self._batches(self._usable(cutouts)):
-            for cutout, candidates in self._counted(self._generate(batch)):
+    def spectra(
+        self, cutouts: Iterable[Cutout | Rejected], count: int
+    ) -> Iterator[GeneratedSpectrum]:
+        """The spectra of those of `count` cutouts that can be used; `rejects` gets the others."""
+        batches = self._batches(self._usable(cutouts))
+        with closing(self._generated(batches, count, self._generate)) as generated:
+            for cutout, candidates in chain.from_iterable(generated):
                 yield self.products.spectrum(cutout, candidates)
 
     def _batches(self, cutouts: Iterable[Cutout]) -> Iterator[list[Cutout]]:
@@ -187,8 +190,13 @@ class BatchRun:
         while batch := list(islice(waiting, self.batch)):
             yield batch
 
-    def _generated(self, batches: Iterable[list[Cutout]], galaxies: int) -> Iterator[list[Pair]]:
-        """The candidates of every batch, in their order; None for those that have spectra.
+    def _generated(
+        self,
+        batches: Iterable[list[Cutout]],
+        galaxies: int,
+        generate: Callable[[list[Cutout]], list[Pair]],
+    ) -> Iterator[list[Pair]]:
+        """What `generate` makes of every batch, in their order.
 
         On a CPU several batches are computed at once, by a part of the cores each: cores that share
         one batch wait for each other after each of its many small operations.
@@ -202,7 +210,7 @@ class BatchRun:
         torch.set_num_threads(cores // together)
         try:
             for batch in batches:
-                waiting.append(pool.submit(self._complete, batch))
+                waiting.append(pool.submit(generate, batch))
                 if len(waiting) > together:
                     yield self._counted(waiting.popleft().result())
             while waiting:
@@ -212,6 +220,7 @@ class BatchRun:
             torch.set_num_threads(threads)
 
     def _complete(self, batch: list[Cutout]) -> list[Pair]:
+        """The candidates of a batch; None for all of them if each has a spectrum."""
         if all(self._done(cutout) for cutout in batch):
             return [(cutout, None) for cutout in batch]
         return self._generate(batch)  # some again, for the others' company

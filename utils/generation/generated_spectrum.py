@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from specutils import Spectrum
 
 BLOCK = 16  # galaxies that are measured together
+HEADER_DIGITS = 14  # of a number of any sign and size, in the 20 characters of a FITS header
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,14 @@ class GeneratedSpectrum:
     image_colours: tuple[float, float] = (math.nan, math.nan)
     assumptions: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Round numbers as a FITS header does: a spectrum equals the one read from its file."""
+        for name in ("scale", "ra", "dec", "redshift", "image_p_value"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _as_in_header(value))
+        colours = tuple(_as_in_header(colour) for colour in self.image_colours)
+        object.__setattr__(self, "image_colours", colours)
+
     @classmethod
     def from_candidates(
         cls,
@@ -157,3 +166,7 @@ class GeneratedSpectrum:
         meta = {"name": self.name, "redshift": self.redshift}
         wavelength = self.wavelength_angstrom * units.AA
         return Spectrum(flux, wavelength, uncertainty=sigma, meta=meta)
+
+
+def _as_in_header(value: float) -> float:
+    return float(f"{value:.{HEADER_DIGITS}g}")

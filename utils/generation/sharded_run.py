@@ -103,7 +103,8 @@ class ShardedRun(BatchRun):
         from utils.generation.catalogue_output import catalogue_columns
 
         self.rejects, spectra = [], []
-        for spectrum in self.spectra(self.blocks[block]):
+        cutouts = self.blocks[block]
+        for spectrum in self.spectra(cutouts, len(cutouts)):
             spectra.append(spectrum)
             bar.update()
         bar.update(len(self.rejects))

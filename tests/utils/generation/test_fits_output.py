@@ -99,9 +99,11 @@ def test_header_has_the_colours_of_image_and_spectrum(tmp_path):
     assert header["DELTARI"] == pytest.approx(header["SPECRI"] - 0.4)
 
 
-@pytest.mark.parametrize("scale", [None, 12.5])
+@pytest.mark.parametrize("scale", [None, 12.5, 1e-5 / 3])
 def test_everything_comes_back(scale, tmp_path):
-    written = spectrum(scale=scale)
+    small = -0.013433657813944677  # more digits than a header holds
+    colours = {"image_colours": (small, 1e-9 * small)}
+    written = replace(spectrum(scale=scale), dec=small, image_p_value=1 / 3e7, **colours)
     write_spectrum(tmp_path / "a.fits", written)
     read = read_spectrum(tmp_path / "a.fits")
     for field in fields(written):

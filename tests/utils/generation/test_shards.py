@@ -34,8 +34,8 @@ GALAXIES = 7
 
 @pytest.fixture
 def one_thread():
-    """Sums, and so last bits, depend on the threads of a batch: a single run gives it one where it
-    computes several at once, a sharded one gives it all."""
+    """Sums, and so last bits, depend on the threads of a batch. It has more than one where a run,
+    or a shard, has fewer batches than there are cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
