@@ -31,6 +31,7 @@ from utils.generation.options import generation_parser
 
 if TYPE_CHECKING:
     from utils.generation.batch_run import BatchRun
+    from utils.generation.products import Workers
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,7 +48,14 @@ def generate(options: argparse.Namespace) -> int:
     Raises:
         UserError: nothing was generated; the message says what to do.
     """
-    # after the arguments are parsed: these take seconds to import
+    # after the arguments are parsed: all these take seconds to import
+    from utils.generation.products import start_workers
+
+    with start_workers(0 if options.dry_run or options.shards else options.workers) as workers:
+        return _generate(options, workers)
+
+
+def _generate(options: argparse.Namespace, workers: Workers | None) -> int:
     from datasets.cutouts.reader import CutoutReader
     from utils.core.interruption import stop_at_signals
     from utils.generation.from_options import (
@@ -77,7 +85,7 @@ def generate(options: argparse.Namespace) -> int:
         0 if options.no_pictures or options.shards else options.pictures,
         not options.no_measure,
     )
-    run = make_run(products, pipeline, sampling, reader, options, requested, redshifts)
+    run = make_run(products, pipeline, sampling, reader, options, requested, redshifts, workers)
     print(plan(run, reader), end="\n" if run.rank == 0 else "")
     if options.dry_run:
         return 0

@@ -34,7 +34,7 @@ def cutouts(tiny_survey, tmp_path_factory):
 
 def run(cutouts, checkpoint, output, *more):
     arguments = [str(cutouts), "--checkpoint", str(checkpoint), "--output", str(output)]
-    return generate.main([*arguments, "--device", "cpu", *more])
+    return generate.main([*arguments, "--device", "cpu", "--workers", "0", *more])
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,14 @@ from utils.generation.candidates import Candidates
 from utils.generation.conditions import REDSHIFT, SNR, given_conditions, why_out_of_range
 from utils.generation.generated_spectrum import GeneratedSpectrum
 from utils.generation.pipeline import Pipeline
-from utils.generation.products import Finisher, Generated, Made, Products, read_ahead
+from utils.generation.products import (
+    Finisher,
+    Generated,
+    Made,
+    Products,
+    Workers,
+    read_ahead,
+)
 
 if TYPE_CHECKING:
     from utils.generation.redshift_catalogue import RedshiftTable
@@ -64,7 +71,7 @@ class BatchRun:
         pipeline: The trained networks.
         sampler: How to sample.
         batch: Galaxies at once.
-        workers: Processes that draw, measure and write meanwhile; 0: this one does.
+        workers: Processes that draw, measure and write meanwhile; None: this one does.
         requested: Redshift and S/N, by name: `sampled` from the image, `given`
             with the cutouts (sampled where it is not), or a number for all.
         redshifts: The table that gives the redshifts, instead of the cutouts.
@@ -74,7 +81,7 @@ class BatchRun:
     pipeline: Pipeline
     sampler: Sampler
     batch: int = 8
-    workers: int = 0
+    workers: Workers | None = None
     requested: dict[str, str] = field(default_factory=dict)
     redshifts: RedshiftTable | None = None
     rejects: list[Rejected] = field(default_factory=list)

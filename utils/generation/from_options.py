@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from datasets.cutouts.conversion import CutoutFormat, stated_units
 from datasets.cutouts.reader import Cutout, CutoutReader
 from datasets.errors import UserError
-from datasets.processors import usable_cores
 from datasets.survey_description import SurveyDescription
 from utils.core.checkpoints import load_generator
 from utils.core.config import SamplingConfig
@@ -27,13 +26,11 @@ from utils.generation.pipeline import Pipeline, make_sampler, sampling_of
 if TYPE_CHECKING:
     import torch
 
-    from utils.generation.products import Products
+    from utils.generation.products import Products, Workers
     from utils.generation.redshift_catalogue import RedshiftTable
 
 CPU_ROWS, GPU_ROWS = 64, 4096  # candidates that go through the network together
 CPU_GALAXIES, GPU_GALAXIES = 8, 256  # in a batch
-FEW = 8  # cutouts, for which starting processes takes longer than drawing
-MOST_WORKERS = 16
 LOOKED_AT = 20  # cutouts, of which one must fit weights to choose these
 
 
@@ -168,13 +165,6 @@ def batch_size(device: torch.device, options: argparse.Namespace) -> int:
     return options.batch_size or (CPU_GALAXIES if device.type == "cpu" else GPU_GALAXIES)
 
 
-def worker_processes(reader: CutoutReader, options: argparse.Namespace) -> int:
-    """Processes that draw, measure and write while the networks compute; 0: none."""
-    if options.workers is not None:
-        return options.workers
-    return 0 if len(reader) < FEW else min(usable_cores(), MOST_WORKERS)
-
-
 def join_processes(options: argparse.Namespace) -> None:
     """Where torchrun or srun started several processes, become one of them, on its own GPU.
 
@@ -198,6 +188,7 @@ def make_run(
     options: argparse.Namespace,
     requested: dict[str, str],
     redshifts: RedshiftTable | None,
+    workers: Workers | None = None,
 ) -> BatchRun:
     """The run over all cutouts, or, with `--shards`, this process's part of it."""
     arguments = {
@@ -209,7 +200,7 @@ def make_run(
         "redshifts": redshifts,
     }
     if not options.shards:
-        return BatchRun(**arguments, workers=worker_processes(reader, options))
+        return BatchRun(**arguments, workers=workers)
     import torch.distributed as dist
 
     from utils.generation.sharded_run import ShardedRun

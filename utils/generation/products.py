@@ -14,10 +14,11 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 SHEET_GALAXIES = 16  # on one page of the contact sheet
 SHEET_PAGES = 20  # at most: of more galaxies the first
+MOST_WORKERS = 16
 WAITING = 2  # blocks per process, computed but not yet written: bounds the memory
 NICENESS = 19  # of other processes, the largest: the threads of a network wait for each other
 Item = TypeVar("Item")
@@ -216,26 +218,47 @@ class Products:
         )
 
 
+class Workers(ProcessPoolExecutor):
+    """Processes that make products. They begin at once with the imports for it: beside those of
+    this process, which take as long."""
+
+    def __init__(self, count: int):
+        # Spawned, not forked: safe beside threads and the same on every platform.
+        super().__init__(count, multiprocessing.get_context("spawn"), _follow_the_parent)
+        self.count = count
+        with one_thread_each(), _signals_held():
+            for _ in range(count):
+                self.submit(_import_all)
+
+    def __exit__(self, kind: type | None, *error: Any) -> bool | None:
+        """Wait for the processes; after an error do not wait, not even for their imports."""
+        if kind is not None:
+            for process in list((self._processes or {}).values()):
+                process.kill()
+        return super().__exit__(kind, *error)
+
+
+def start_workers(count: int | None = None) -> AbstractContextManager[Workers | None]:
+    """`count` processes, as many as cores by default, until the end of the block; None for 0."""
+    count = min(usable_cores(), MOST_WORKERS) if count is None else count
+    return Workers(count) if count else nullcontext()
+
+
 class Finisher:
     """Makes the products of galaxies, and the contact sheets of those with pictures, in other
     processes; a context manager that waits for them.
 
     Args:
         products: Of the run.
-        workers: Processes; 0: this one makes them.
+        workers: The processes; None: this one makes them.
         done: Called for every block of galaxies, in their order, when their files are written.
     """
 
-    def __init__(self, products: Products, workers: int, done: Callable[[Made], object]):
+    def __init__(self, products: Products, workers: Workers | None, done: Callable[[Made], object]):
         self.products, self.workers, self.done = products, workers, done
         self.waiting: deque[tuple[Future, list[Cutout]]] = deque()  # and those for the sheets
         self.next_sheet: list[Cutout] = []
         self.sheets: list[Future] = []
-        # Spawned, not forked: safe beside threads and the same on every platform.
-        context = multiprocessing.get_context("spawn")
-        self.pool = None
-        if workers:
-            self.pool = ProcessPoolExecutor(workers, context, _follow_the_parent)
 
     def finish(self, galaxies: Sequence[Generated]) -> None:
         """Make the products of galaxies, now or soon.
@@ -247,9 +270,9 @@ class Finisher:
         for start in range(0, len(galaxies), BLOCK):
             block = galaxies[start : start + BLOCK]
             pictured = [galaxy.cutout for galaxy in block if galaxy.picture]
-            made = self._submit(self.products.make, block, 1 if self.pool else usable_cores())
+            made = self._submit(self.products.make, block, 1 if self.workers else usable_cores())
             self.waiting.append((made, pictured))
-            self._collect(WAITING * self.workers)
+            self._collect(WAITING * self.workers.count if self.workers else 0)
 
     def _collect(self, left: int) -> None:
         """Wait until at most `left` blocks are waiting."""
@@ -271,12 +294,12 @@ class Finisher:
 
     def _submit(self, task: Callable[..., Any], *arguments: Any) -> Future:
         """The result of a task, done by another process or, without any, by this one at once."""
-        if self.pool is None:
+        if self.workers is None:
             result: Future = Future()
             result.set_result(task(*arguments))
             return result
-        with _deaths_reported(), one_thread_each():
-            return self.pool.submit(task, *arguments)
+        with _deaths_reported():
+            return self.workers.submit(task, *arguments)
 
     def __enter__(self) -> Finisher:
         return self
@@ -291,8 +314,8 @@ class Finisher:
                     with _deaths_reported():
                         sheet.result()
         finally:
-            if self.pool is not None:
-                self.pool.shutdown(cancel_futures=True)
+            left = [*(future for future, _ in self.waiting), *self.sheets]
+            wait([future for future in left if not future.cancel()])  # they may be writing
 
 
 @contextmanager
@@ -304,6 +327,30 @@ def _deaths_reported() -> Iterator[None]:
             "a process that draws, measures and writes was killed, perhaps for lack of memory: go "
             "on with --resume, and fewer --workers"
         ) from error
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals that would end a process wait for the end of the block, and processes that start in
+    it never get them: only their parent ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # else started with the first process, which releases them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *SIGNALS))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _import_all() -> None:
+    """What is slow to import and `Products.make` needs."""
+    from matplotlib import font_manager  # noqa: F401
+    from matplotlib.backends import backend_agg  # noqa: F401
+
+    from utils.generation import catalogue_output, fits_output, gallery_output  # noqa: F401
+    from utils.plotting import plots  # noqa: F401
 
 
 def _follow_the_parent() -> None:

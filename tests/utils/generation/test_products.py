@@ -17,7 +17,14 @@ from datasets.spectra import METHOD_GRID, Preparation
 from datasets.survey_description import SurveyDescription
 from utils.generation.candidates import Candidates
 from utils.generation.generated_spectrum import Provenance
-from utils.generation.products import Finisher, Generated, Made, Products, read_ahead
+from utils.generation.products import (
+    Finisher,
+    Generated,
+    Made,
+    Products,
+    read_ahead,
+    start_workers,
+)
 
 SURVEY = SurveyDescription(tuple("ugriz"), 0.396, 64, "nanomaggy", METHOD_GRID, Preparation(), "s")
 PROVENANCE = Provenance(1, 4, "adams, 2 steps", ("best.pt 01",), "0", "median", 2.0)
@@ -62,8 +69,7 @@ def test_other_processes_write_the_same_bytes(tmp_path):
     for workers in (0, 2):
         done: list[Made] = []
         target = products(tmp_path / str(workers))
-        finisher = Finisher(target, workers, done.append)
-        with finisher:
+        with start_workers(workers) as pool, Finisher(target, pool, done.append) as finisher:
             finisher.finish([Generated(cutout("one"), made.of_galaxy(0), True)])
             more = enumerate(("two", "three"), start=1)
             finisher.finish([Generated(cutout(n), made.of_galaxy(k), True, True) for k, n in more])
@@ -111,7 +117,11 @@ def test_candidates_of_a_galaxy_are_its_own():
 def test_an_error_in_another_process_ends_the_run(tmp_path):
     made, target = candidates(1), products(tmp_path / "run")
     (tmp_path / "run" / "spectra").rmdir()
-    with pytest.raises(FileNotFoundError), Finisher(target, 1, int) as finisher:
+    with (
+        pytest.raises(FileNotFoundError),
+        start_workers(1) as workers,
+        Finisher(target, workers, int) as finisher,
+    ):
         finisher.finish([Generated(cutout("one"), made, False)])
 
 
@@ -119,14 +129,32 @@ def test_a_killed_process_is_reported_with_the_remedy(tmp_path):
     made, target = candidates(1), products(tmp_path / "run")
     with (
         pytest.raises(UserError, match="with --resume, and fewer --workers"),
-        Finisher(target, 1, int) as finisher,
+        start_workers(1) as workers,
+        Finisher(target, workers, int) as finisher,
     ):
         finisher.finish([Generated(cutout("one"), made, False)])
-        for pid in list(finisher.pool._processes):
+        for pid in list(workers._processes):
             os.kill(pid, signal.SIGKILL)
         for _ in range(100):
             time.sleep(0.05)
             finisher.finish([Generated(cutout("two"), made, False)])
+
+
+def test_processes_begin_with_their_imports_and_leave_signals_to_this_one():
+    with start_workers(1) as workers:
+        loaded = workers.submit(eval, "sorted(__import__('sys').modules)").result()
+        held = workers.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
+    assert {"utils.generation.fits_output", "matplotlib.backends.backend_agg"} <= set(loaded)
+    assert "torch" not in loaded
+    assert {signal.SIGINT, signal.SIGTERM} <= held
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_after_an_error_their_imports_are_not_waited_for():
+    with pytest.raises(ZeroDivisionError), start_workers(2) as workers:
+        processes = list(workers._processes.values())
+        raise ZeroDivisionError
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2
 
 
 def test_reading_ahead_keeps_order_and_errors():
