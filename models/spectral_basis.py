@@ -3,9 +3,8 @@ r"""Mean and principal components of rest-frame spectra, shifted to a redshift.
 .. math:: g_k(\lambda) = T_k\bigl(\log_{10}\lambda - \log_{10}(1 + z)\bigr), \qquad k = 0 … K - 1,
 
 with T_0 the mean and T_1 … the principal components of the training spectra in the rest frame, on a
-logarithmic grid. They minimise the residuals of the pixels that each spectrum has, in units of its
-noise (Bailey 2012, PASP 124, 1015): otherwise the last components describe the noise of faint
-galaxies, and all of them fade at wavelengths that only some redshifts show.
+logarithmic grid. Components minimise the residuals in units of each spectrum's noise: without such
+weights the last ones describe the noise of faint galaxies (Bailey 2012, PASP 124, 1015).
 
 Shapes: B rows, K templates, C channels and L pixels of a spectrum, M rest-frame pixels, N galaxies,
 P pixels of the observed grid.
@@ -19,8 +18,6 @@ from torch import Tensor, nn
 REST_STEP_DEX = 1e-4  # log10 of the ratio of neighbouring wavelengths, as in SDSS spectra
 OUTLIERS = 30.0, 10.0  # above the median, in median absolute deviations: rms before and after
 LEAST_NOISE = 0.3  # of a spectrum, as a weight, in units of the median: limits those of the best
-ROUNDS = 4  # of fitting coefficients and components in turn
-RIDGES = 0.01, 0.001  # of those, in units of the mean square; of these, of a sum over all spectra
 
 
 class SpectralBasis(nn.Module):
@@ -106,9 +103,9 @@ def fit_basis(
         count: templates K, the mean included.
 
     Returns:
-        (K, M) float32; components have unit root mean square. Spectra that are very far from the
-        mean (`OUTLIERS`), or far from a first fit, such as misidentified ones, have no part in the
-        second.
+        (K, M) float32; components have unit root mean square. Where a spectrum has no pixels, it
+        counts as the mean. Spectra that are very far from the mean (`OUTLIERS`), or far from a
+        first fit, such as misidentified ones, have no part in the second.
     """
     wanted = start + REST_STEP_DEX * torch.arange(length, dtype=torch.float64)
     rest = torch.full((len(spectra), length), torch.nan)
@@ -129,47 +126,13 @@ def fit_basis(
     components = _components((weight * deviation)[kept], count - 1)
     kept &= _near_zero(deviation - deviation @ components.T @ components / length, after)
     mean, deviation = _deviation(rest, kept)
-    components = _components((weight * deviation)[kept], count - 1)
-    if count > 1:
-        mean, components = _refined(rest[kept], weight[kept], mean, components)
-    return torch.cat([mean[None], components])
+    return torch.cat([mean[None], _components((weight * deviation)[kept], count - 1)])
 
 
 def _deviation(rest: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (M,) of the `kept` ones of spectra (N, M), and the deviation of all from it (N, M)."""
     mean = rest[kept].nanmean(dim=0).nan_to_num(0.0)
     return mean, torch.where(rest.isnan(), 0.0, rest - mean)
-
-
-def _refined(
-    rest: Tensor, weight: Tensor, mean: Tensor, components: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Mean (M,) and components (K, M), of the pixels that spectra (N, M) with weights (N, 1) have.
-
-    Coefficients of every spectrum, then mean and components at every pixel, by least squares.
-    """
-    count, there = len(components), (~rest.isnan()).float()
-    for _ in range(ROUNDS):
-        deviation = torch.where(rest.isnan(), 0.0, rest - mean)
-        normal = (there @ _products(components.T)).unflatten(1, (count, count))
-        normal += RIDGES[0] * rest.shape[1] * torch.eye(count)
-        coefficients = torch.linalg.solve(normal, (deviation @ components.T)[..., None])[..., 0]
-
-        design = weight * torch.cat([torch.ones_like(weight), coefficients], dim=1)
-        products = _products(design)
-        normal = (there.T @ products).unflatten(1, (count + 1, count + 1))
-        normal += RIDGES[1] * products.sum(dim=0).view_as(normal[0]).diag().diag()
-        right = deviation.T @ (weight * design)
-        change, *fitted = torch.linalg.solve(normal, right[..., None])[..., 0].T
-        centre, fitted = coefficients.mean(dim=0), torch.stack(fitted)
-        mean = mean + change + centre @ fitted
-        components = _components(weight * ((coefficients - centre) @ fitted), count)
-    return mean, components
-
-
-def _products(rows: Tensor) -> Tensor:
-    """All products of two columns of (n, K): (n, K²)."""
-    return (rows[:, :, None] * rows[:, None]).flatten(1)
 
 
 def _near_zero(deviation: Tensor, limit: float) -> Tensor:

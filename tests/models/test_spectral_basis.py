@@ -92,26 +92,6 @@ def test_noisy_spectra_count_less_in_the_components():
     overlap = {}
     for name, weights in (("weighted", snr), ("equal", torch.ones(300))):
         component = fit_basis(spectra, redshift, weights, LOG_WAVELENGTH, start, length, 2)[1]
-        seen = slice(200, -200)  # by more than a few galaxies
-        overlap[name] = abs(torch.cosine_similarity(component[seen], shape[seen], dim=0).item())
+        overlap[name] = abs(torch.cosine_similarity(component, shape, dim=0).item())
     assert overlap["weighted"] > 0.95
     assert overlap["equal"] < 0.9
-
-
-def test_pixels_out_of_sight_do_not_weaken_the_components():
-    """One component reaches over all rest-frame wavelengths; most galaxies show only a part."""
-    generator = torch.Generator().manual_seed(3)
-    redshift = 0.3 * torch.rand(300, generator=generator, dtype=torch.float64)
-    start, length = rest_grid(LOG_WAVELENGTH, 0.0, 0.3)
-    wavelength = 10 ** (start + 1e-4 * torch.arange(length))
-
-    def shape(rest):
-        return (1 + 0.3 * torch.sin(rest / 150)).float()
-
-    strength = torch.randn(300, 1, generator=generator)
-    spectra = strength * shape(WAVELENGTH / (1 + redshift[:, None]))
-    snr = torch.ones(300)
-    component = fit_basis(spectra, redshift, snr, LOG_WAVELENGTH, start, length, 2)[1]
-    ratio = component / shape(wavelength)
-    ends = ratio[[100, -100]] / ratio[length // 2]
-    torch.testing.assert_close(ends, torch.ones(2), atol=0.02, rtol=0)
