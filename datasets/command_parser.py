@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from datasets.errors import DEBUG
+from datasets.processors import use_huge_pages
 from datasets.version import code_version
 
 COMMON = ("version", "quiet", "debug", "help_all")  # names of the options of all commands
@@ -96,7 +97,9 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 
 def apply_common_options(values: dict[str, Any]) -> None:
-    """Remove the common options from `values`, and do what they ask for."""
+    """Remove the common options from `values`, do what they ask for, and prepare the process for
+    the imports to come."""
+    use_huge_pages()
     if values.pop("debug", False):
         os.environ[DEBUG] = "1"  # which processes inherit
     if values.pop("quiet", False):

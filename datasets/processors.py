@@ -1,4 +1,4 @@
-"""The processor cores that this process may use, and those that it starts."""
+"""The processor cores and the memory that this process, and those that it starts, may use."""
 
 from __future__ import annotations
 
@@ -33,3 +33,9 @@ def one_thread_each() -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def use_huge_pages() -> None:
+    """Let torch, which asks when it is first imported, keep large tensors in pages of 2 MB where
+    Linux has them. Generating a spectrum on a CPU spends a tenth of its time on pages of 4 kB."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from datasets import processors
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,28 @@ def test_processes_of_the_block_inherit_one_thread_and_nothing_else_changes(monk
         raise KeyError
     assert seen.stdout.strip() == "['1', '1', '1']"
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [("generate", ["-", "--output", "-"]), ("train_contrastive", []), ("train_generative", [])],
+)
+def test_torch_is_asked_for_huge_pages_unless_the_user_says_otherwise(script, arguments):
+    code = f"""import os, sys, {script} as script
+sys.meta_path.insert(0, type("", (), dict(find_spec=staticmethod(find))))
+script.main({arguments!r})
+"""
+    find = """
+def find(name, *_):
+    if name == "torch":
+        import os
+        print("found", os.environ["THP_MEM_ALLOC_ENABLE"], flush=True)
+        os._exit(0)
+"""
+    for value, found in ((None, "1"), ("0", "0")):
+        environment = dict(os.environ, THP_MEM_ALLOC_ENABLE=value or "")
+        if value is None:
+            del environment["THP_MEM_ALLOC_ENABLE"]
+        command = [sys.executable, "-c", find + code]
+        seen = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+        assert seen.stdout.splitlines()[-1:] == [f"found {found}"], seen.stderr
