@@ -36,6 +36,6 @@ def one_thread_each() -> Iterator[None]:
 
 
 def use_huge_pages() -> None:
-    """Let torch, which asks when it is first imported, keep large tensors in pages of 2 MB where
-    Linux has them. Generating a spectrum on a CPU spends a tenth of its time on pages of 4 kB."""
+    """Let torch, which looks at its first tensor, keep large ones in pages of 2 MB where Linux has
+    them. With pages of 4 kB, generating spectra on a CPU takes a tenth longer."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

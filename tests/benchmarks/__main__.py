@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from datasets.processors import use_huge_pages
 from datasets.spectra import prepare_spectrum
 from datasets.survey import Survey
 from datasets.survey_dataset import SurveyDataset
@@ -198,6 +199,7 @@ def main() -> None:
     parser.add_argument("--original", type=Path, help="clone of the original code")
     parser.add_argument("--output", type=Path, default="benchmarks.json", help="%(default)s")
     options = parser.parse_args()
+    use_huge_pages()  # as the commands do; for the original, too
     device = torch.device(options.device)
     about, table = machine(device), []
     print(json.dumps(about, indent=2))

@@ -23,6 +23,7 @@ import torch
 
 from datasets.cutouts.export import export
 from datasets.mock.build import make_mock
+from datasets.processors import use_huge_pages
 from datasets.survey import Survey
 from tests.benchmarks.timing import Row
 from tests.support import ROOT
@@ -99,6 +100,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
+    use_huge_pages()  # as the command does
     for row in rows(tuple(parser.parse_args().counts)):
         print(f"{row.name:<70} {row.ratio:>6.2f}   {row.note}", flush=True)
 
