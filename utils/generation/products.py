@@ -18,6 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from importlib import import_module
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -41,9 +42,15 @@ if TYPE_CHECKING:
 
 SHEET_GALAXIES = 16  # on one page of the contact sheet
 SHEET_PAGES = 20  # at most: of more galaxies the first
-MOST_WORKERS = 16
+MOST_WORKERS = 16  # processes that make products
+EARLY_WORKERS = 4  # of these, started before there is work
 WAITING = 2  # blocks per process, computed but not yet written: bounds the memory
 NICENESS = 19  # of other processes, the largest: the threads of a network wait for each other
+NEEDED = (  # by `Products.make`, and slow to import
+    "utils.generation.catalogue_output", "utils.generation.fits_output",
+    "utils.generation.gallery_output", "utils.plotting.plots",
+    "matplotlib.backends.backend_agg", "matplotlib.font_manager",
+)  # fmt: skip
 Item = TypeVar("Item")
 
 
@@ -219,16 +226,20 @@ class Products:
 
 
 class Workers(ProcessPoolExecutor):
-    """Processes that make products. They begin at once with the imports for it: beside those of
-    this process, which take as long."""
+    """Up to `count` processes that make products. The first begin at once with the imports for it:
+    beside those of this process, which take as long. Others start when all are busy."""
 
     def __init__(self, count: int):
         # Spawned, not forked: safe beside threads and the same on every platform.
         super().__init__(count, multiprocessing.get_context("spawn"), _follow_the_parent)
         self.count = count
+        for _ in range(min(count, EARLY_WORKERS)):
+            self.submit(_import_all)
+
+    def submit(self, task: Callable[..., Any], /, *arguments: Any) -> Future:
+        """As `Executor.submit`, which may start a process."""
         with one_thread_each(), _signals_held():
-            for _ in range(count):
-                self.submit(_import_all)
+            return super().submit(task, *arguments)
 
     def __exit__(self, kind: type | None, *error: Any) -> bool | None:
         """Wait for the processes; after an error do not wait, not even for their imports."""
@@ -239,7 +250,8 @@ class Workers(ProcessPoolExecutor):
 
 
 def start_workers(count: int | None = None) -> AbstractContextManager[Workers | None]:
-    """`count` processes, as many as cores by default, until the end of the block; None for 0."""
+    """Up to `count` processes, by default as many as cores, until the end of the block; None for
+    0."""
     count = min(usable_cores(), MOST_WORKERS) if count is None else count
     return Workers(count) if count else nullcontext()
 
@@ -345,12 +357,8 @@ def _signals_held() -> Iterator[None]:
 
 
 def _import_all() -> None:
-    """What is slow to import and `Products.make` needs."""
-    from matplotlib import font_manager  # noqa: F401
-    from matplotlib.backends import backend_agg  # noqa: F401
-
-    from utils.generation import catalogue_output, fits_output, gallery_output  # noqa: F401
-    from utils.plotting import plots  # noqa: F401
+    for module in NEEDED:
+        import_module(module)
 
 
 def _follow_the_parent() -> None:
