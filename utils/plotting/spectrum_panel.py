@@ -109,13 +109,13 @@ def draw_spectra(axes: Axes, panel: Panel, apart: bool = False) -> None:
     if panel.mean is not None and panel.sigma is not None:
         low, high = (scale * (panel.mean + sign * panel.sigma) for sign in (-1, 1))
         axes.fill_between(
-            wavelength, low, high, color=COLOURS["generated"], alpha=0.45, lw=0,
+            wavelength, low, high, color=COLOURS["generated"], alpha=0.6, lw=0,
             label="68 % of candidates",
         )  # fmt: skip
     for number, candidate in enumerate(panel.candidates[1:]):
         axes.plot(
             wavelength, candidate * scale, color=COLOURS["quiet"], lw=0.3, alpha=0.35,
-            label="other candidates" if number == 0 else None, zorder=1,
+            label="other candidates" if number == 0 else None, zorder=0.5,  # below the spread
         )  # fmt: skip
     if panel.truth is not None:
         shown.append(panel.truth * scale)
