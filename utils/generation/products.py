@@ -233,8 +233,7 @@ class Workers(ProcessPoolExecutor):
         # Spawned, not forked: safe beside threads and the same on every platform.
         super().__init__(count, multiprocessing.get_context("spawn"), _follow_the_parent)
         self.count = count
-        for _ in range(min(count, EARLY_WORKERS)):
-            self.submit(_import_all)
+        self.imports = [self.submit(_import_all) for _ in range(min(count, EARLY_WORKERS))]
 
     def submit(self, task: Callable[..., Any], /, *arguments: Any) -> Future:
         """As `Executor.submit`, which may start a process."""
@@ -242,9 +241,9 @@ class Workers(ProcessPoolExecutor):
             return super().submit(task, *arguments)
 
     def __exit__(self, kind: type | None, *error: Any) -> bool | None:
-        """Wait for the processes; after an error do not wait, not even for their imports."""
-        if kind is not None:
-            for process in list((self._processes or {}).values()):
+        """Wait for the processes; after an error not for their imports."""
+        if kind is not None and not all(future.done() for future in self.imports):
+            for process in list(self._processes.values()):
                 process.kill()
         return super().__exit__(kind, *error)
 
