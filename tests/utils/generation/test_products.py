@@ -157,6 +157,14 @@ def test_after_an_error_their_imports_are_not_waited_for():
     assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2
 
 
+def test_after_their_imports_they_end_by_themselves():
+    with pytest.raises(ZeroDivisionError), start_workers(1) as workers:
+        processes = list(workers._processes.values())
+        workers.imports[0].result()
+        raise ZeroDivisionError
+    assert [process.exitcode for process in processes] == [0]
+
+
 def test_reading_ahead_keeps_order_and_errors():
     def items():
         yield from range(5)
