@@ -182,8 +182,11 @@ function drawSpectrum(galaxy) {
     .filter(([, place]) => place > x[0] && place < x[x.length - 1]);
   plan.shapes = marks.map(([, place]) => ({ type: "line", x0: place, x1: place, yref: "paper", y0: 0, y1: 1,
     line: { color: colour("other"), width: 1, dash: "dot" } }));
-  plan.annotations = marks.map(([name, place]) => ({ x: place, yref: "paper", y: 1, text: name, textangle: -90,
-    showarrow: false, xanchor: "right", yanchor: "top", font: { size: 10, color: colour("other") } }));
+  // Where two lines are close, the label of the redder one stands below the other's.
+  const crowded = (place) => marks.some(([, other]) => other < place && place - other < 0.018 * (x[x.length - 1] - x[0]));
+  plan.annotations = marks.map(([name, place]) => ({ x: place, yref: "paper", y: crowded(place) ? 0.86 : 1, text: name,
+    textangle: -90, showarrow: false, xanchor: "right", yanchor: "top", bgcolor: colour("paper") + "bb", borderpad: 0,
+    font: { size: 10, color: colour("other") } }));
   Plotly.react("spectrum", traces, plan, CONFIG);
 }
 
