@@ -104,7 +104,7 @@ def report(run: BatchRun, count: int, allow_rejects: bool) -> int:
         print(f"assumed for {times} cutouts: {assumption}")
     if run.unlike:
         print(
-            f"warning: {run.unlike} cutouts are unlike the training images; do not trust their "
+            f"warning: unlike the training images: {run.unlike} of {count}; do not trust these "
             "spectra (image_flag in the catalogue, IMGFLAG in the files)",
             file=sys.stderr,
         )
@@ -118,7 +118,7 @@ def report(run: BatchRun, count: int, allow_rejects: bool) -> int:
     catalogue = f", catalogue in {folder / 'catalogue.fits'}" if count else ""
     print(f"{count} spectra in {folder / run.parts}{catalogue}")
     if 0 < run.products.pictures < count:
-        print(f"pictures of the first {run.products.pictures}; index.html shows all")
+        print(f"pictures of the first {run.products.pictures}; index.html shows more")
     if not run.rejects:
         return 0
     print(

@@ -23,6 +23,11 @@ def file_stem(name: str) -> str:
     return f"{kept}-{hashlib.sha256(encoded).hexdigest()[:16]}"
 
 
+def as_text(name: str) -> str:
+    """A file's name with bytes that are not UTF-8 as escapes, which can be written anywhere."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def free_name(name: str, taken: set[str]) -> str:
     """`name`, or `name~2`, `name~3` … where its file is taken; the file is `taken` from then on."""
     found, number = name, 1

@@ -1,6 +1,7 @@
 """`generate.py` as its users call it, on a tiny network."""
 
 import csv
+import os
 import shutil
 import threading
 import warnings
@@ -87,6 +88,14 @@ def test_catalogue_has_a_row_per_galaxy_with_exact_identifiers(generated, tiny_s
     rows = survey.indices("test")[:4]
     assert sorted(table["identifier"]) == sorted(survey.catalogue["identifier"][rows])
     assert [table[name].dtype.newbyteorder("=") for name in ("identifier", "ra")] == ["i8", "f8"]
+
+
+def test_the_catalogue_has_the_redshifts_that_were_sampled(generated):
+    table = Table.read(generated / "catalogue.fits")
+    for name, value, error in table.iterrows("name", "redshift_sampled", "redshift_sampled_err"):
+        sampled = spectra(generated)[name].redshifts
+        low, median, high = np.percentile(sampled, [16, 50, 84])
+        assert value == pytest.approx(median) and error == pytest.approx((high - low) / 2)
 
 
 def test_best_candidate_has_the_highest_score(generated):
@@ -315,6 +324,20 @@ def test_impossible_numbers_are_refused_before_anything_is_written(
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_a_file_name_that_is_not_utf8_is_a_name_like_others(cutouts, tiny_generator, tmp_path):
+    image = fits.getdata(next(cutouts.iterdir()))
+    (tmp_path / "in").mkdir()
+    try:
+        np.save(tmp_path / "in" / os.fsdecode(b"caf\xe9.npy"), image)
+    except OSError:
+        pytest.skip("a file system of UTF-8 names")
+    about = ["--bands", "u,g,r,i,z", "--pixel-scale", "0.396", "--unit", "nanomaggy"]
+    assert run(tmp_path / "in", tiny_generator, tmp_path / "out", *about) == 0
+    assert Table.read(tmp_path / "out" / "catalogue.fits")["source"].tolist() == ["caf\\xe9.npy"]
+    assert [path.name for path in (tmp_path / "out" / "pictures").iterdir()] == ["caf-xe9.png"]
+    assert "caf-xe9.fits" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
 def test_galaxies_whose_names_make_the_same_file_name_get_two_files(
     cutouts, tiny_generator, tmp_path
 ):
@@ -466,7 +489,7 @@ def test_the_first_galaxies_get_pictures(cutouts, tiny_generator, tmp_path, caps
     assert run(cutouts, tiny_generator, tmp_path, "--no-measure", "--pictures", "2") == 0
     names = sorted(path.stem for path in (tmp_path / "spectra").glob("*.fits"))
     assert sorted(path.stem for path in (tmp_path / "pictures").glob("*.png")) == names[:2]
-    assert "pictures of the first 2; index.html shows all" in capsys.readouterr().out
+    assert "pictures of the first 2; index.html shows more" in capsys.readouterr().out
 
 
 def test_what_is_missing_beside_the_spectra_is_made_again(

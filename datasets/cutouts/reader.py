@@ -32,7 +32,7 @@ from datasets.cutouts.formats import (
     read_picture,
 )
 from datasets.errors import UserError
-from datasets.file_names import file_stem, free_name
+from datasets.file_names import as_text, file_stem, free_name
 from datasets.text_files import read_text
 
 
@@ -239,7 +239,7 @@ def _suffix(path: Path) -> str:
 
 
 def _stem(path: Path) -> str:
-    return path.name[: len(path.name) - len(_suffix(path))]
+    return as_text(path.name[: len(path.name) - len(_suffix(path))])
 
 
 def _expand(source: Path) -> list[Path]:

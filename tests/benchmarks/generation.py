@@ -43,8 +43,8 @@ VARIANTS = {  # options of a run
 def networks_alone(images: torch.Tensor) -> float:
     """Seconds per galaxy of the networks on images (N, bands, H, W)."""
     generator = load(WEIGHTS, precision="auto")
-    keys, sampling = [str(number) for number in range(len(images))], generator.sampling
-    pipeline, batch = generator.pipeline, 8
+    pipeline, sampling = generator.pipeline, generator.pipeline.last.config.sampling
+    keys, batch = [str(number) for number in range(len(images))], 8
     begun = None
     for start in (0, *range(0, len(images), batch)):  # the first batch twice: a warm-up
         pipeline.generate(

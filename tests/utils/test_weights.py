@@ -61,7 +61,7 @@ def test_cutouts_unlike_the_training_images_are_flagged(cutouts, tmp_path, capsy
     rng = np.random.default_rng(0)
     np.save(tmp_path / "static.npy", rng.normal(0, 1e4, (5, 64, 64)).astype(np.float32))
     assert run(tmp_path / "static.npy", tmp_path / "out") == 0
-    assert "warning: 1 cutouts are unlike the training images" in capsys.readouterr().err
+    assert "warning: unlike the training images: 1 of 1" in capsys.readouterr().err
     path = next((tmp_path / "out" / "spectra").iterdir())
     spectrum, header = read_spectrum(path), fits.getheader(path)
     assert spectrum.image_flag is header["IMGFLAG"] is True

@@ -6,7 +6,7 @@ import argparse
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from datasets.cutouts.reader import Cutout, CutoutReader, Rejected
 from datasets.errors import UserError
 from utils.core.shipped_weights import shipped_weights
 from utils.generation.from_options import (
+    build_pipeline,
     cutout_format,
     kept_candidates,
     load_pipeline,
@@ -24,10 +25,13 @@ from utils.generation.from_options import (
 )
 from utils.generation.generated_spectrum import GeneratedSpectrum
 from utils.generation.options import generation_parser
-from utils.generation.pipeline import sampling_of
 from utils.generation.products import Products
 
 DEFAULTS = ["-", "--output", "-", "--no-pictures", "--no-measure", "--workers", "0"]
+OPTIONS = (  # of a call
+    "bands", "pixel_scale", "unit", "zero_point", "redshift", "snr", "candidates", "keep", "steps",
+    "sampler", "guidance", "rank", "seed", "mean_of_best", "batch_size",
+)  # fmt: skip
 
 
 class Generator:
@@ -44,12 +48,9 @@ class Generator:
 
     def __init__(self, weights: Sequence[str], device: str, precision: str):
         shipped = shipped_weights()
-        self._loaded = {
-            "checkpoint": [str(shipped.get(name, name)) for name in weights],
-            "device": device,
-            "precision": precision,
-        }
-        self.pipeline, self.sampling = load_pipeline(self._options())
+        self._checkpoints = [str(shipped.get(name, name)) for name in weights]
+        self._computing = {"device": device, "precision": precision}
+        self.pipeline, _ = load_pipeline(self._options())
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -86,51 +87,64 @@ class Generator:
                 it.
             names: Of the galaxies of an array (`0`, `1`, …); with the seed they give the noise.
             options: `candidates`, `keep`, `steps`, `sampler`, `guidance`, `rank`, `seed`,
-                `mean_of_best`, `batch_size`: as the options of `generate.py`.
+                `mean_of_best`, `batch_size`, `zero_point`: as the options of `generate.py`.
 
         Returns:
-            A spectrum for each cutout that can be used; a warning tells of others in files.
+            A spectrum for each cutout that can be used, with its name; a warning names the others.
 
         Raises:
             UserError: an option or an array that cannot be used.
         """
-        given = self._options(
-            bands=",".join(bands) if bands else None, pixel_scale=pixel_scale, unit=unit, **options
-        )
         each = redshift is not None and np.ndim(redshift) == 1
-        if redshift is not None:
-            given.redshift = "given" if each else str(redshift)
-        if snr is not None:
-            given.snr = str(snr)
-        sampling = sampling_of(self.sampling, given)
-        self.pipeline.check(sampling)
-        survey = self.pipeline.last.contrastive.survey
+        given = self._options(
+            bands=",".join(bands) if bands else None,
+            pixel_scale=pixel_scale,
+            unit=unit,
+            redshift="given" if each else redshift,
+            snr=snr,
+            **options,
+        )
+        pipeline, sampling = build_pipeline(self.pipeline.stages, given)
+        survey = pipeline.last.contrastive.survey
         target = cutout_format(survey, given)
-        provenance = provenance_of(self.pipeline, sampling, given)
+        provenance = provenance_of(pipeline, sampling, given)
         kept = kept_candidates(sampling, given)
         products = Products(Path(), survey, provenance, kept, pictures=0)
-        requested = requested_conditions(self.pipeline, given)
-        run = make_run(products, self.pipeline, sampling, None, given, requested, None)
+        requested = requested_conditions(pipeline, given)
+        run = make_run(products, pipeline, sampling, None, given, requested, None)
         if isinstance(cutouts, np.ndarray):
             redshifts = np.asarray(redshift, float) if each else None
+            reader: Any = _of_array(cutouts, target, redshifts, names)
             count = len(cutouts) if cutouts.ndim == 4 else 1
-            return list(run.spectra(_of_array(cutouts, target, redshifts, names), count))
-        if each:
+        elif each:
             raise UserError("redshift: one for each galaxy is possible for an array of cutouts")
-        reader = CutoutReader(cutouts, target)
-        spectra = list(run.spectra(reader, len(reader)))
+        else:
+            reader = CutoutReader(cutouts, target)
+            count = len(reader)
+        spectra = list(run.spectra(reader, count))
         for rejected in run.rejects:
             warnings.warn(f"{rejected.path}: {rejected.reason}", stacklevel=2)
         return spectra
 
     def _options(self, **given: Any) -> argparse.Namespace:
-        options = generation_parser("").parse_args(DEFAULTS)
-        unknown = given.keys() - vars(options).keys()
-        if unknown:
+        """As the command line has them, with its checks.
+
+        Raises:
+            UserError: an unknown option, or a value that cannot be.
+        """
+        if unknown := given.keys() - set(OPTIONS):
             raise UserError(f"{', '.join(sorted(unknown))}: no such option")
-        for name, value in {**self._loaded, **given}.items():
-            setattr(options, name, value)
+        parser = generation_parser("")
+        parser.error = _refuse
+        stated = {n: v for n, v in (given | self._computing).items() if v is not None}
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in stated.items()]
+        options = parser.parse_args([*DEFAULTS, *words])
+        options.checkpoint = self._checkpoints
         return options
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(message)
 
 
 def _of_array(

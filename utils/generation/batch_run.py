@@ -86,7 +86,7 @@ class BatchRun:
     redshifts: RedshiftTable | None = None
     rejects: list[Rejected] = field(default_factory=list)
     assumed: Counter = field(default_factory=Counter)
-    unlike: int = 0  # cutouts so far that are unlike the training images
+    unlike: int = 0  # galaxies of the catalogue whose cutouts are unlike the training images
     overflowed: int = 0  # galaxies so far of which a candidate's flux is not finite
     rows: list[dict[str, np.ndarray]] = field(default_factory=list)  # of the catalogue, in blocks
 
@@ -235,7 +235,6 @@ class BatchRun:
     def _counted(self, made: list[Pair]) -> list[Pair]:
         for _, candidates in made:
             if candidates is not None:
-                self.unlike += int(candidates.image_flag.sum())
                 self.overflowed += int(not np.isfinite(candidates.flux).all())
         return made
 
@@ -326,7 +325,8 @@ class BatchRun:
         paths = sorted((self.folder / "spectra").glob("*.fits"))
         if paths:
             target = self.folder / "catalogue.fits"
-            write_generated_catalogue(target, paths, self.rows, self.products.measured)
+            columns = write_generated_catalogue(target, paths, self.rows, self.products.measured)
+            self.unlike = int(columns["image_flag"].sum())
         return len(paths)
 
 

@@ -24,7 +24,7 @@ from datasets.processors import usable_cores
 from utils.generation.column_meanings import add_meanings
 from utils.generation.fits_output import FLUX_UNIT, ascii_text, read_spectrum, write_hdus
 from utils.generation.generated_spectrum import BLOCK, GeneratedSpectrum
-from utils.spectroscopy.measurements import column_units, measure_candidates
+from utils.spectroscopy.measurements import column_units, measure_candidates, median_and_scatter
 
 CATALOGUE_UNITS = {
     "ra": "deg",
@@ -40,7 +40,7 @@ def write_generated_catalogue(
     spectra: Sequence[Path],
     rows: Sequence[Mapping[str, np.ndarray]] = (),
     measured: bool = True,
-) -> None:
+) -> dict[str, np.ndarray]:
     """Write the catalogue of spectrum files that `generate.py` wrote with one network.
 
     Args:
@@ -48,6 +48,9 @@ def write_generated_catalogue(
         spectra: the files, at least one, in the order of the rows.
         rows: of some of them, from `catalogue_columns`; the other files are read.
         measured: add the columns that are measured on the spectra.
+
+    Returns:
+        The columns.
     """
     known = {file for block in rows for file in block["file"]}
     files = [f"spectra/{file.name}" for file in spectra]
@@ -60,6 +63,7 @@ def write_generated_catalogue(
     order = [place[file] for file in files]
     columns = {name: values[order] for name, values in columns.items()}
     write_catalogue(path, columns, catalogue_units(measured))
+    return columns
 
 
 def catalogue_columns(
@@ -89,6 +93,8 @@ def catalogue_units(measured: bool) -> dict[str, str]:
 def catalogue_row(spectrum: GeneratedSpectrum, file: str) -> dict:
     """The columns of one spectrum, in the file of that name, that need no measurement."""
     colours = np.array(spectrum.colours) - np.array(spectrum.image_colours)
+    sampled = np.full(1, np.nan) if spectrum.redshifts is None else spectrum.redshifts
+    redshift, scatter = median_and_scatter(sampled[None])
     return {
         "name": spectrum.name,
         "identifier": np.uint64(spectrum.identifier),  # in one type: mixed ones become floats
@@ -97,7 +103,9 @@ def catalogue_row(spectrum: GeneratedSpectrum, file: str) -> dict:
         "redshift": spectrum.redshift,
         "file": file,
         "source": spectrum.source,
-        "drawn": spectrum.provenance.sampled,
+        "redshift_sampled": redshift[0],
+        "redshift_sampled_err": scatter[0],
+        "sampled": spectrum.provenance.sampled,
         "kept": len(spectrum.candidates),
         "best_candidate": int(spectrum.numbers[0]),
         "best_score": float(spectrum.scores[0]),

@@ -145,7 +145,7 @@ def _describe(header: fits.Header, spectrum: GeneratedSpectrum) -> None:
         *((f"CKPT{k}", text) for k, text in enumerate(spectrum.provenance.checkpoints, start=1)),
     ]
     for key, value, *comment in cards:
-        if value is None or (isinstance(value, float) and math.isnan(value)):
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
             continue  # FITS has no such value: unknown is absent
         header[key] = (ascii_text(value) if isinstance(value, str) else value, *comment)
     for number, text in enumerate(spectrum.assumptions, start=1):

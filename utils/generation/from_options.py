@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from datasets.cutouts.conversion import CutoutFormat, stated_units
 from datasets.cutouts.reader import Cutout, CutoutReader
 from datasets.errors import UserError
 from datasets.survey_description import SurveyDescription
-from utils.core.checkpoints import load_generator
+from utils.core.checkpoints import TrainedGenerator, load_generator
 from utils.core.config import SamplingConfig
 from utils.core.device import pick_device
 from utils.core.provenance import code_version, file_digest
@@ -40,8 +41,14 @@ def load_pipeline(options: argparse.Namespace) -> tuple[Pipeline, SamplingConfig
     Raises:
         UserError: a checkpoint cannot be used, or an option does not fit it.
     """
+    return build_pipeline([load_generator(path) for path in checkpoint_paths(options)], options)
+
+
+def build_pipeline(
+    stages: Sequence[TrainedGenerator], options: argparse.Namespace
+) -> tuple[Pipeline, SamplingConfig]:
+    """The same, of networks that are loaded."""
     device = pick_device(options.device)
-    stages = [load_generator(path) for path in checkpoint_paths(options)]
     sampling = sampling_of(stages[-1].config.sampling, options)
     pipeline = Pipeline(
         stages,
@@ -247,6 +254,7 @@ def settings_of(
         "catalogue": f"{table.path.name} {file_digest(table.path)}" if table else None,
         "redshift_column": options.redshift_column,
         "rank": options.rank,
+        "precision": "bfloat16" if run.pipeline.bfloat16 else "float32",
         "bands": options.bands,
         "pixel_scale": options.pixel_scale,
         "unit": options.unit,

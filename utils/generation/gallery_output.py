@@ -14,7 +14,6 @@ from datasets.survey_description import SurveyDescription
 from utils.generation.catalogue_output import CATALOGUE_UNITS, catalogue_units
 from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
 from utils.plotting.gallery import Column, Gallery, GalleryGalaxy, gallery_entry
-from utils.spectroscopy.measurements import median_and_scatter
 
 MOST_GALAXIES = 5000  # on the page: of more, the first
 COLUMNS = (
@@ -30,7 +29,10 @@ COLUMNS = (
     Column("bpt", "BPT", "class by emission-line ratios"),
 )
 MEASURED = ("Dn4000", "Halpha_ew", "bpt")  # of these, those of measured spectra
-SCORED = ("best_score", "image_p_value", "image_flag", "colour_flag", "delta_gr", "delta_ri")
+SCORED = (
+    "redshift_sampled", "redshift_sampled_err", "best_score", "image_p_value", "image_flag",
+    "colour_flag", "delta_gr", "delta_ri",
+)  # fmt: skip
 
 
 def run_gallery(
@@ -86,12 +88,7 @@ def entries(
     names = names[names.index("z") :] if measured else []
     for k, (image, spectrum, links) in enumerate(galaxies):
         values = {name: rows[name][k] for name in (*SCORED, *names)}
-        redshift = spectrum.redshift
-        if spectrum.redshifts is not None:
-            median, scatter = median_and_scatter(spectrum.redshifts[None])
-            sampled = {"redshift_sampled": median[0], "redshift_sampled_err": scatter[0]}
-            values = sampled | values
-            redshift = float(spectrum.redshifts[0])
+        redshift = spectrum.redshift if spectrum.redshifts is None else spectrum.redshifts[0]
         galaxy = GalleryGalaxy(
             spectrum.name,
             image,
@@ -99,7 +96,7 @@ def entries(
             spectrum.sigma,
             spectrum.candidates[1:],
             scale=spectrum.scale,
-            redshift=redshift,
+            redshift=float(redshift),
             pdf=spectrum.redshift_pdf,
             values=values,
             links=[(label, quote(path.as_posix())) for label, path in links],

@@ -27,7 +27,7 @@ import numpy as np
 
 from datasets.cutouts.reader import Cutout
 from datasets.errors import UserError
-from datasets.file_names import file_stem
+from datasets.file_names import as_text, file_stem
 from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
 from datasets.processors import one_thread_each, usable_cores
 from datasets.survey_description import SurveyDescription
@@ -169,7 +169,7 @@ class Products:
             name=cutout.name,
             wavelength_angstrom=candidates.wavelength_angstrom,
             scale=self._scale(cutout.image, candidates),
-            source=cutout.path.name,
+            source=as_text(cutout.path.name),
             assumptions=cutout.assumptions,
             ra=cutout.ra,
             dec=cutout.dec,
@@ -241,8 +241,10 @@ class Workers(ProcessPoolExecutor):
             return super().submit(task, *arguments)
 
     def __exit__(self, kind: type | None, *error: Any) -> bool | None:
-        """Wait for the processes; after an error not for their imports."""
-        if kind is not None and not all(future.done() for future in self.imports):
+        """Wait for the processes; after an error not for their imports, nor, where one has died,
+        for the others, which ignore the executor's SIGTERM."""
+        importing = not all(future.done() for future in self.imports)
+        if kind is not None and (importing or self._broken):
             for process in list(self._processes.values()):
                 process.kill()
         return super().__exit__(kind, *error)

@@ -19,12 +19,9 @@ sorts by
 and `photometric` by the second term alone. σ is the scatter of Δ of real SDSS spectra (0.04 and
 0.02 mag for the two colours).
 
-On 200 galaxies of the mock survey's validation split, `both` improves the continuum of the best
-candidate (scatter of its rest-frame colour 0.030 instead of 0.038 mag, of its EW Hα 6.3 instead of
-7.4 Å), but its squared error, which the places of lines dominate, is a tenth larger; the mean of
-the candidates, weighted with p or not, has the same error. So `contrastive` is the default. Colours
-do not guide the sampling: that would cost a backward pass in every step, for a quantity that the
-choice among candidates already sets.
+`docs/choices.md` ("Which candidate for what") compares them. Colours do not guide the sampling:
+that would cost a backward pass in every step, for a quantity that the choice among candidates
+already sets.
 """
 
 from __future__ import annotations
@@ -43,13 +40,16 @@ def ranking_scores(
     Args:
         ranking: one of `RANKINGS`.
         similarity: (..., P) contrastive similarity.
-        differences: (..., P, 2) colours of the spectra minus those of the image, mag; an unknown
-            one (NaN) has no effect.
+        differences: (..., P, 2) colours of the spectra minus those of the image, mag. One that is
+            unknown (NaN) for all candidates, as is the image's, has no effect; a candidate without
+            a colour that others have comes last.
         temperature: τ > 0 of the towers.
 
     Returns:
         (..., P).
     """
-    colours = -0.5 * np.sum(np.nan_to_num(differences / COLOUR_SIGMA_MAG) ** 2, axis=-1)
+    of_image = np.isnan(differences).all(axis=-2, keepdims=True)
+    distances = np.where(of_image, 0.0, differences / COLOUR_SIGMA_MAG)
+    colours = np.nan_to_num(-0.5 * np.sum(distances**2, axis=-1), nan=-np.inf)
     terms = {"contrastive": similarity, "photometric": colours}
     return terms.get(ranking, similarity / temperature + colours)

@@ -125,6 +125,7 @@ class ShardedRun(BatchRun):
         if columns:
             units = catalogue_units(self.products.measured)
             write_catalogue(self.folder / "catalogue.fits", columns, units)
+            self.unlike = int(columns["image_flag"].sum())
         return count_spectra(self.folder)
 
 

@@ -58,6 +58,20 @@ def test_conditions_are_given(generator, images):
     assert len(generator(images[0], redshift=0.07, snr=np.inf)[0].candidates) == 3
 
 
+def test_candidates_are_ranked_as_asked_for(generator, images):
+    similar, coloured = (generator(images, rank=rank) for rank in ("contrastive", "photometric"))
+    assert all(np.all(np.diff(galaxy.scores) <= 0) for galaxy in similar)
+    assert not all(np.all(np.diff(galaxy.scores) <= 0) for galaxy in coloured)
+    for one, other in zip(similar, coloured, strict=True):
+        assert set(one.numbers) == set(other.numbers)
+
+
+def test_a_galaxy_of_an_array_that_cannot_be_used_is_named(generator, images):
+    with pytest.warns(UserWarning, match="1: redshift 9 in the cutout"):
+        spectra = generator(images, redshift=np.array([0.1, 9, 0.1]), candidates=2)
+    assert [spectrum.name for spectrum in spectra] == ["0", "2"]
+
+
 def test_files_are_read_as_by_the_script(generator, tiny_survey, tmp_path):
     export(Survey(tiny_survey), tmp_path / "cutouts", "test", 2)
     (tmp_path / "cutouts" / "broken.fits").write_text("no FITS file")
@@ -75,6 +89,11 @@ def test_files_are_read_as_by_the_script(generator, tiny_survey, tmp_path):
         ({"redshift": np.zeros(2)}, "2 redshifts for 3 cutouts"),
         ({"redshift": 9.0}, "trained for"),
         ({"bands": ["g", "r"]}, "cutout 0"),
+        ({"snr": 0}, "invalid snr value"),
+        ({"keep": -1}, "at least 1"),
+        ({"guidance": 3}, "image_dropout"),
+        ({"sampler": "ancestral", "steps": 3}, "all of the schedule"),
+        ({"precision": "bfloat16"}, "no such option"),
     ],
 )
 def test_mistakes_are_named(generator, images, options, complaint):

@@ -125,16 +125,16 @@ def test_an_error_in_another_process_ends_the_run(tmp_path):
         finisher.finish([Generated(cutout("one"), made, False)])
 
 
-def test_a_killed_process_is_reported_with_the_remedy(tmp_path):
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_killed_process_is_reported_with_the_remedy(tmp_path, count):
     made, target = candidates(1), products(tmp_path / "run")
     with (
         pytest.raises(UserError, match="with --resume, and fewer --workers"),
-        start_workers(1) as workers,
+        start_workers(count) as workers,
         Finisher(target, workers, int) as finisher,
     ):
         finisher.finish([Generated(cutout("one"), made, False)])
-        for pid in list(workers._processes):
-            os.kill(pid, signal.SIGKILL)
+        os.kill(next(iter(workers._processes)), signal.SIGKILL)
         for _ in range(100):
             time.sleep(0.05)
             finisher.finish([Generated(cutout("two"), made, False)])

@@ -69,6 +69,13 @@ def test_image_colours_see_the_aperture_only():
     assert np.isnan(image_colours(image, survey)).all()
 
 
+@pytest.mark.parametrize("ranking", ["photometric", "both"])
+def test_a_candidate_without_a_colour_comes_last(ranking):
+    differences = np.array([[0.2, 0.1], [np.nan, 0.0], [0.1, 0.1]])
+    scores = ranking_scores(ranking, np.zeros(3), differences, 0.05)
+    assert np.argsort(-scores).tolist() == [2, 0, 1]
+
+
 def test_rankings():
     similarity = np.array([[0.5, 0.4, 0.1]])
     differences = np.array([[[0.3, 0.0], [0.02, 0.0], [0.0, 0.0]]])

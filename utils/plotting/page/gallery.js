@@ -218,13 +218,14 @@ function drawValues(galaxy) {
 }
 
 function choose(index) {
-  state.galaxy = PAGE.rows[index][0];
+  const name = state.galaxy = PAGE.rows[index][0];
   remember();
   const row = document.querySelector(`tr[data-index="${index}"]`);
   document.querySelectorAll("tr[aria-selected=true]").forEach((r) => r.setAttribute("aria-selected", false));
   if (row) { row.setAttribute("aria-selected", true); row.scrollIntoView({ block: "nearest" }); }
   withGalaxy(index, (galaxy) => {
-    element("name").textContent = state.galaxy;
+    if (name !== state.galaxy) return; // another was chosen while this one was read
+    element("name").textContent = name;
     document.querySelector("#cutout img").src = "data:image/png;base64," + galaxy.image;
     const caption = document.querySelector("#cutout figcaption");
     caption.textContent = PAGE.bar ? `${PAGE.bar.arcsec}″` : "";
@@ -240,7 +241,7 @@ function choose(index) {
     drawRedshifts(galaxy);
     drawSpectrum(galaxy);
     drawValues(galaxy);
-    document.body.dataset.shown = state.galaxy; // for tests
+    document.body.dataset.shown = name; // for tests
   });
 }
 
