@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -166,8 +167,10 @@ class FolderImages:
     def read(self, rows: np.ndarray) -> Iterator[np.ndarray | str]:
         """Images (bands, 64, 64), or the reason why one cannot be used."""
         sources = list(self._sources.values())
-        wanted = self._reader.only([sources[row] for row in rows])
-        yield from (_image(cutout, self.remarks) for cutout in wanted)
+        for row in rows:
+            cutouts = list(islice(self._reader.only([sources[row]]), 2))
+            one = len(cutouts) == 1
+            yield _image(cutouts[0], self.remarks) if one else "image: not one cutout in its file"
 
 
 class ListedImages:

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from datasets.sdss.spec_files import read_spec_file, spec_object_identifier
 from datasets.spectra import Preparation, prepare_spectrum
@@ -160,6 +161,23 @@ def test_folder_of_images_and_catalogue(tmp_path, spectra):
     np.testing.assert_array_equal(survey.catalogue["logmass_maraston09"], fiber / 10)
     reasons = [refused[str(spectra / f"spec-0266-51630-{k:04d}.fits")] for k in (1, 3)]
     assert reasons[0] == "not in the catalogue" and reasons[1].startswith("image: ")
+
+
+@pytest.mark.parametrize("suffix", ["npy", "fits"])
+def test_a_file_of_two_cutouts_among_others_is_refused_alone(tmp_path, spectra, suffix):
+    """Every later image would be that of the galaxy before."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for k in range(1, COUNT + 1):
+        np.save(folder / f"{IDENTIFIERS[k - 1]}.npy", image(k))
+    (folder / f"{IDENTIFIERS[1]}.npy").unlink()
+    several = folder / f"{IDENTIFIERS[1]}.{suffix}"
+    stack = np.stack([image(2), image(99)])
+    np.save(several, stack) if suffix == "npy" else fits.writeto(several, stack)
+    status, refused = build(tmp_path, spectra, folder, *STATED)
+    assert status == 0
+    check_rows(Survey(tmp_path / "survey.h5"), [1, *range(3, COUNT + 1)])
+    assert list(refused.values()) == ["image: not one cutout in its file"]
 
 
 @pytest.mark.parametrize("signed", [False, True])
