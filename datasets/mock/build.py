@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,8 @@ from datasets.errors import UserError
 from datasets.mock.catalogue import TYPES
 from datasets.mock.conditions import DEFAULT, Shift
 from datasets.mock.simulate import BLOCK, simulate
-from datasets.processors import one_thread_each, usable_cores
+from datasets.process_pool import process_pool
+from datasets.processors import usable_cores
 from datasets.spectra import METHOD_GRID, Preparation
 from datasets.survey_writer import SurveyWriter
 
@@ -59,7 +59,8 @@ def make_mock(
         The path.
 
     Raises:
-        UserError: `path` exists and `overwrite` is not set, or a number is out of range.
+        UserError: `path` exists and `overwrite` is not set, a number is out of range, or a process
+            was killed.
     """
     if count < 1 or not 0 <= seed <= MAX_SEED:
         raise UserError(f"count {count} must be at least 1, seed {seed} within 0 … {MAX_SEED}")
@@ -90,17 +91,14 @@ def _blocks(seed: int, firsts: range, workers: int, colour: bool, shift: Shift) 
     if workers == 1:
         yield from (simulate(seed, first, colour, shift) for first in firsts)
         return
-    # Spawned, not forked: safe beside threads and the same on every platform.
-    with one_thread_each():
-        pool = multiprocessing.get_context("spawn").Pool(workers)
-    with pool:
+    with process_pool(workers) as pool:
         waiting = deque()
         for first in firsts:
-            waiting.append(pool.apply_async(simulate, (seed, first, colour, shift)))
+            waiting.append(pool.submit(simulate, seed, first, colour, shift))
             if len(waiting) > BLOCKS_AHEAD * workers:
-                yield waiting.popleft().get()
+                yield waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().get()
+            yield waiting.popleft().result()
 
 
 def _cut(block: dict, rows: int) -> dict:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from itertools import islice
-from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.conversion import CutoutFormat
 from datasets.cutouts.formats import PICTURE_UNIT
 from datasets.identifiers import match_identifiers
-from datasets.processors import one_thread_each
+from datasets.process_pool import process_pool
 from datasets.sdss.sources import (
     SPECTRUM_COLUMNS,
     ImageSource,
@@ -36,6 +35,7 @@ from datasets.survey_writer import SurveyWriter
 from datasets.tables import read_catalogue
 
 BLOCK_GALAXIES = 64  # prepared and held at a time
+TASK_GALAXIES = 4  # of these, handed to a process at a time
 
 
 class Pair(NamedTuple):
@@ -96,7 +96,7 @@ def build_survey(
         workers: Processes that read and prepare spectra.
 
     Raises:
-        UserError: an input cannot be used, or no galaxy is left.
+        UserError: an input cannot be used, no galaxy is left, or a process was killed.
     """
     target = CutoutFormat(
         tuple(bands),
@@ -126,7 +126,7 @@ def build_survey(
     pairs = _pair(*sources, table, refused)
     print(f"{len(pairs)} galaxies with spectrum and image", file=sys.stderr)
     try:
-        with writer, _workers(workers) as pool:
+        with writer, process_pool(workers) if workers > 1 else nullcontext() as pool:
             for galaxies in _galaxies(pairs, *sources, cuts, pool, refused):
                 _append(writer, galaxies, table)
             writer.add_provenance(remarks=dict(sources[1].remarks))
@@ -168,7 +168,7 @@ def _galaxies(
     spectra: SpectraSource,
     images: ImageSource,
     cuts: SelectionCuts,
-    pool: Pool | None,
+    pool: Executor | None,
     refused: list[Refusal],
 ) -> Iterator[list[Galaxy]]:
     """Blocks of galaxies that pass the cuts and whose image and spectrum can be used."""
@@ -177,7 +177,8 @@ def _galaxies(
         for start in range(0, len(pairs), BLOCK_GALAXIES):
             block = pairs[start : start + BLOCK_GALAXIES]
             tasks = [(spectra[pair.spectrum], pair.identifier) for pair in block]
-            prepared = pool.map(cuts.prepare, tasks) if pool else map(cuts.prepare, tasks)
+            work = cuts.prepare, tasks
+            prepared = pool.map(*work, chunksize=TASK_GALAXIES) if pool else map(*work)
             galaxies = []
             blocks = (block, prepared, islice(pixels, len(block)))
             for pair, spectrum, image in zip(*blocks, strict=True):
@@ -210,11 +211,6 @@ def _append(writer: SurveyWriter, galaxies: list[Galaxy], catalogue: dict[str, n
         np.array([one.normalisation for one in prepared]),
         np.stack([one.interpolated for one in prepared]),
     )
-
-
-def _workers(count: int) -> AbstractContextManager[Pool | None]:
-    with one_thread_each():
-        return multiprocessing.get_context("spawn").Pool(count) if count > 1 else nullcontext()
 
 
 def write_refusals(path: Path, refused: list[Refusal]) -> None:

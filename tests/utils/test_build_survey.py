@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from datasets.sdss import survey_builder
+from datasets.sdss.sources import SelectionCuts
 from datasets.sdss.spec_files import read_spec_file, spec_object_identifier
 from datasets.spectra import Preparation, prepare_spectrum
 from datasets.survey import Survey
+from tests.datasets.test_process_pool import die
 from tests.spec_files import write_spec_file
 from tests.support import REAL_DATA, needs_real_data
 from utils.build_survey import main
@@ -96,6 +99,19 @@ def test_worker_processes_give_the_same(tmp_path, spectra, cube):
     status, _ = build(tmp_path, spectra / "*.fits", cube, "--workers", 2)
     assert status == 0
     check_rows(Survey(tmp_path / "survey.h5"), range(1, COUNT + 1))
+
+
+class Deadly(SelectionCuts):
+    """Kills the process that prepares a spectrum."""
+
+    prepare = die
+
+
+def test_a_killed_process_ends_the_build(tmp_path, spectra, cube, monkeypatch, capsys):
+    monkeypatch.setattr(survey_builder, "SelectionCuts", Deadly)
+    assert build(tmp_path, spectra, cube, "--workers", 2) == (2, {})
+    assert "a process was killed" in capsys.readouterr().err
+    assert not (tmp_path / "survey.h5").exists()
 
 
 def test_every_refusal_has_its_reason(tmp_path, spectra, cube):

@@ -13,7 +13,6 @@ E(B−V). If the best fit is worse than σ allows, the noise is scaled up to mat
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,7 +21,7 @@ from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from datasets.constants import SPEED_OF_LIGHT_KM_S
-from datasets.processors import one_thread_each
+from datasets.process_pool import process_pool
 from utils.spectroscopy.broadening import BroadenedLibrary, Galaxy, Observation
 from utils.spectroscopy.dust import transmission
 from utils.spectroscopy.kinematics import NonNegativeFit, fit_kinematics, noise_scale
@@ -85,7 +84,7 @@ def fit_populations(
 
     Raises:
         ValueError: if the engine is unknown.
-        UserError: if pPXF is asked for and not installed.
+        UserError: if pPXF is asked for and not installed, or a process was killed.
     """
     if engine not in ("nnls", "ppxf"):
         raise ValueError(f"engine must be 'nnls' or 'ppxf', not {engine!r}")
@@ -116,10 +115,8 @@ def _pool(workers: int, arguments: tuple) -> Iterator[Callable[[list], Iterator[
     if workers <= 1:
         yield lambda chunks: (_fit_chunk(*arguments, *chunk) for chunk in chunks)
         return
-    with one_thread_each():
-        pool = multiprocessing.get_context("spawn").Pool(workers, _start, (arguments,))
-    with pool:
-        yield lambda chunks: pool.imap(_fit_in_process, chunks)
+    with process_pool(workers, _start, arguments) as pool:
+        yield lambda chunks: pool.map(_fit_in_process, chunks)
 
 
 _arguments: tuple = ()  # of `_fit_chunk`, in a process of the pool

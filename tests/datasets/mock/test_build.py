@@ -8,14 +8,16 @@ import pytest
 from scipy.signal import find_peaks
 
 from datasets.constants import SDSS_FIBRE_ARCSEC, SDSS_PIXEL_ARCSEC
+from datasets.errors import UserError
+from datasets.mock import build, images, lines, observe, simulate, stars
 from datasets.mock import catalogue as sky
-from datasets.mock import images, lines, observe, simulate, stars
 from datasets.mock.__main__ import main
 from datasets.mock.build import make_mock
 from datasets.mock.catalogue import QUIESCENT, STAR_FORMING
 from datasets.sdss.spec_files import read_spectra_collection
 from datasets.survey import Survey
 from datasets.synthetic_photometry import filter_weights
+from tests.datasets.test_process_pool import die
 from tests.support import REAL_DATA, needs_real_data
 
 COUNT = 480
@@ -204,6 +206,13 @@ def test_same_galaxies_whatever_the_workers_and_the_count(tmp_path, survey):
     for name, values in parallel.catalogue.items():
         np.testing.assert_array_equal(values, survey.catalogue[name][:70])
     np.testing.assert_array_equal(parallel.truth("dn4000"), survey.truth("dn4000", rows))
+
+
+def test_a_killed_process_ends_the_command_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "simulate", die)
+    with pytest.raises(UserError, match="a process was killed"):
+        make_mock(tmp_path / "mock.h5", 70, SEED, workers=2, progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_seed_gives_other_galaxies(tmp_path, survey):

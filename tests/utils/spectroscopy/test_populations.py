@@ -11,6 +11,7 @@ from scipy.optimize import nnls
 from datasets.constants import SPEED_OF_LIGHT_KM_S
 from datasets.errors import UserError
 from datasets.wavelengths import vacuum_to_air
+from tests.datasets.test_process_pool import die
 from tests.support import REAL_DATA, needs_real_data
 from utils.spectroscopy import populations
 from utils.spectroscopy.broadening import LEVELS_KM_S, BroadenedLibrary
@@ -94,6 +95,14 @@ def test_processes_give_the_same_columns(mastar, monkeypatch):
     one, two = (fit_populations(*arguments, workers=workers) for workers in (1, 2))
     for name, column in one.items():
         np.testing.assert_allclose(two[name], column, rtol=1e-6, err_msg=name)
+
+
+@needs_real_data
+def test_a_killed_process_is_reported(mastar, monkeypatch):
+    monkeypatch.setattr(populations, "CHUNK", 1)
+    monkeypatch.setattr(populations, "_fit_in_process", die)
+    with pytest.raises(UserError, match="a process was killed"):
+        fit_populations(SDSS, np.ones((2, SDSS.size)), None, np.zeros(2), mastar, workers=2)
 
 
 @needs_real_data
