@@ -303,9 +303,11 @@ def _bands_in(stem: str, recognised: set[str]) -> Iterator[tuple[str, str, str]]
 
 
 def _uniquely_named(sources: Sequence[CutoutSource]) -> list[CutoutSource]:
-    """The second of two sources of one name, in the order of their paths, is `name~2`."""
+    """The second of two sources of one name, in the order of their paths, is `name~2`; bytes that
+    are not UTF-8 are `?`, as names become text."""
     taken: set[str] = set()
     names = {}
     for source in sorted(sources, key=lambda source: source.paths):
-        names[source.paths] = free_name(source.name, taken)
+        name = source.name.encode("utf-8", "replace").decode()
+        names[source.paths] = free_name(name, taken)
     return [replace(source, name=names[source.paths]) for source in sources]
