@@ -126,6 +126,9 @@ def read_spec_file(path: str | Path) -> SdssSpectrum:
                 pixels = _find_table(hdus, PIXEL_COLUMNS)
                 columns = _find_table(hdus, OBJECT_COLUMNS, OPTIONAL_COLUMNS)
                 row = {name: values[0] for name, values in columns.items()}
+        return _spectrum(path, pixels, row)
+    except SpectrumFileError:
+        raise
     except FileNotFoundError:
         raise SpectrumFileError(f"{path}: no such file") from None
     except KeyError as error:
@@ -140,7 +143,6 @@ def read_spec_file(path: str | Path) -> SdssSpectrum:
         raise SpectrumFileError(
             f"{path} is damaged or not FITS ({reason}): download it again"
         ) from error
-    return _spectrum(path, pixels, row)
 
 
 def _find_table(
@@ -192,6 +194,8 @@ def _spectrum(path: str | Path, pixels: dict[str, np.ndarray], row: dict) -> Sds
 def _wavelength(loglam: np.ndarray) -> np.ndarray:
     """λ in Å; `loglam` in float32, good to 0.002 px only, is rounded to the grid of SDSS pixels."""
     loglam = loglam.astype(np.float64)
+    if not (loglam.size and np.isfinite(loglam).all()):
+        raise ValueError("loglam is empty or not finite")
     nearest = np.round(loglam / LOGLAM_STEP) * LOGLAM_STEP
     return 10.0 ** (nearest if np.abs(loglam - nearest).max() < 1e-6 else loglam)
 

@@ -125,6 +125,21 @@ def test_files_that_are_no_spectra_are_named(tmp_path):
         read_spectra_collection(tmp_path / "text.fits")
 
 
+@pytest.mark.parametrize(
+    ("loglam", "changes", "message"),
+    [
+        (LOGLAM[:0], {}, "loglam is empty or not finite"),
+        (np.where(LOGLAM == LOGLAM[7], np.nan, LOGLAM), {}, "loglam is empty or not finite"),
+        (LOGLAM, {"PLUG_RA": None}, "no table has 'plug_ra'"),
+        (LOGLAM, {"Z": ("4A", "high")}, "could not convert string to float"),
+    ],
+)
+def test_contents_that_no_spectrum_has_are_refused(tmp_path, loglam, changes, message):
+    path = write_spec_file(tmp_path / "a.fits", IDENTIFIER, loglam, np.ones(loglam.size), **changes)
+    with pytest.raises(SpectrumFileError, match=rf"a\.fits is .*{message}"):
+        read_spec_file(path)
+
+
 @pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.8, 0.9])
 def test_truncated_files_are_refused(tmp_path, share):
     whole = write(tmp_path / "whole.fits").read_bytes()
