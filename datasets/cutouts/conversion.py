@@ -85,16 +85,20 @@ class CutoutFormat:
             CutoutError: it cannot be used.
         """
         remarks = list(raw.remarks)
-        planes, chosen = self._select(raw, remarks)
-        if not self.assume:
-            self._check_stated(raw, chosen, planes[0].shape)
+        everything, chosen = self._select(raw, remarks)
+        planes = [everything[k] for k in chosen]
         stated = self.input_pixel_scale_arcsec or raw.pixel_scale_arcsec
-        scales = [_of_band(stated, k) for k in chosen]
+        scales = _of_bands("pixel scales", stated, chosen, len(everything))
+        units = _of_bands("units", self.input_unit or raw.unit, chosen, len(everything))
+        if not (self.assume or (raw.bare and planes[0].shape == (self.size, self.size))):
+            if None in units and not self.takes_pictures:
+                raise CutoutError("unit not given: state it with --unit or --zero-point")
+            if None in scales:
+                raise CutoutError("pixel scale not given: state it with --pixel-scale")
         ratios = self._pixel_ratios([plane.shape for plane in planes], scales, remarks)
         if self.takes_pictures:
             factors = [self._picture_factor(raw, planes)] * len(planes)
         else:
-            units = [_of_band(self.input_unit or raw.unit, k) for k in chosen]
             factors = self._flux_factors(units, scales, remarks)
         parts = zip(planes, factors, ratios, strict=True)
         image = np.stack([self._resample(*part) for part in parts]).astype(np.float32)
@@ -103,8 +107,8 @@ class CutoutFormat:
                 raise CutoutError(f"band {band} is {plane[0, 0]:g} everywhere: no data")
         return image, list(dict.fromkeys(remarks))
 
-    def _select(self, raw: RawCutout, remarks: list[str]) -> tuple[list[np.ndarray], list[int]]:
-        """The planes (height, width) of the network's bands, in its order, and their places."""
+    def _select(self, raw: RawCutout, remarks: list[str]) -> tuple[Sequence[np.ndarray], list[int]]:
+        """All planes (height, width), and the places of the network's bands, in its order."""
         names = self.input_bands or raw.bands
         planes = _bands_first(raw.planes, len(names or self.bands))
         if names is None:
@@ -119,21 +123,7 @@ class CutoutFormat:
             names = self.bands
         if len(names) != len(planes):
             raise CutoutError(f"has {len(planes)} bands but the names {', '.join(names)}")
-        chosen = [_position(band, names) for band in self.bands]
-        return [planes[k] for k in chosen], chosen
-
-    def _check_stated(self, raw: RawCutout, chosen: Sequence[int], shape: Sequence[int]) -> None:
-        """Refuse a cutout whose unit or pixel scale nobody states."""
-        if raw.bare and tuple(shape) == (self.size, self.size):
-            return
-        units = [_of_band(self.input_unit or raw.unit, k) for k in chosen]
-        scales = [
-            _of_band(self.input_pixel_scale_arcsec or raw.pixel_scale_arcsec, k) for k in chosen
-        ]
-        if None in units and not self.takes_pictures:
-            raise CutoutError("unit not given: state it with --unit or --zero-point")
-        if None in scales:
-            raise CutoutError("pixel scale not given: state it with --pixel-scale")
+        return planes, [_position(band, names) for band in self.bands]
 
     def _flux_factors(
         self, units: Sequence[str | None], scales: Sequence[float | None], remarks: list[str]
@@ -271,11 +261,18 @@ def _area(unit: str, pixel_scale_arcsec: float | None) -> float:
     return pixel_scale_arcsec**2
 
 
-def _of_band(values: Any, place: int) -> Any:
-    """The value of a plane, of one for all or a tuple with one for each."""
-    if not isinstance(values, tuple):
-        return values
-    return values[place] if len(values) > 1 else values[0]
+def _of_bands(what: str, values: Any, chosen: Sequence[int], count: int) -> list[Any]:
+    """The values of the chosen ones of `count` planes, of one for all or a tuple with one for each.
+
+    Raises:
+        CutoutError: it has another length.
+    """
+    each = values if isinstance(values, tuple) else (values,)
+    if len(each) == 1:
+        return [each[0]] * len(chosen)
+    if len(each) != count:
+        raise CutoutError(f"{len(each)} {what} for {count} bands: give one, or one for each band")
+    return [each[k] for k in chosen]
 
 
 def _overlaps(inputs: int, outputs: int, ratio: float) -> np.ndarray:

@@ -171,6 +171,19 @@ def test_files_of_many_carry_their_catalogue_exactly(suffix, tmp_path):
     np.testing.assert_array_equal([c.image for c in cutouts], stack)
 
 
+@pytest.mark.parametrize("count", [2, 7])
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [("pixel_scale", 0.396, "pixel scales"), ("zero_point", 22.5, "units")],
+)
+def test_a_value_for_each_cutout_is_not_taken_for_those_of_the_bands(
+    count, key, value, what, tmp_path
+):
+    np.savez(tmp_path / "many.npz", images=np.stack([image()] * count), **{key: [value] * count})
+    reasons = {rejected.reason for rejected in read(tmp_path)}
+    assert reasons == {f"{count} {what} for 5 bands: give one, or one for each band"}
+
+
 def test_a_survey_file_describes_its_images(tmp_path):
     stack = np.stack([image(seed=k) for k in range(3)])
     catalogue = {"identifier": IDENTIFIERS, "ra": np.arange(3.0), "dec": np.zeros(3)}
