@@ -71,10 +71,11 @@ def exact_identifiers(values: np.ndarray, name: str = "specobjid") -> np.ndarray
 
 
 def match_identifiers(identifier: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """(N,) int64: for every identifier its first row in `reference`, −1 where there is none."""
+    """(N,) int64: for every identifier its first row in `reference`, −1 where there is none, or
+    the identifier is 0, unknown."""
     identifier, reference = exact_identifiers(identifier), exact_identifiers(reference)
     unique, first = np.unique(reference, return_index=True)
     if len(unique) == 0:
         return np.full(len(identifier), -1)
     position = np.minimum(np.searchsorted(unique, identifier), len(unique) - 1)
-    return np.where(unique[position] == identifier, first[position], -1)
+    return np.where((unique[position] == identifier) & (identifier > 0), first[position], -1)

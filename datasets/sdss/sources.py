@@ -29,6 +29,7 @@ from datasets.cutouts.reader import (
 from datasets.errors import UserError
 from datasets.sdss import deepdip
 from datasets.sdss.spec_files import (
+    COLLECTION_COLUMNS,
     SDSS_V,
     SdssSpectrum,
     SpectraCollection,
@@ -111,6 +112,8 @@ class CollectionSpectra:
     def __init__(self, source: str) -> None:
         self._path = source
         self._collection: SpectraCollection = read_spectra_collection(source)
+        if missing := COLLECTION_COLUMNS - self._collection.catalogue.keys():
+            raise SourceError(f"{source} lacks the columns {', '.join(sorted(missing))}: add them")
         self.observations = observation(self._collection.catalogue["specobjid"])
         self.misnamed: list[tuple[str, str]] = []
 
@@ -154,7 +157,7 @@ class FolderImages:
         for source in self._reader.sources:
             digits = source.paths[0].name if source.bands is None else source.name
             digits = re.match(r"\d*", digits)[0]
-            if not digits or int(digits) >= 1 << 64:
+            if not digits or not 0 < int(digits) < 1 << 64:
                 self.refused.append((str(source.paths[0]), "image: not named by specObjID"))
             elif int(digits) in self._sources:
                 self.refused.append((str(source.paths[0]), f"a second image of {digits}"))

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -33,6 +34,7 @@ LOGLAM_STEP = 1e-4  # dex: the pixels of every SDSS spectrum lie at multiples of
 PIXEL_COLUMNS = {"flux", "loglam", "ivar", "and_mask"}
 OBJECT_COLUMNS = {"plate", "mjd", "fiberid", "z", "zwarning", "class", "subclass", "run2d"}
 OPTIONAL_COLUMNS = {"specobjid", "ra", "dec", "plug_ra", "plug_dec"}
+COLLECTION_COLUMNS = {"plate", "mjd", "fiber", "ra", "dec", "z", "zwarning", "cls", "subclass"}
 
 
 SDSS_V_NAME = re.compile(r"spec-\d+-\d{5}-\d{5,}\.fits(\.gz)?")  # field, MJD, catalogue id
@@ -177,18 +179,25 @@ def _spectrum(path: str | Path, pixels: dict[str, np.ndarray], row: dict) -> Sds
         flux=pixels["flux"].astype(np.float64),
         ivar=pixels["ivar"].astype(np.float64),
         and_mask=pixels["and_mask"].astype(np.int32),
-        plate=plate,
-        mjd=mjd,
-        fiber=fiber,
         specobjid=identifier or stored,
-        z=float(row["z"]),
-        zwarning=int(row["zwarning"]),
-        spectral_class=str(row["class"]).strip(),
-        subclass=str(row["subclass"]).strip(),
-        ra=float(row["ra"] if "ra" in row else row["plug_ra"]),
-        dec=float(row["dec"] if "dec" in row else row["plug_dec"]),
         run2d=run2d,
+        **_about({"fiber": fiber, "cls": row["class"], **row}),
     )
+
+
+def _about(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row of columns, called as in a collection, states about its object."""
+    return {
+        "plate": int(row["plate"]),
+        "mjd": int(row["mjd"]),
+        "fiber": int(row["fiber"]),
+        "z": float(row["z"]),
+        "zwarning": int(row["zwarning"]),
+        "spectral_class": str(row["cls"]).strip(),
+        "subclass": str(row["subclass"]).strip(),
+        "ra": float(row["ra"] if "ra" in row else row["plug_ra"]),
+        "dec": float(row["dec"] if "dec" in row else row["plug_dec"]),
+    }
 
 
 def _wavelength(loglam: np.ndarray) -> np.ndarray:
@@ -220,17 +229,9 @@ class SpectraCollection:
             flux=self.flux[i].astype(np.float64),
             ivar=self.ivar[i].astype(np.float64),
             and_mask=None,
-            plate=int(row["plate"]),
-            mjd=int(row["mjd"]),
-            fiber=int(row["fiber"]),
             specobjid=identifier,
-            z=float(row["z"]),
-            zwarning=int(row["zwarning"]),
-            spectral_class=str(row["cls"]),
-            subclass=str(row["subclass"]),
-            ra=float(row["ra"]),
-            dec=float(row["dec"]),
             run2d=spec_object_parts(identifier)[3] if identifier else "",
+            **_about(row),
         )
 
     def __iter__(self) -> Iterator[SdssSpectrum]:
@@ -251,7 +252,7 @@ def read_spectra_collection(path: str | Path) -> SpectraCollection:
             datasets = own_datasets(file)
             for dataset in datasets.values():
                 check_stored(dataset)
-            columns = {name: dataset[:] for name, dataset in datasets.items()}
+            columns = {name: _values(dataset) for name, dataset in datasets.items()}
         wavelength = _wavelength(columns.pop("loglam"))
         flux, ivar = columns.pop("flux"), columns.pop("ivar")
         # Unsigned also where a file stores the 64 bits as a signed integer: eBOSS plates > 8191.
@@ -262,5 +263,11 @@ def read_spectra_collection(path: str | Path) -> SpectraCollection:
         raise SpectrumFileError(f"{path} is not a spectra collection: it lacks {error}") from None
     except Exception as error:  # h5py raises anything on damage
         raise SpectrumFileError(f"{path}: {error}") from error
-    text = {name: v.astype(str) for name, v in columns.items() if v.dtype.kind == "S"}
-    return SpectraCollection(wavelength, flux, ivar, columns | text)
+    return SpectraCollection(wavelength, flux, ivar, columns)
+
+
+def _values(dataset: h5py.Dataset) -> np.ndarray:
+    """What a data set holds; text, of fixed or of any length, as such."""
+    if h5py.check_string_dtype(dataset.dtype):
+        return dataset.asstr(errors="replace")[:].astype(str)
+    return dataset[:]

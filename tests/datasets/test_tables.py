@@ -55,7 +55,7 @@ def test_missing_and_headers_only(tmp_path):
 @given(identifiers, identifiers)
 def test_join_equals_the_list_search(wanted, known):
     rows = match_identifiers(np.array(wanted, np.uint64), np.array(known, np.uint64))
-    assert rows.tolist() == [known.index(w) if w in known else -1 for w in wanted]
+    assert rows.tolist() == [known.index(w) if w and w in known else -1 for w in wanted]
 
 
 def test_neighbouring_identifiers_are_told_apart():

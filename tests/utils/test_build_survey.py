@@ -42,6 +42,22 @@ def write(folder, k, **changes):
     return write_spec_file(path, IDENTIFIERS[k - 1], LOGLAM, flux(k), **changes)
 
 
+def write_collection(path, galaxies, **changes):
+    """An HDF5 collection of spectra; a column that is None is left out."""
+    galaxies = np.array(galaxies)
+    full = {"plate": 266, "mjd": 51630, "z": 0.1, "zwarning": 0, "dec": 2.0}
+    columns = {name: np.full(galaxies.size, value) for name, value in full.items()}
+    columns |= {"fiber": galaxies, "ra": 10.0 + galaxies, "loglam": LOGLAM}
+    columns |= {"flux": [flux(k) for k in galaxies], "ivar": np.ones((galaxies.size, LOGLAM.size))}
+    columns |= {"cls": np.full(galaxies.size, b"GALAXY"), "subclass": np.full(galaxies.size, b"")}
+    columns |= {"specobjid": np.array(IDENTIFIERS, np.uint64)[galaxies - 1], **changes}
+    with h5py.File(path, "w") as file:
+        for name, values in columns.items():
+            if values is not None:
+                file[name] = values
+    return path
+
+
 @pytest.fixture
 def spectra(tmp_path):
     folder = tmp_path / "spectra" / "0266"
@@ -196,6 +212,46 @@ def test_a_file_of_two_cutouts_among_others_is_refused_alone(tmp_path, spectra, 
     assert list(refused.values()) == ["image: not one cutout in its file"]
 
 
+@pytest.mark.parametrize("objid", ["objid", "identifier"])
+def test_images_are_joined_by_specobjid_whatever_else_identifies_them(tmp_path, spectra, objid):
+    images, numbers = [image(k) for k in range(1, COUNT + 1)], np.arange(1, COUNT + 1)
+    columns = {objid: 2**60 + numbers, "specobjid": np.array(IDENTIFIERS, np.uint64)}
+    np.savez(tmp_path / "many.npz", images=images, **columns)
+    assert build(tmp_path, spectra, tmp_path / "many.npz", *STATED) == (0, {})
+    check_rows(Survey(tmp_path / "survey.h5"), range(1, COUNT + 1))
+
+
+def test_text_of_any_length_in_a_collection(tmp_path, cube):
+    """As h5py stores a list of str."""
+    galaxies = range(1, COUNT + 1)
+    classes = ["QSO", *["GALAXY"] * (COUNT - 1)]
+    path = write_collection(tmp_path / "a.h5", galaxies, cls=classes, subclass=["AGN"] * COUNT)
+    status, refused = build(tmp_path, path, cube)
+    assert (status, list(refused.values())) == (0, ["not a galaxy: class QSO"])
+    assert set(Survey(tmp_path / "survey.h5").catalogue["subclass"]) == {"AGN"}
+
+
+def test_a_collection_without_a_column_is_named(tmp_path, cube, capsys):
+    path = write_collection(tmp_path / "a.h5", range(1, COUNT + 1), cls=None)
+    assert main(["s.h5", "--spectra", str(path), "--images", str(cube)]) == 2
+    assert "a.h5 lacks the columns cls: add them" in capsys.readouterr().err
+
+
+def test_unknown_identifiers_find_no_partner(tmp_path, cube):
+    galaxies = np.arange(1, COUNT + 1)
+    unknown = np.where(galaxies <= 2, 0, np.array(IDENTIFIERS, np.uint64))
+    path = write_collection(tmp_path / "a.h5", galaxies, specobjid=unknown)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for k, identifier in zip(galaxies, unknown, strict=True):
+        np.save(folder / f"{identifier}.npy", image(k))
+    status, refused = build(tmp_path, path, folder, *STATED)
+    assert status == 0
+    check_rows(Survey(tmp_path / "survey.h5"), galaxies[2:])
+    expected = {str(folder / "0.npy"): "image: not named by specObjID"}
+    assert refused == {**expected, f"{path}#0": "no image", f"{path}#1": "no image"}
+
+
 @pytest.mark.parametrize("signed", [False, True])
 def test_identifiers_of_high_plates_stay_exact(tmp_path, signed):
     """Plates above 8191 have specObjID ≥ 2⁶³; beside smaller ones numpy would make them floats."""
@@ -208,16 +264,15 @@ def test_identifiers_of_high_plates_stay_exact(tmp_path, signed):
         np.save(folder / f"{identifier}.npy", image(k))
     np.save(folder / f"{2**64}.npy", image(0))  # is not an identifier
     stored = np.array(identifiers, np.uint64)
-    with h5py.File(tmp_path / "spectra.h5", "w") as file:
-        file["loglam"] = LOGLAM
-        file["flux"] = np.stack([flux(k) for k in range(3)])
-        file["ivar"] = np.ones((3, len(LOGLAM)))
-        file["specobjid"] = stored.astype(np.int64) if signed else stored
-        for name, column in zip(("plate", "mjd", "fiber"), zip(*parts, strict=False), strict=False):
-            file[name] = column
-        for name, value in {"z": 0.1, "zwarning": 0, "ra": 1.0, "dec": 2.0}.items():
-            file[name] = np.full(3, value) + (np.arange(3) if name == "ra" else 0)
-        file["cls"], file["subclass"] = np.full(3, b"GALAXY"), np.full(3, b"")
+    plates, mjds, fibers, _ = zip(*parts, strict=True)
+    write_collection(
+        tmp_path / "spectra.h5",
+        range(3),
+        specobjid=stored.astype(np.int64) if signed else stored,
+        plate=plates,
+        mjd=mjds,
+        fiber=fibers,
+    )
     status, refused = build(tmp_path, tmp_path / "spectra.h5", folder, *STATED)
     assert status == 0
     assert refused == {str(folder / f"{2**64}.npy"): "image: not named by specObjID"}
