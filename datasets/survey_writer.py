@@ -24,7 +24,7 @@ class SurveyWriter:
     The file appears under its name only when the `with` block ends without an exception.
 
     Args:
-        path: The file.
+        path: The file, in a folder that is made if needed.
         bands: Names in the order of the image axis.
         pixel_scale_arcsec: > 0, per pixel.
         grid, preparation: Of the spectra.
@@ -81,6 +81,7 @@ class SurveyWriter:
         }
 
     def __enter__(self) -> SurveyWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._written = GuardedFile(self._partial)
         self._file = h5py.File(self._written, "w")
         self._file.attrs.update(
@@ -124,6 +125,7 @@ class SurveyWriter:
             truth: Name → (n, …).
 
         Raises:
+            SurveyError: a column of the catalogue has a name that the file cannot have.
             ValueError: for anything else.
         """
         images, spectra = np.asarray(images, np.float32), np.asarray(spectra, np.float32)
@@ -165,6 +167,9 @@ class SurveyWriter:
                 raise ValueError(f"catalogue[{name!r}] is {values.dtype}: it must have 64 bits")
             if self._split_rule == "sky" and not np.isfinite(values).all():
                 raise ValueError(f"catalogue[{name!r}] must be finite")
+        for name in catalogue:
+            if name == "split" or "/" in name:  # which the writer adds; which would be a group
+                raise SurveyError(f"{self.path}: a catalogue column is called {name}: rename it")
 
     def _create(self, name: str, value: np.ndarray) -> h5py.Dataset:
         large = name in ("images", "spectra", "interpolated")  # one galaxy per chunk

@@ -102,6 +102,13 @@ class SpecFiles:
     def __getitem__(self, i: int) -> str:
         return self.paths[i]
 
+    def identifier(self, i: int) -> int:
+        """The specObjID in file i; 0 if it cannot be read."""
+        try:
+            return read_spec_file(self.paths[i]).specobjid
+        except SpectrumFileError:
+            return 0
+
     def name(self, i: int) -> str:
         return self.paths[i]
 
@@ -119,6 +126,9 @@ class CollectionSpectra:
 
     def __getitem__(self, i: int) -> SdssSpectrum:
         return self._collection[i]
+
+    def identifier(self, i: int) -> int:
+        return int(self._collection.catalogue["specobjid"][i])
 
     def name(self, i: int) -> str:
         return f"{self._path}#{i}"

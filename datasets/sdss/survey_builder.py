@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,18 +148,21 @@ def _pair(
     rows = match_identifiers(spectra.observations, observation(images.identifiers))
     in_catalogue = match_identifiers(images.identifiers, catalogue.get("specobjid", np.empty(0)))
     pairs: list[Pair] = []
-    for i in np.argsort(rows, kind="stable"):  # the cube is read once, front to back
-        row = int(rows[i])
+    order = np.argsort(rows, kind="stable")  # the cube is read once, front to back
+    for row, group in groupby(order.tolist(), key=rows.tolist().__getitem__):
         if row < 0:
-            refused.append(Refusal(spectra.name(i), "", "no image"))
+            refused += [Refusal(spectra.name(i), "", "no image") for i in group]
             continue
         identifier = int(images.identifiers[row])
-        if pairs and pairs[-1].image == row:
-            refused.append(Refusal(spectra.name(i), identifier, "a second file of one observation"))
-        elif catalogue and in_catalogue[row] < 0:
-            refused.append(Refusal(spectra.name(i), identifier, "not in the catalogue"))
+        chosen, *others = files = list(group)
+        if others:
+            chosen = next((i for i in files if spectra.identifier(i) == identifier), chosen)
+        second = "a second file of one observation"
+        refused += [Refusal(spectra.name(i), identifier, second) for i in files if i != chosen]
+        if catalogue and in_catalogue[row] < 0:
+            refused.append(Refusal(spectra.name(chosen), identifier, "not in the catalogue"))
         else:
-            pairs.append(Pair(int(i), row, identifier, int(in_catalogue[row])))
+            pairs.append(Pair(chosen, row, identifier, int(in_catalogue[row])))
     return pairs
 
 

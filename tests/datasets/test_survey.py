@@ -85,6 +85,23 @@ def test_everything_comes_back_exactly(survey_path):
     )
 
 
+@pytest.mark.parametrize("name", ["split", "g/r"])
+def test_names_that_no_column_can_have_are_refused_at_once(tmp_path, name):
+    columns = galaxies()
+    columns["catalogue"][name] = np.zeros(COUNT)
+    with (
+        pytest.raises(SurveyError, match=rf"survey\.h5: a catalogue column is called {name}"),
+        writer(tmp_path / "survey.h5") as file,
+    ):
+        file.append(**columns)
+
+
+def test_the_folder_is_made_if_needed(tmp_path):
+    with writer(tmp_path / "data" / "new" / "survey.h5", fractions=(0.2, 0.2)) as file:
+        file.append(**galaxies())
+    assert len(Survey(tmp_path / "data" / "new" / "survey.h5")) == COUNT
+
+
 def test_splits_are_those_of_the_rule(survey_path):
     survey = Survey(survey_path)
     rule = assign_splits(

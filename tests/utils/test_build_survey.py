@@ -173,6 +173,16 @@ def test_every_refusal_has_its_reason(tmp_path, spectra, cube):
         assert refused[str(path)].startswith(reason)
 
 
+def test_of_two_pipeline_versions_that_of_the_image_is_taken(tmp_path, spectra, cube):
+    other = spectra / "spec-0266-51630-0010.fits"
+    (spectra.parent / "other").mkdir()
+    other.rename(spectra.parent / "other" / other.name)
+    write(spectra, 10, RUN2D=("7A", "103"), SPECOBJID=None)
+    status, refused = build(tmp_path, spectra.parent, cube)
+    assert (status, refused) == (0, {str(other): "a second file of one observation"})
+    check_rows(Survey(tmp_path / "survey.h5"), range(1, COUNT + 1))
+
+
 def test_folder_of_images_and_catalogue(tmp_path, spectra):
     folder = tmp_path / "images"
     folder.mkdir()
