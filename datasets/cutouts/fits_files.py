@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS
 
 from datasets.atomic_files import atomic_path
 from datasets.cutouts.formats import CutoutError, RawCutout, check_shape, split_bands, stated_fields
@@ -169,6 +170,7 @@ def write_cutout(
     identifier: int = 0,
     redshift: float | None = None,
     unit: str = "nanomaggy",
+    wcs: WCS | None = None,
 ) -> None:
     """Write one cutout, atomically, as a FITS cube that this module and image viewers understand.
 
@@ -176,11 +178,12 @@ def write_cutout(
         path: Suffix included.
         image: (bands, height, width), flux per pixel in `unit`, the galaxy in the centre.
         bands: Their names.
-        pixel_scale_arcsec: North is up, east to the left.
+        pixel_scale_arcsec: Of square pixels.
         ra, dec: Of the centre, degrees (ICRS).
         identifier: The survey's number of the object, up to 64 bits; 0 = none.
         redshift: Written if given.
         unit: Of the image.
+        wcs: World coordinates of the pixels; by default north is up, east to the left.
     """
     height, width = np.shape(image)[-2:]
     hdu = fits.PrimaryHDU(np.asarray(image, dtype=np.float32))
@@ -194,6 +197,8 @@ def write_cutout(
             "CDELT1": -degrees, "CDELT2": degrees,
         }
     )  # fmt: skip
+    if wcs is not None:
+        hdu.header.update(wcs.to_header(relax=True))
     if redshift is not None:
         hdu.header["REDSHIFT"] = redshift
     with atomic_path(path) as temporary:

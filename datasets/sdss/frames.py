@@ -204,21 +204,19 @@ def cut_fields(
     missing = list(positions)
     for field in fields:
         frames = {band: Frame.read(path) for band, path in field.items()}
-        missing = _cut_field(frames, missing, folder, size)
+        images = cut_out(frames, [p.ra for p in missing], [p.dec for p in missing], size)
+        for position, image in zip(missing, images, strict=True):
+            if image is not None:
+                about = asdict(position)
+                path = folder / f"{file_stem(about.pop('name'))}.fits"
+                wcs = _centred(frames[REFERENCE_BAND].wcs, position.ra, position.dec, size)
+                write_cutout(path, image, SDSS_BANDS, SDSS_PIXEL_ARCSEC, **about, wcs=wcs)
+        missing = [p for p, image in zip(missing, images, strict=True) if image is None]
     return missing
 
 
-def _cut_field(
-    frames: dict[str, Frame], positions: list[Position], folder: Path, size: int
-) -> list[Position]:
-    """Write the cutouts of the positions inside one field; return the other positions."""
-    images = cut_out(frames, [p.ra for p in positions], [p.dec for p in positions], size)
-    outside = []
-    for position, image in zip(positions, images, strict=True):
-        if image is None:
-            outside.append(position)
-        else:
-            about = asdict(position)
-            path = folder / f"{file_stem(about.pop('name'))}.fits"
-            write_cutout(path, image, SDSS_BANDS, SDSS_PIXEL_ARCSEC, **about)
-    return outside
+def _centred(wcs: WCS, ra: float, dec: float, size: int) -> WCS:
+    """The world coordinates of a cutout of `size` px a side on the pixel grid of a frame."""
+    cut = wcs.deepcopy()
+    cut.wcs.crpix -= np.array(wcs.all_world2pix(ra, dec, 0)) - (size - 1) / 2
+    return cut

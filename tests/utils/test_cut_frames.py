@@ -92,6 +92,22 @@ def test_the_command_writes_cutouts_that_are_read_back(tmp_path, capsys):
     np.testing.assert_array_equal(cutout.image, cut_out(mock_frames(), [150.0], [20.0])[0])
 
 
+def test_the_header_of_a_cutout_has_the_orientation_of_its_pixels(tmp_path):
+    paths = write_frames(tmp_path)
+    east = 150.0 + 20 * 0.396 / 3600 / np.cos(np.deg2rad(20))
+    (tmp_path / "p.csv").write_text("ra,dec,name\n150,20,star\n" + f"{east},20,west\n")
+    table, output = str(tmp_path / "p.csv"), tmp_path / "out"
+    assert main([*map(str, paths), "--positions", table, "--output", str(output)]) == 0
+    for name, offset in (("star", 0.0), ("west", 20.0)):
+        header = fits.getheader(output / f"{name}.fits")
+        column, row = WCS(header).celestial.all_world2pix(150.0, 20.0, 0)
+        image = fits.getdata(output / f"{name}.fits")[2]
+        y, x = np.mgrid[:64, :64]
+        centre = (image * x).sum() / image.sum(), (image * y).sum() / image.sum()
+        np.testing.assert_allclose(centre, (column, row), atol=0.02)
+        assert np.hypot(column - 31.5, row - 31.5) == pytest.approx(offset, abs=0.01)
+
+
 def test_positions_may_be_the_catalogue_of_generated_spectra(tmp_path):
     columns = {"name": ["star#0"], "identifier": [1237648721217716541], "ra": [150.0]}
     write_catalogue(tmp_path / "catalogue.fits", columns | {"dec": [20.0], "redshift": [np.nan]})
