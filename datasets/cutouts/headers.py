@@ -1,7 +1,8 @@
 """What FITS headers state about an image, by the conventions of the surveys.
 
 - Flux: `BUNIT`; where it is missing or counts, the zero point of counts: `FLUXMAG0` (HSC),
-  `FPA.ZP` and `EXPTIME` (Pan-STARRS), `PHOTFLAM` and `PHOTPLAM` (HST), or one of `ZERO_POINTS`.
+  `FPA.ZP` and `EXPTIME` (Pan-STARRS), `PHOTFLAM` and `PHOTPLAM` (HST; with
+  `EXPTIME`, of counts of the whole exposure), or one of `ZERO_POINTS`.
   `BSOFTEN` and `BOFFSET` (Pan-STARRS) mark counts on an asinh scale, which are made linear.
 - Pixel scale: the world coordinates, s² = |det CD| with CD their matrix of degrees per pixel; where
   there are none, or none that a survey can have, one of `PIXEL_SCALES`.
@@ -20,7 +21,7 @@ from astropy.coordinates import ICRS
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from datasets.cutouts.formats import PLAUSIBLE_PIXELS_ARCSEC, CutoutError, is_no_band
+from datasets.cutouts.formats import PLAUSIBLE_PIXELS_ARCSEC, is_no_band
 
 COUNTS = re.compile(
     r"(adu|counts?|cts?|dn|e-?|electrons?|photons?)((\s*/\s*|\s+per\s+)s(ec(ond)?)?|\s*s\^?-1)?",
@@ -43,28 +44,35 @@ def is_band(header: Mapping[str, Any]) -> bool:
 def flux_unit(header: Mapping[str, Any], remarks: list[str]) -> str | None:
     """The unit of an image: its `BUNIT`, or "AB zero point 27.0" of counts; None if unknown."""
     unit = str(header.get("BUNIT", "")).strip()
-    if unit and not COUNTS.fullmatch(unit):
+    counts = COUNTS.fullmatch(unit)
+    if unit and not counts:
         return unit
-    zero_point, keyword = _zero_point(header)
+    zero_point, keyword = _zero_point(header, rate=not counts or bool(counts[2]))
     if zero_point is None:
         return unit or None
     system = str(header.get("MAGSYS", header.get("PHOTSYS", "AB"))).strip().upper()
     if not system.startswith("AB"):
-        raise CutoutError(f"{keyword} is a zero point in the {system} system: give --zero-point")
+        return f"{system} zero point of {keyword}"  # refused, unless the user states another
     remarks.append(f"counts converted with the zero point of {keyword}")
     return f"AB zero point {zero_point:.6f}"
 
 
-def _zero_point(header: Mapping[str, Any]) -> tuple[float | None, str]:
-    """The AB magnitude of one count, and where it stands; None without one."""
+def _zero_point(header: Mapping[str, Any], rate: bool) -> tuple[float | None, str]:
+    """The AB magnitude of one count, and where it stands; None without one.
+
+    Args:
+        header: of the plane and of its file.
+        rate: the pixels are counts per second, not of the whole exposure.
+    """
     if _number(header, "FLUXMAG0", positive=True):
         return 2.5 * math.log10(header["FLUXMAG0"]), "FLUXMAG0"
     if _number(header, "FPA.ZP") and _number(header, "EXPTIME", positive=True):
         return header["FPA.ZP"] + 2.5 * math.log10(header["EXPTIME"]), "FPA.ZP and EXPTIME"
-    if _number(header, "PHOTFLAM", positive=True) and _number(header, "PHOTPLAM", positive=True):
-        # STScI, "ACS zeropoints": AB from erg/s/cm²/Å per count at the pivot wavelength
-        flam, pivot = header["PHOTFLAM"], header["PHOTPLAM"]
-        return -2.5 * math.log10(flam) - 5 * math.log10(pivot) - 2.408, "PHOTFLAM and PHOTPLAM"
+    needed = ("PHOTFLAM", "PHOTPLAM") if rate else ("PHOTFLAM", "PHOTPLAM", "EXPTIME")
+    if all(_number(header, keyword, positive=True) for keyword in needed):
+        # STScI, "ACS zeropoints": AB from erg/s/cm²/Å per count/s at the pivot wavelength
+        flam, pivot = header["PHOTFLAM"] / (1 if rate else header["EXPTIME"]), header["PHOTPLAM"]
+        return -2.5 * math.log10(flam) - 5 * math.log10(pivot) - 2.408, " and ".join(needed)
     for keyword in ZERO_POINTS:
         if _number(header, keyword, positive=True):
             return float(header[keyword]), keyword

@@ -243,7 +243,7 @@ def test_text_of_any_length_in_a_collection(tmp_path, cube):
 
 def test_a_collection_without_a_column_is_named(tmp_path, cube, capsys):
     path = write_collection(tmp_path / "a.h5", range(1, COUNT + 1), cls=None)
-    assert main(["s.h5", "--spectra", str(path), "--images", str(cube)]) == 2
+    assert main([str(tmp_path / "s.h5"), "--spectra", str(path), "--images", str(cube)]) == 2
     assert "a.h5 lacks the columns cls: add them" in capsys.readouterr().err
 
 

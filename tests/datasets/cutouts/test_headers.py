@@ -53,12 +53,19 @@ def test_zero_points_in_headers_are_used_and_reported(tmp_path, case):
     assert [a for a in cutout.assumptions if a.startswith("counts converted with the zero point")]
 
 
-def test_hst_counts(tmp_path):
-    """ACS F814W: AB zero point 25.943 (STScI)."""
-    header = {"PHOTFLAM": 7.0331e-20, "PHOTPLAM": 8044.99, "BUNIT": "ELECTRONS/S"}
-    counts = image() * 10 ** (0.4 * (25.943 - 22.5))
-    write(tmp_path / "a.fits", counts, headers(**header))
+@pytest.mark.parametrize(("unit", "seconds"), [("ELECTRONS/S", 1.0), ("ELECTRONS", 500.0)])
+def test_hst_counts(tmp_path, unit, seconds):
+    """ACS F814W: AB zero point 25.943 of one count per second (STScI)."""
+    header = {"PHOTFLAM": 7.0331e-20, "PHOTPLAM": 8044.99, "BUNIT": unit}
+    counts = image() * seconds * 10 ** (0.4 * (25.943 - 22.5))
+    write(tmp_path / "a.fits", counts, headers(**header, EXPTIME=500.0))
     assert_same(read_one(tmp_path), tolerance=0.01)
+    (tmp_path / "a.fits").unlink()
+    write(tmp_path / "a.fits", counts, headers(**header))
+    if unit == "ELECTRONS":
+        assert "--zero-point" in reason(tmp_path)
+    else:
+        assert_same(read_one(tmp_path), tolerance=0.01)
 
 
 def test_every_band_has_its_own_unit(tmp_path):
@@ -105,6 +112,8 @@ def test_surface_brightness_of_jwst(tmp_path):
 def test_counts_without_an_ab_zero_point_are_refused_with_the_remedy(tmp_path, header):
     write(tmp_path / "a.fits", image(), headers(**header))
     assert "--zero-point" in reason(tmp_path)
+    mended = CutoutFormat(BANDS, 0.396, input_unit=stated_units(None, "22.5"))
+    assert_same(read_one(tmp_path, mended))
 
 
 def test_stated_zero_points_take_the_place_of_headers(tmp_path):
