@@ -132,7 +132,8 @@ def _plain(name: str, column: Column) -> np.ndarray:
         values = column.astype(np.float64).filled(np.nan)
     else:
         values = np.asarray(column.filled({"f": np.nan, "i": 0, "u": 0, "b": False}.get(kind, "")))
-    return values.astype(str) if kind == "O" else values
+    # of FITS in another byte order, which torch does not take
+    return values.astype(str if kind == "O" else values.dtype.newbyteorder("="), copy=False)
 
 
 def numbers(path: str | Path, name: str, values: np.ndarray) -> np.ndarray:

@@ -30,4 +30,5 @@ def export(survey: Survey, folder: Path, split: str, count: int) -> None:
             ra=float(ra),
             dec=float(dec),
             identifier=int(identifier),
+            unit=survey.image_unit,
         )

@@ -179,7 +179,7 @@ def write_cutout(
         image: (bands, height, width), flux per pixel in `unit`, the galaxy in the centre.
         bands: Their names.
         pixel_scale_arcsec: Of square pixels.
-        ra, dec: Of the centre, degrees (ICRS).
+        ra, dec: Of the centre, degrees (ICRS); left out if NaN.
         identifier: The survey's number of the object, up to 64 bits; 0 = none.
         redshift: Written if given.
         unit: Of the image.
@@ -189,14 +189,16 @@ def write_cutout(
     hdu = fits.PrimaryHDU(np.asarray(image, dtype=np.float32))
     degrees = pixel_scale_arcsec / 3600
     hdu.header.update(
-        {
-            "BUNIT": unit, "BANDS": ",".join(bands), "PIXSCALE": (pixel_scale_arcsec, "arcsec"),
-            "RA": ra, "DEC": dec, "OBJID": int(identifier), "WCSAXES": 2,
-            "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "deg", "CUNIT2": "deg",
-            "CRPIX1": (width + 1) / 2, "CRPIX2": (height + 1) / 2, "CRVAL1": ra, "CRVAL2": dec,
-            "CDELT1": -degrees, "CDELT2": degrees,
-        }
+        BUNIT=unit, BANDS=",".join(bands), PIXSCALE=(pixel_scale_arcsec, "arcsec"),
+        OBJID=int(identifier),
     )  # fmt: skip
+    if math.isfinite(ra) and math.isfinite(dec):
+        hdu.header.update(
+            RA=ra, DEC=dec, WCSAXES=2,
+            CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CUNIT1="deg", CUNIT2="deg",
+            CRPIX1=(width + 1) / 2, CRPIX2=(height + 1) / 2, CRVAL1=ra, CRVAL2=dec,
+            CDELT1=-degrees, CDELT2=degrees,
+        )  # fmt: skip
     if wcs is not None:
         hdu.header.update(wcs.to_header(relax=True))
     if redshift is not None:

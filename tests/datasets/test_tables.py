@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +28,14 @@ def test_types_and_exact_identifiers(tmp_path):
     assert table["plate"].dtype == np.int64
     np.testing.assert_array_equal(table["veldisp"], [np.nan, 150.5])
     assert table["run2d"].tolist() == ["26", "v5_13_0"]
+
+
+def test_columns_of_fits_are_in_the_byte_order_of_the_machine(tmp_path):
+    columns = {"specobjid": [1024, 2048], "sn": np.array([20.5, 30.5], np.float32), "name": ["a", "b"]}
+    Table(columns).write(tmp_path / "a.fits")
+    table = read_catalogue(tmp_path / "a.fits")
+    assert all(values.dtype.isnative for values in table.values())
+    assert torch.from_numpy(table["sn"]).tolist() == [20.5, 30.5]
 
 
 @pytest.mark.parametrize(
