@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
+from astropy.io import fits
 from PIL import Image
 
+from datasets.constants import SDSS_BANDS
 from datasets.file_check import check_folder
 from datasets.sdss.spec_files import spec_object_identifier
 from tests.spec_files import write_spec_file
@@ -35,14 +38,26 @@ def folder(tmp_path):
 def test_usable_and_refused_are_counted_by_place_and_kind(folder):
     tallies, damaged = check_folder(folder, LAYOUTS)
     assert not damaged
-    counted = {key: (tally.usable, tally.reasons.total()) for key, tally in tallies.items()}
+    counted = {key: (tally.pop(None, 0), tally.total()) for key, tally in tallies.items()}
     assert counted == {
         ("spectra", "spectrum"): (1, 1),
         ("cutouts.npz", "ugriz cutout"): (2, 1),
         ("one.png", "colour picture"): (1, 0),
     }
-    (reason,) = tallies["spectra", "spectrum"].reasons
+    (reason,) = tallies["spectra", "spectrum"]
     assert "good pixels span" in reason and not any(c.isdigit() for c in reason)
+
+
+def test_cutouts_of_band_files_and_in_hdf5_are_usable(tmp_path):
+    cutouts = np.random.default_rng(1).normal(size=(2, 5, 64, 64)).astype(np.float32)
+    (tmp_path / "bands").mkdir()
+    for number, cutout in enumerate(cutouts):
+        for band, plane in zip(SDSS_BANDS, cutout, strict=True):
+            fits.writeto(tmp_path / "bands" / f"{number}-{band}.fits", plane)
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        file["images"] = cutouts
+    usable = {("bands", "ugriz cutout"): {None: 2}, ("many.h5", "ugriz cutout"): {None: 2}}
+    assert check_folder(tmp_path, LAYOUTS) == (usable, [])
 
 
 def test_unreadable_files_are_named_and_set_the_status(folder, capsys):
@@ -61,7 +76,7 @@ def test_unreadable_files_are_named_and_set_the_status(folder, capsys):
 def test_all_real_files_are_read():
     tallies, damaged = check_folder(REAL_DATA, LAYOUTS)
     assert not damaged
-    counted = {key: (tally.usable, tally.reasons.total()) for key, tally in tallies.items()}
+    counted = {key: (tally.pop(None, 0), tally.total()) for key, tally in tallies.items()}
     assert counted["spec_files", "spectrum"] == counted["pairs", "colour picture"] == (12, 0)
     assert sum(counted["sdss_spectra.h5", "spectrum"]) == 1386
     assert counted["cutouts_field_5112.npz", "ugriz cutout"] == (40, 0)
