@@ -15,7 +15,9 @@ import sys
 from pathlib import Path
 
 from datasets.command_parser import CommandParser
-from datasets.errors import run_command
+from datasets.errors import UserError, run_command
+
+SCHEMES = ("https://", "http://", "ftp://", "file://")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +31,8 @@ def _download(options: argparse.Namespace) -> int:
     from datasets.tables import read_catalogue
 
     base_url = (options.base_url or f"{ARCHIVE}/{options.release}").rstrip("/")
+    if not base_url.startswith(SCHEMES):
+        raise UserError(f"--base-url {base_url}: begin with {', '.join(SCHEMES)}")
     identifiers = read_catalogue(options.catalogue)["specobjid"]
     return int(not download(identifiers, base_url, options.folder, options.parallel))
 

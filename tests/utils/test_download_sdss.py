@@ -126,6 +126,13 @@ def test_a_dead_server_ends_the_run(archive, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "out/skipped.csv").read_text().count("\n") < 20
 
 
+def test_an_address_without_its_scheme_is_refused(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text(f"specObjID\n{LEGACY}\n")
+    table, output = str(tmp_path / "a.csv"), str(tmp_path / "out")
+    assert main([table, output, "--base-url", "data.sdss.org/sas/dr16"]) == 2
+    assert "--base-url data.sdss.org/sas/dr16: begin with https://" in capsys.readouterr().err
+
+
 def test_a_catalogue_without_identifiers(tmp_path, capsys):
     (tmp_path / "a.csv").write_text("plate,mjd\n266,51630\n")
     assert main([str(tmp_path / "a.csv"), str(tmp_path / "out")]) == 2
