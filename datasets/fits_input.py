@@ -15,7 +15,7 @@ from datasets.errors import UserError
 
 MAX_EXTENSIONS = 1000
 TOO_MANY_AXES = re.compile(rb"NAXIS   = *\d{4,}")  # FITS allows 999 (standard 4.0, sec. 4.4.1)
-COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open}
+COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}  # by the first bytes, as astropy does
 CHUNK_BYTES = 1 << 22
 CARD_BYTES = 80
 
@@ -41,7 +41,9 @@ def open_fits(path: str | Path) -> Iterator[fits.HDUList]:
 
 def _check_axes(path: Path) -> None:
     """Refuse `NAXIS` of more than three digits: astropy looks for every axis it declares."""
-    opener = COMPRESSED.get(path.suffix.lower(), open)
+    with open(path, "rb") as file:
+        start = file.read(3)
+    opener = next((COMPRESSED[first] for first in COMPRESSED if start.startswith(first)), open)
     with opener(path, "rb") as file:
         end = b""
         while chunk := file.read(CHUNK_BYTES):

@@ -88,7 +88,7 @@ def read_band_files(paths: Mapping[str, Path]) -> RawCutout:
             raise CutoutError(f"the file of band {band} holds more than one image")
     first = next(iter(parts.values()))
     remarks = [remark for part in parts.values() for remark in part.remarks]
-    remarks += _shifted([(part.ra, part.dec) for part in parts.values()], first.pixel_scale_arcsec)
+    remarks += _shifted([part.centre for part in parts.values()], first.pixel_scale_arcsec[0])
     return replace(
         first,
         planes=[part.planes[0] for part in parts.values()],
@@ -136,21 +136,21 @@ def _about(hdus: Sequence, primary: fits.Header, remarks: list[str]) -> dict[str
         fields.update(ra=ra, dec=dec)
     return {
         "bands": _bands_of_cube(headers[0]) if cube else _bands_of_planes(hdus),
-        "pixel_scale_arcsec": scales[0] if cube else scales,
-        "unit": units[0] if cube else units,
+        "pixel_scale_arcsec": scales,  # of a cube one for all bands
+        "unit": units,
+        "centre": places[0][1:3],
         **fields,
     }
 
 
-def _shifted(centres: Sequence[tuple[float, float]], scale_arcsec: Any) -> list[str]:
+def _shifted(centres: Sequence[tuple[float, float]], scale_arcsec: float | None) -> list[str]:
     """A remark if the centres of the bands, by their world coordinates, lie more than a pixel from
     each other."""
-    scale = scale_arcsec[0] if isinstance(scale_arcsec, tuple) else scale_arcsec
     ra, dec = np.array(centres, dtype=float).T
-    if not scale or np.isnan(ra).any():
+    if not scale_arcsec or np.isnan(ra).any():
         return []
     east = ((ra - ra[0] + 180) % 360 - 180) * math.cos(math.radians(dec[0]))
-    pixels = 3600 / scale * np.hypot(east[:, None] - east, dec[:, None] - dec).max()
+    pixels = 3600 / scale_arcsec * np.hypot(east[:, None] - east, dec[:, None] - dec).max()
     if pixels <= 1:
         return []
     return [

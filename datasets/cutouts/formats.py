@@ -72,7 +72,7 @@ class CutoutError(UserError):
 class RawCutout:
     """One cutout as it stands in its file; what the file does not state is None, NaN or 0.
 
-    Pixel scale and unit are those of all planes, or a tuple with one for each.
+    Pixel scale and unit are those of all planes, or a tuple with one for all or one for each.
     """
 
     planes: np.ndarray | Sequence[np.ndarray]  # a 2-D or 3-D array, or one 2-D array per band
@@ -81,6 +81,7 @@ class RawCutout:
     unit: str | tuple[str | None, ...] | None = None
     ra: float = math.nan
     dec: float = math.nan
+    centre: tuple[float, float] = (math.nan, math.nan)  # right ascension, declination by the WCS
     identifier: int = 0
     redshift: float = math.nan
     index: int | None = None  # in a file of many

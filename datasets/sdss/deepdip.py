@@ -31,7 +31,7 @@ def is_cube(path: str | Path) -> bool:
         return False
     try:
         with zipfile.ZipFile(path) as archive:
-            return "labels.npy" in archive.namelist() or "cube.npy" in archive.namelist()
+            return {"labels.npy", "cube.npy"} <= set(archive.namelist())
     except (OSError, zipfile.BadZipFile):
         return True
 

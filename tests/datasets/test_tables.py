@@ -31,7 +31,11 @@ def test_types_and_exact_identifiers(tmp_path):
 
 
 def test_columns_of_fits_are_in_the_byte_order_of_the_machine(tmp_path):
-    columns = {"specobjid": [1024, 2048], "sn": np.array([20.5, 30.5], np.float32), "name": ["a", "b"]}
+    columns = {
+        "specobjid": [1024, 2048],
+        "sn": np.array([20.5, 30.5], np.float32),
+        "name": ["a", "b"],
+    }
     Table(columns).write(tmp_path / "a.fits")
     table = read_catalogue(tmp_path / "a.fits")
     assert all(values.dtype.isnative for values in table.values())

@@ -222,6 +222,13 @@ def test_a_file_of_two_cutouts_among_others_is_refused_alone(tmp_path, spectra, 
     assert list(refused.values()) == ["image: not one cutout in its file"]
 
 
+def test_a_cube_may_have_an_array_of_identifiers_instead_of_labels(tmp_path, spectra):
+    images = np.stack([image(k) for k in range(1, COUNT + 1)]).transpose(0, 2, 3, 1)
+    np.savez(tmp_path / "a.npz", cube=images, specobjid=np.array(IDENTIFIERS, np.uint64))
+    assert build(tmp_path, spectra, tmp_path / "a.npz", *STATED) == (0, {})
+    check_rows(Survey(tmp_path / "survey.h5"), range(1, COUNT + 1))
+
+
 @pytest.mark.parametrize("objid", ["objid", "identifier"])
 def test_images_are_joined_by_specobjid_whatever_else_identifies_them(tmp_path, spectra, objid):
     images, numbers = [image(k) for k in range(1, COUNT + 1)], np.arange(1, COUNT + 1)

@@ -201,6 +201,10 @@ def test_bands_that_do_not_lie_on_each_other_are_reported(tmp_path):
     )
     (text,) = read_one(tmp_path).assumptions
     assert "bands are up to 20 px apart on the sky" in text
+    (tmp_path / "a.fits").unlink()
+    for place, band, plane in zip(places, BANDS, image(), strict=True):  # of one position, stated
+        write(tmp_path / f"a-{band}.fits", [plane], [place | {"RA": 180.0, "DEC": 10.0}])
+    assert read_one(tmp_path).assumptions == (text,)
 
 
 # Planes and files that are no bands

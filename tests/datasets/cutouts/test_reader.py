@@ -101,6 +101,15 @@ def as_files_per_band(folder):
     save_fits(folder / "galaxy-y.fits", image()[0])
 
 
+def as_files_per_band_with_an_axis_of_one(folder):
+    for band, plane in zip(BANDS, image(), strict=True):
+        save_fits(folder / f"galaxy-{band}.fits", plane[None])
+
+
+def as_uncompressed_file_named_gz(folder):
+    save_fits(folder / "a.fits", image(), BANDS="ugriz").rename(folder / "galaxy.fits.gz")
+
+
 def as_npz(folder):
     arrays = {"cube": image().transpose(1, 2, 0), "bands": np.array(BANDS), "pixel_scale": 0.396}
     np.savez_compressed(folder / "galaxy.npz", **arrays, unit="nanomaggy")
@@ -114,7 +123,8 @@ def as_hdf5(folder):
 
 LAYOUTS = [
     as_cube, as_cube_bands_last, as_cube_with_numbered_bands_in_another_order, as_extensions,
-    as_compressed_extensions, as_files_per_band, as_npz, as_hdf5,
+    as_compressed_extensions, as_files_per_band, as_files_per_band_with_an_axis_of_one,
+    as_uncompressed_file_named_gz, as_npz, as_hdf5,
 ]  # fmt: skip
 
 
