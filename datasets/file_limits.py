@@ -40,24 +40,20 @@ def check_stored(dataset: h5py.Dataset) -> None:
         )
 
 
-def own_datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    """The data sets of a group that the file itself stores, by name.
+def own_datasets(file: h5py.Group, group: str | None = None) -> dict[str, h5py.Dataset]:
+    """The data sets that a file, or a group in it, itself stores, by name.
 
     Links into other files, external and virtual storage are not followed.
     """
-    hard = [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
-    items = {name: group[name] for name in hard}
+    hard = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+    items = {name: file[name] for name in hard}
+    if group:
+        return own_datasets(items[group]) if isinstance(items.get(group), h5py.Group) else {}
     return {
         name: item
         for name, item in items.items()
         if isinstance(item, h5py.Dataset) and not (item.external or item.is_virtual)
     }
-
-
-def own_group(file: h5py.File, name: str) -> h5py.Group | None:
-    """A group that the file itself stores, or None."""
-    hard = isinstance(file.get(name, getlink=True), h5py.HardLink)
-    return file[name] if hard and isinstance(file[name], h5py.Group) else None
 
 
 def npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:

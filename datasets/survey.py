@@ -30,7 +30,7 @@ import numpy as np
 from datasets.command_parser import CommandParser
 from datasets.constants import SPLITS
 from datasets.errors import UserError, run_command
-from datasets.file_limits import check_stored, own_datasets, own_group
+from datasets.file_limits import check_stored, own_datasets
 from datasets.spectra import Preparation, WavelengthGrid
 
 SCHEMA = "galaxy-spectrum survey"
@@ -108,8 +108,7 @@ class Survey:
             raise SurveyError(f"{self.path} is damaged ({reason}): build it again") from error
 
     def _catalogue(self, file: h5py.File) -> dict[str, np.ndarray]:
-        group = own_group(file, "catalogue")
-        datasets = own_datasets(group) if group else {}
+        datasets = own_datasets(file, "catalogue")
         try:
             for dataset in datasets.values():
                 check_stored(dataset)

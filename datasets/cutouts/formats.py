@@ -36,7 +36,6 @@ from datasets.file_limits import (
     check_stored,
     npy_header,
     own_datasets,
-    own_group,
 )
 from datasets.identifiers import identifiers_of
 
@@ -179,8 +178,7 @@ def read_hdf5(path: Path, rows: slice = slice(None)) -> Iterator[RawCutout]:
         arrays = own_datasets(file)
         images = arrays.pop(_image_key({name: item.shape for name, item in arrays.items()}))
         check_stored(images)
-        group = own_group(file, "catalogue")
-        columns = arrays | (own_datasets(group) if group else {})
+        columns = arrays | own_datasets(file, "catalogue")
         columns = {n: item for n, item in columns.items() if item.nbytes <= MAX_COLUMN_BYTES}
         settings = json.loads(file.attrs.get("settings", "{}"))
         beside = {**file.attrs, **images.attrs, **settings, **columns}
