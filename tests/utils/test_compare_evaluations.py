@@ -9,7 +9,7 @@ import pytest
 from datasets.errors import UserError
 from utils.compare_evaluations import main
 from utils.evaluation.columns import COLUMNS
-from utils.evaluation.comparison import Run, compare, pooled, pooled_difference, run_name
+from utils.evaluation.comparison import Run, compare, group_seeds, pooled, pooled_difference
 from utils.evaluation.method import CLIMATOLOGY, GENERATED, PHOTOMETRY
 from utils.evaluation.question import OBSERVED
 
@@ -84,9 +84,31 @@ def test_runs_without_a_seed_in_their_names_are_not_pooled(tmp_path, names):
 
 @pytest.mark.parametrize("folder", ["a-seed1", "a_seed12", "a seed3", "a-seed-4", "aseed5"])
 def test_the_suffix_of_a_seed_is_not_part_of_the_name(tmp_path, folder):
-    assert run_name(tmp_path / folder / "evaluation") == "a"
-    assert run_name(tmp_path / folder / "evaluation" / "evaluation.json") == "a"
-    assert run_name(tmp_path / "demo" / "seed1" / "evaluation") == "demo"
+    path = tmp_path / folder / "evaluation"
+    assert group_seeds([path, path / "evaluation.json"]) == {"a": [path.resolve()]}
+    assert list(group_seeds([tmp_path / "demo" / "seed1" / "evaluation"])) == ["demo"]
+
+
+def test_runs_of_the_same_name_in_different_folders_are_not_pooled(tmp_path):
+    names = ["A/generative", "B/generative", "A/x-seed1", "A/x-seed2", "B/x-seed1", "A/x"]
+    folders = [tmp_path / name / "evaluation" for name in names]
+    groups = group_seeds([*folders, folders[0]])
+    assert list(groups)[:2] == ["A/generative", "B/generative"]
+    assert groups["B/x"] == [folders[4].resolve()]
+    assert sorted(map(len, groups.values())) == [1, 1, 1, 1, 2]  # a run without a seed is alone
+    text = compare([write(f, k * UNIT, f"{k}") for k, f in enumerate(folders[:2])])
+    assert "seeds" not in text and "| A/generative | 0 |" in text
+
+
+def test_a_baseline_that_none_has_is_refused(tmp_path):
+    folder = write(tmp_path / "run", 0.6 * UNIT)
+    with pytest.raises(UserError, match=f"--baseline neighbors: .*{PHOTOMETRY}"):
+        compare([folder], "neighbors")
+
+
+def test_differences_that_no_row_has_are_left_out(tmp_path):
+    text = compare([write(tmp_path / "run", 0.6 * UNIT)], PHOTOMETRY)
+    assert text.count(f"minus {PHOTOMETRY}") == 1  # the CRPS, the one score of these evaluations
 
 
 def test_the_table_is_printed_and_written(tmp_path, capsys):

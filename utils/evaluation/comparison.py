@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import h5py
@@ -25,6 +25,7 @@ from utils.evaluation.method import GENERATED, PHOTOMETRY, SHIFTED
 from utils.evaluation.question import QUESTIONS, REST
 
 NEIGHBOURS = "neighbours"  # the strongest baseline of each question
+COMPARED = 3  # scores, the first of each table, whose differences to the baseline are shown
 
 
 class Run:
@@ -38,7 +39,7 @@ class Run:
     """
 
     def __init__(self, folder: Path):
-        self.folder = folder.parent if folder.name == "evaluation.json" else folder
+        self.folder = self.folder_of(folder)
         path = self.folder / "evaluation.json"
         try:
             self.metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -48,6 +49,11 @@ class Run:
             raise UserError(
                 f"{path}: not a JSON file ({error}); run utils.evaluate again"
             ) from error
+
+    @staticmethod
+    def folder_of(path: Path) -> Path:
+        """The folder of an evaluation, given that or its `evaluation.json`."""
+        return path.parent if path.name == "evaluation.json" else path
 
     def score(self, question: str, method: str, name: str) -> np.ndarray | None:
         """The score `name` (N,) of each galaxy, or None."""
@@ -74,14 +80,14 @@ def compare(folders: Iterable[Path], baseline: str | None = None) -> str:
             and in photometry and redshift where the redshift is given; None makes no differences.
 
     Raises:
-        UserError: a folder holds no readable evaluation; the galaxies of a row differ.
+        UserError: a folder holds no readable evaluation; the galaxies of a row differ; none of the
+            evaluations has the baseline.
     """
-    groups: dict[str, list[Run]] = defaultdict(list)
-    for folder in folders:
-        groups[run_name(folder)].append(Run(folder))
+    groups = {name: [Run(f) for f in own] for name, own in group_seeds(folders).items()}
     for name, runs in groups.items():
         if len({run.galaxies for run in runs}) > 1:
             raise UserError(f"{name}: the seeds were evaluated on different galaxies")
+    _check_baseline(baseline, [run for runs in groups.values() for run in runs])
     lines = [f"{name}: {len(runs)} seeds" for name, runs in groups.items() if len(runs) > 1]
     lines += [""] if lines else []
     for question in QUESTIONS:
@@ -91,39 +97,68 @@ def compare(folders: Iterable[Path], baseline: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def run_name(folder: Path) -> str:
-    """The name of a run without the suffix of its seed: `sampled` for `sampled-seed1/evaluation`.
+def group_seeds(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """Folders of evaluations by the name of their row; a folder that is given twice counts once.
 
-    Only an explicit suffix `seed1`, `-seed1`, `_seed1` or ` seed1` counts: `demo` and `demo2` are
-    two runs. A folder `seed1` has the name of the folder that it is in.
+    Only runs with the suffix `seed1`, `-seed1`, `_seed1` or ` seed1`, in the same folder, share a
+    row, named without it: `demo` and `demo2` are two runs. A run `seed1` has the name of the folder
+    that it is in. Equal names are preceded by as many parents as it takes to tell them apart.
     """
-    folder = folder.parent if folder.name == "evaluation.json" else folder
-    run = folder.parent if folder.name == "evaluation" else folder
-    run = run.resolve()
-    return re.sub(r"[-_ ]?seed[-_]?\d+$", "", run.name) or run.parent.name
+    groups: dict[Path, list[Path]] = defaultdict(list)  # by folder, a star for the seed
+    named: dict[Path, Path] = {}  # whose last parts are the name
+    for folder in dict.fromkeys(Run.folder_of(folder).resolve() for folder in folders):
+        run = folder.parent if folder.name == "evaluation" else folder
+        stem = re.sub(r"[-_ ]?seed[-_]?\d+$", "", run.name)
+        row = folder
+        if stem != run.name:
+            row = run.with_name(f"{stem}-seed*") / folder.relative_to(run)
+        groups[row].append(folder)
+        named[row] = run.parent / stem
+    return {_distinct(named[row], named.values()) or str(row): own for row, own in groups.items()}
+
+
+def _distinct(path: Path, others: Collection[Path]) -> str | None:
+    """The last parts of `path`, as many as only one of `others`, itself, ends with, if any."""
+    for count in range(1, len(path.parts)):
+        if sum(other.parts[-count:] == path.parts[-count:] for other in others) == 1:
+            return "/".join(path.parts[-count:])
+    return None
+
+
+def _check_baseline(baseline: str | None, runs: list[Run]) -> None:
+    parts = [run.metrics.get(question) or {} for run in runs for question in QUESTIONS]
+    methods = dict.fromkeys(name for part in parts for name in part.get("methods", {}))
+    if baseline not in (None, NEIGHBOURS, *methods):
+        raise UserError(
+            f"--baseline {baseline}: not among the methods {', '.join(methods)}; name one of them, "
+            f"or {NEIGHBOURS}"
+        )
 
 
 def _table(groups: dict[str, list[Run]], question: str, baseline: str | None) -> list[str]:
-    """The table of a question: the generator of every group, then the other methods, once each."""
-    rows: dict[tuple[str, ...], None] = {}
+    """The table of a question, a row for each method of every group; differences that no row has
+    are left out."""
     columns = COLUMNS[question]
     if baseline == NEIGHBOURS:
         baseline = SHIFTED if question == REST else PHOTOMETRY
-    header = ["", *(column.label for column in columns)]
-    compared = [c for c in columns if c.score and baseline]
-    header += [f"{column.label} minus {baseline}" for column in compared[:3]]
-    several = len(groups) > 1
-    for name, runs in groups.items():
-        methods = list((runs[0].metrics.get(question) or {}).get("methods", {}))
-        for method in methods:
-            label = name if method == GENERATED else f"{name}: {method}" if several else method
-            cells = [plus_minus(pooled(runs, question, method, c), c.scale) for c in columns]
-            cells += [
-                interval(pooled_difference(runs, question, method, baseline, c), c.scale)
-                for c in compared[:3]
-            ]
-            rows[(label, *cells)] = None
-    return rows_of(header, rows) if rows else []
+    rows = [
+        (name, runs, method)
+        for name, runs in groups.items()
+        for method in (runs[0].metrics.get(question) or {}).get("methods", {})
+    ]
+    cells = {
+        c.label: [plus_minus(pooled(runs, question, m, c), c.scale) for _, runs, m in rows]
+        for c in columns
+    }
+    for c in [column for column in columns if column.score and baseline][:COMPARED]:
+        differences = [pooled_difference(runs, question, m, baseline, c) for _, runs, m in rows]
+        if any(differences):
+            cells[f"{c.label} minus {baseline}"] = [interval(d, c.scale) for d in differences]
+    labels = [
+        name if m == GENERATED else f"{name}: {m}" if len(groups) > 1 else m for name, _, m in rows
+    ]
+    lines = zip(labels, *cells.values(), strict=True)
+    return rows_of(["", *cells], lines) if rows else []
 
 
 def pooled(runs: list[Run], question: str, method: str, column: Column) -> dict | None:
