@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from datasets.photometry import aperture_nanomaggies, has_colours
@@ -35,10 +37,17 @@ def total_magnitude(survey: Survey, rows: np.ndarray) -> np.ndarray | None:
 
 
 def quantile_bins(label: str, values: np.ndarray, count: int = BINS) -> dict[str, np.ndarray]:
-    """Masks (N,) of `count` bins of equal numbers of galaxies, by name."""
-    edges = np.quantile(values, np.linspace(0, 1, count + 1))
+    """Masks (N,) of `count` bins of equal numbers of galaxies, by name; of fewer where values are
+    equal, and none of no galaxies."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)))
     place = np.digitize(values, edges[1:-1])
-    return {f"{label} {edges[k]:.3g} to {edges[k + 1]:.3g}": place == k for k in range(count)}
+    bins = {}
+    for k, (low, high) in enumerate(pairwise(edges)):
+        digits = 3  # as many as tell the ends apart
+        while f"{low:.{digits}g}" == f"{high:.{digits}g}":
+            digits += 1
+        bins[f"{label} {low:.{digits}g} to {high:.{digits}g}"] = place == k
+    return {name: mask for name, mask in bins.items() if mask.any()}
 
 
 def covered_quantities(truth: Columns, measured: Columns) -> Columns:

@@ -335,7 +335,7 @@ class Evaluation(EvaluationSetup):
         return rankings
 
     def _memorising(self, own: Method) -> dict:
-        """Distances to the nearest training spectra, and the galaxies in a candidate."""
+        """Distances to the nearest training spectra."""
         rows = self.library.indices("train")
         rows = random_subset(self.library, rows, memorising.LIBRARY, self.options.seed)
         distances = memorising.distance_metrics(

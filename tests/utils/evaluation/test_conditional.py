@@ -17,6 +17,15 @@ def test_bins_hold_equal_numbers_and_every_galaxy():
     assert np.sum(list(masks.values()), axis=0).max() == 1
 
 
+@pytest.mark.parametrize(
+    ("values", "sizes"),
+    [([0] * 30 + [1] * 10, [30, 10]), ([5] * 40, []), ([1, 2], [1, 1]), (1e-5 * np.arange(40), [10] * 4)],
+)  # fmt: skip
+def test_equal_and_close_values_have_bins_with_galaxies_and_names_that_differ(values, sizes):
+    masks = quantile_bins("r", 17 + np.array(values))
+    assert [mask.sum() for mask in masks.values()] == sizes
+
+
 def test_a_generator_that_is_right_only_on_average_is_seen():
     values = np.linspace(0, 1, 4000)
     sigma = np.where(values < 0.5, 0.3, 3.0)  # of the candidates; the truth scatters by 1
