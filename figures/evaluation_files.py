@@ -119,12 +119,13 @@ class Results:
         return Galaxy(image, truth, flux, scores, float(redshift[row[0]]))
 
     def spread(self, count: int) -> np.ndarray:
-        """Numbers of galaxies from the youngest to the oldest, by the true Dn4000."""
-        galaxies = np.arange(len(self.rows))
-        if self.truth:
-            values = self.truth["Dn4000"]
-            galaxies = np.flatnonzero(np.isfinite(values))
-            galaxies = galaxies[np.argsort(values[galaxies], kind="stable")]
+        """Numbers of galaxies from the youngest to the oldest, by the true Dn4000; in the survey's
+        order where none is measured, as at redshifts below 0.04."""
+        values = self.truth.get("Dn4000", np.zeros(len(self.rows)))
+        galaxies = np.flatnonzero(np.isfinite(values))
+        galaxies = galaxies[np.argsort(values[galaxies], kind="stable")]
+        if len(galaxies) == 0:
+            galaxies = np.arange(len(self.rows))
         places = (np.arange(count) + 0.5) / count * len(galaxies)
         return galaxies[places.astype(int)]
 

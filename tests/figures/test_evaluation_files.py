@@ -1,9 +1,10 @@
 """Parts that several figures share."""
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 
-from figures.evaluation_files import METHOD_STYLE, density, running, style_of
+from figures.evaluation_files import METHOD_STYLE, Results, density, running, style_of
 
 
 def test_running_percentiles_follow_the_relation():
@@ -28,6 +29,17 @@ def test_density_counts_finite_points_inside_the_limits():
     counts = axes.collections[0].get_array()
     assert counts.sum() == 2
     assert axes.get_xlim() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("dn4000", "shown"),
+    [([1.9, np.nan, 1.2, 1.5], [2, 3, 0]), ([np.nan] * 3, [0, 1, 2]), (None, [0, 1, 2])],
+)
+def test_examples_spread_from_young_to_old_or_over_all(dn4000, shown):
+    results = object.__new__(Results)
+    results.truth = {} if dn4000 is None else {"Dn4000": np.array(dn4000)}
+    results.rows = np.arange(len(dn4000 or shown))
+    np.testing.assert_array_equal(results.spread(3), shown)
 
 
 def test_methods_have_different_styles():
