@@ -188,7 +188,8 @@ def measure_method(
         flux = flux.reshape(-1, flux.shape[-1])
         return flux[part.start - first * candidates : part.stop - first * candidates]
 
-    identity = {**of, "rows": array_digest(rows), "candidates": method.version}
+    version = f"{candidates} {method.version}"
+    identity = {**of, "rows": array_digest(rows), "candidates": version}
     name = f"{method.name}, redshift given" if given else method.name
     redshift = method.redshift.ravel() if given else None
     columns = spectroscope.cached(name, identity, len(rows) * candidates, spectra, redshift)

@@ -25,6 +25,7 @@ from datasets.kcorrect_templates import read_templates
 from datasets.photometry import NANOMAGGY, aperture_errors
 from datasets.survey import Survey
 from datasets.synthetic_photometry import filter_weights
+from utils.evaluation.cache_identity import array_digest, code_digest
 from utils.evaluation.method import TEMPLATES, Method
 from utils.evaluation.rest_frame import WINDOW_ANGSTROM
 
@@ -155,6 +156,8 @@ def template_methods(
                 ]
             )
 
-        return Method(TEMPLATES, read, version=f"seed {seed}", redshift=z)
+        made_of = array_digest(fit.templates, fit.photometry, perturbed, sigma, z)
+        version = f"{made_of} {code_digest('utils/evaluation/template_fit.py')}"
+        return Method(TEMPLATES, read, version=version, redshift=z)
 
     return method(fitted), method(given)

@@ -19,8 +19,13 @@ def test_bins_hold_equal_numbers_and_every_galaxy():
 
 @pytest.mark.parametrize(
     ("values", "sizes"),
-    [([0] * 30 + [1] * 10, [30, 10]), ([5] * 40, []), ([1, 2], [1, 1]), (1e-5 * np.arange(40), [10] * 4)],
-)  # fmt: skip
+    [
+        ([0] * 30 + [1] * 10, [30, 10]),
+        ([5] * 40, []),
+        ([1, 2], [1, 1]),
+        (1e-5 * np.arange(40), [10] * 4),
+    ],
+)
 def test_equal_and_close_values_have_bins_with_galaxies_and_names_that_differ(values, sizes):
     masks = quantile_bins("r", 17 + np.array(values))
     assert [mask.sum() for mask in masks.values()] == sizes

@@ -111,6 +111,14 @@ def test_other_spectra_measure_again(spectroscope):
     assert calls == [5] * 4
 
 
+def test_another_number_of_candidates_measures_again(spectroscope):
+    scope, calls = spectroscope
+    for count in (3, 2, 4):
+        method = Method("test", lambda part, n=count: np.ones((part.stop - part.start, n, 10)))
+        assert measure_method(scope, method, ROWS, count, OF)["Dn4000"].shape == (5, count)
+    assert sum(calls) == 5 * (3 + 2 + 4)
+
+
 def test_changed_code_measures_again(spectroscope, monkeypatch, capsys):
     scope, calls = spectroscope
     scope.cached("test", OF, 5, ones)

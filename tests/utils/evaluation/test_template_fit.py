@@ -61,6 +61,8 @@ def test_candidates_scatter_with_the_photometric_errors(tmp_path, colour):
     free, given = methods
     assert free.redshift.shape == (4, 8)
     np.testing.assert_array_equal(given.redshift, np.repeat(redshift[:, None], 8, axis=1))
+    other, _ = template_methods(survey, rows, 8, GRID, TRAINING[:1000], redshift, 1)
+    assert len({method.version for method in (free, given, other)}) == 3  # n(z) counts, too
     flux = given.candidates(slice(1, 3))
     assert flux.shape == (2, 8, len(GRID))
     again = given.candidates(slice(0, 4))
