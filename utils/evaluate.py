@@ -30,7 +30,7 @@ from pathlib import Path
 from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 from datasets.processors import usable_cores
-from utils.generation.options import SAMPLERS, parse_condition
+from utils.generation.options import SAMPLERS, count, parse_condition
 from utils.generation.ranking import RANKINGS
 
 ABLATION_OPTIONS = (  # the keys of `utils.evaluation.ablations.ABLATIONS`, which is slow to import
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "on a survey that it was not trained on (default: SURVEY)",
     )
     parser.add_argument("--split", default="test", choices=["validation", "test", "all"])
-    parser.add_argument("--galaxies", type=int, help="the first galaxies of the split (all)")
+    parser.add_argument("--galaxies", type=count, help="the first galaxies of the split (all)")
     _add_sampling(parser.add_argument_group("sampling (default: as the checkpoint was trained)"))
     _add_scoring(parser.add_argument_group("scoring"))
     computing = parser.add_argument_group("computing")
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_sampling(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--candidates", type=int, help="candidates per galaxy")
+    group.add_argument("--candidates", type=count, help="candidates per galaxy")
     group.add_argument("--sampler", choices=SAMPLERS)
     group.add_argument("--steps", type=int, help="sampling steps")
     group.add_argument(

@@ -1,6 +1,7 @@
 """`python -m utils.evaluate` end to end on a tiny network, regression and figures included."""
 
 import json
+import re
 import shutil
 
 import h5py
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from datasets.errors import USER_ERROR
-from datasets.survey import Survey
+from datasets.survey import SPLITS, Survey
 from figures import evaluation as figures
 from figures.errors import draw_errors
 from figures.evaluation_files import Results
@@ -247,6 +248,11 @@ def test_given_conditions_and_the_noiseless_truth_in_a_folder_with_other_trainin
     metrics = json.loads((without_candidates / "evaluation.json").read_text())
     constant = metrics["observed"]["methods"][CONSTANT]
     assert metrics["rest"]["methods"]  # these candidates answer both questions
+    assert metrics["redshift"] == {}  # the third is not asked where the redshift is given
+    assert (
+        "## The spectrum as observed, redshift given, S/N inf"
+        in (without_candidates / "table.md").read_text()
+    )
     mean = survey.truth("noiseless", survey.indices("train")).mean(axis=0, dtype=float)
     error = ((survey.truth("noiseless", rows) - mean) ** 2).mean()
     assert constant["mse_mean"]["value"] == pytest.approx(error, rel=1e-3)
@@ -297,6 +303,93 @@ def test_a_survey_of_other_galaxies_has_the_baselines_of_the_training_survey(
     truth = Survey(other).read("spectra", np.arange(GALAXIES))
     constant = metrics["observed"]["methods"][CONSTANT]["mse_mean"]["value"]
     assert constant == pytest.approx(np.mean((truth - mean) ** 2), rel=1e-4)
+
+
+@pytest.fixture
+def changed_survey(tiny_survey, tmp_path):
+    """Copies the tiny survey with other settings or columns of the catalogue."""
+
+    def change(settings=None, **columns):
+        path = shutil.copy(tiny_survey, tmp_path / "changed.h5")
+        with h5py.File(path, "r+") as file:
+            found = json.loads(file.attrs["settings"]) | (settings or {})
+            file.attrs["settings"] = json.dumps(found)
+            for name, values in columns.items():
+                file[f"catalogue/{name}"][...] = values
+        return path
+
+    return change
+
+
+def test_galaxies_without_a_redshift_are_left_out(
+    changed_survey, tiny_generator, tiny_survey, tmp_path, capsys
+):
+    survey = Survey(tiny_survey)
+    test, training = survey.indices("test"), survey.indices("train")
+    z = survey.catalogue["z"].copy()
+    z[[test[1], *training[:2]]] = np.nan
+    path = changed_survey(z=z)
+    assert run(tiny_generator, path, tmp_path, "--template-fit", "--no-measure") == 0
+    out = capsys.readouterr().out
+    assert f"1 of {len(test)} galaxies (test) have no redshift" in out
+    assert f"2 of {len(training)} galaxies (train) have no redshift" in out
+    metrics = json.loads((tmp_path / "evaluation.json").read_text())
+    assert CONSTANT in metrics["redshift"]["methods"] and TEMPLATES in metrics["rest"]["methods"]
+    with h5py.File(tmp_path / "galaxies.h5") as file:
+        np.testing.assert_array_equal(file["row"], np.delete(test, 1)[:GALAXIES])
+
+
+def test_a_survey_without_redshifts_is_evaluated_as_observed(
+    changed_survey, tiny_generator, tmp_path, capsys
+):
+    path = changed_survey(z=np.nan)
+    assert run(tiny_generator, path, tmp_path, "--no-measure") == 0
+    assert "given redshift are not evaluated" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "evaluation.json").read_text())
+    assert metrics["observed"]["methods"] and "rest" not in metrics
+    assert run(tiny_generator, path, tmp_path, "--template-fit") == USER_ERROR
+    assert "has no redshifts of training galaxies" in capsys.readouterr().err
+
+
+def test_given_redshifts_that_the_network_cannot_take_are_refused(
+    changed_survey, tiny_generator, tmp_path, capsys
+):
+    path = changed_survey(z=0.02)
+    assert run(tiny_generator, path, tmp_path, "--redshift", "given") == USER_ERROR
+    assert "--redshift given: the network is trained for" in capsys.readouterr().err
+
+
+def test_images_of_another_scale_are_refused(changed_survey, tiny_generator, tmp_path, capsys):
+    path = changed_survey({"pixel_scale_arcsec": 0.262})
+    assert run(tiny_generator, path, tmp_path) == USER_ERROR
+    assert f"{path}: pixel_scale_arcsec is 0.262" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [("--galaxies", "0"), ("--galaxies", "-3"), ("--candidates", "0")])
+def test_numbers_below_one_are_refused(tiny_generator, tiny_survey, tmp_path, more, capsys):
+    with pytest.raises(SystemExit):
+        run(tiny_generator, tiny_survey, tmp_path, *more)
+    assert "at least 1 is needed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "missing", "message"),
+    [
+        (("--candidates", "1"), None, "--candidates 1: .* at least 2"),
+        (("--candidates", "500"), None, "training galaxies, .* fewer --candidates"),
+        ((), "train", "changed.h5: 0 training galaxies, .* --training-survey"),
+        (("--regression", "REGRESSION"), "validation", "--regression: .* 0 validation"),
+    ],
+)
+def test_numbers_of_galaxies_that_do_not_suffice_are_refused(
+    changed_survey, tiny_generator, tiny_regression, tmp_path, more, missing, message, capsys
+):
+    more = [str(tiny_regression) if word == "REGRESSION" else word for word in more]
+    split = Survey(changed_survey()).catalogue["split"]
+    if missing:
+        split = np.where(split == SPLITS[missing], SPLITS["test"], split)
+    assert run(tiny_generator, changed_survey(split=split), tmp_path, *more) == USER_ERROR
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_template_fit_needs_calibrated_images(tiny_generator, tiny_survey, tmp_path):

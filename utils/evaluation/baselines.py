@@ -23,12 +23,19 @@ from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from datasets.atomic_files import atomic_path
+from datasets.errors import UserError
 from datasets.hdf5_output import new_hdf5
 from datasets.photometry import aperture_features
 from datasets.survey import Survey
 from utils.core.checkpoints import TrainedContrastive
 from utils.core.retrieval import embed_images, embed_spectra
-from utils.evaluation.cache_identity import NETWORK_CODE, code_digest, differences, label
+from utils.evaluation.cache_identity import (
+    NETWORK_CODE,
+    array_digest,
+    code_digest,
+    differences,
+    label,
+)
 from utils.evaluation.method import (
     CLIMATOLOGY,
     CONSTANT,
@@ -151,6 +158,7 @@ class TrainingFeatures:
         cls,
         path: Path,
         survey: Survey,
+        rows: np.ndarray,
         towers: TrainedContrastive,
         spectra: Spectra,
         identity: dict,
@@ -160,11 +168,12 @@ class TrainingFeatures:
         Args:
             path: of the cache, `training.h5`.
             survey: the survey file.
+            rows: (M,) of its training galaxies.
             towers: the contrastive networks.
             spectra: reads spectra (b, n) of the survey.
             identity: of towers, survey and spectra; that of the code is added here.
         """
-        rows, identity = survey.indices("train"), {**identity, "code": code_digest(*CODE)}
+        identity = {**identity, "rows": array_digest(rows), "code": code_digest(*CODE)}
         if not _is_current(path, identity):
             columns = _training_columns(survey, rows, towers, spectra)
             with atomic_path(path) as temporary, new_hdf5(temporary) as file:
@@ -221,27 +230,21 @@ class Baselines:
     """What the baselines are made of: the training galaxies, and the evaluated ones.
 
     Args:
-        library: survey file with the training galaxies.
-        training: their features.
-        spectra: reads their spectra (b, n) by row of `library`.
+        training: features of the M training galaxies.
+        training_redshift: (M,), NaN if the catalogue has none.
+        spectra: reads their spectra (b, n) by row of their survey.
         photometry, vectors: features (N, d) and (N, D) of the images of the N evaluated galaxies.
         count: candidates P per galaxy.
         seed: of the climatology.
     """
 
-    library: Survey
     training: TrainingFeatures
+    training_redshift: np.ndarray
     spectra: Spectra
     photometry: np.ndarray
     vectors: np.ndarray
     count: int
     seed: int
-
-    @property
-    def training_redshift(self) -> np.ndarray:
-        """(M,), NaN where the catalogue has none."""
-        unknown = np.full(len(self.library), np.nan)
-        return self.library.catalogue.get("z", unknown)[self.training.rows].astype(float)
 
     def observed(self) -> list[Method]:
         """Those that know the image alone."""
@@ -327,8 +330,16 @@ def regression_method(
         spectra: reads spectra (b, n) of the survey.
         seed: of the choice of residuals.
         version: identifies the network.
+
+    Raises:
+        UserError: the survey has fewer than two validation galaxies.
     """
     others = survey.indices("validation")[:READ_ROWS]
+    if len(others) < 2:
+        raise UserError(
+            f"--regression: {survey.path} has {len(others)} validation galaxies, whose residuals "
+            "are needed; leave the option out"
+        )
     residuals = spectra(others) - predict(survey.read("images", others))
     place = {int(row): number for number, row in enumerate(others)}
     own = np.array([place.get(int(row), -1) for row in rows])
@@ -338,4 +349,5 @@ def regression_method(
         seeds = np.stack([np.full(len(prediction), seed), rows[part]], axis=1)
         return with_residuals(prediction, residuals, own[part], count, seeds)
 
-    return Method(REGRESSION, candidates, version=f"{version} seed {seed}")
+    code = code_digest(*CODE, "utils/training/regression.py")
+    return Method(REGRESSION, candidates, version=f"{version} seed {seed} {code}")

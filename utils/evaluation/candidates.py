@@ -64,7 +64,7 @@ def generate_all(
             _create(file, (len(rows), sampling.candidates, len(pipeline.wavelength_angstrom)))
             file["rows"] = rows
             label(file, identity)
-        elif changed := differences(file, identity):
+        elif changed := differences(file, identity) or _other_rows(file, rows):
             raise UserError(
                 f"{path} belongs to another evaluation (another {', '.join(changed)}): name "
                 "another --output, or delete the file to generate the candidates again"
@@ -91,6 +91,10 @@ def generate_all(
             file.attrs["done"] = start + len(part)
             file.flush()
     return h5py.File(path, "r")
+
+
+def _other_rows(file: h5py.File, rows: np.ndarray) -> list[str]:
+    return [] if np.array_equal(file["rows"], rows) else ["galaxies"]
 
 
 def _create(file: h5py.File, shape: tuple[int, int, int]) -> None:

@@ -72,7 +72,7 @@ COLUMNS = {
 HEADINGS = {
     REDSHIFT: "The redshift",
     REST: "The spectrum at the given redshift, in the rest frame",
-    OBSERVED: "The spectrum as observed, redshift and S/N unknown",
+    OBSERVED: "The spectrum as observed",
 }
 NOTES = {
     REDSHIFT: "CRPS and −log p of the redshifts of the candidates (kernel density) and of the "

@@ -78,7 +78,9 @@ class Evaluation(EvaluationSetup):
         truth, of_training = None, {}
         if not self.options.no_measure:
             truth, of_training = self._truth(), self._measured_training(methods)
-        of_redshift, redshift_scores = answer_redshift(methods[OBSERVED], self.redshift, file)
+        of_redshift, redshift_scores = {}, {}
+        if self.requested["redshift"] == "sampled":
+            of_redshift, redshift_scores = answer_redshift(methods[OBSERVED], self.redshift, file)
         answers = {
             question.name: self._answer(
                 question, methods[question.name], truth, of_training.get(question.name, {})
@@ -162,7 +164,7 @@ class Evaluation(EvaluationSetup):
     def _methods(self, file: h5py.File, order: np.ndarray) -> dict[str, list[Method]]:
         """All methods, by question; none at given redshifts that the generator does not take."""
         baselines = self._baselines()
-        fits = self._template_fits(baselines)
+        fits = self._template_fits()
         observed = [_generated(GENERATED, file, order)]
         for option in self.options.ablations:
             ablation = ablation_of(option, self.pipeline.last)
@@ -182,43 +184,48 @@ class Evaluation(EvaluationSetup):
 
     def _takes_redshifts(self) -> bool:
         """Whether the generator can be given the catalogue's redshifts of these galaxies."""
-        ranges = self.pipeline.stages[0].about.get("conditions") or {}
-        if "redshift" not in ranges or not np.isfinite(self.redshift).all():
-            return False
-        low, high = ranges["redshift"]
-        inside = low <= self.redshift.min() and self.redshift.max() <= high
-        if not inside:
-            print(
-                f"spectra at a given redshift are not evaluated: the network is trained for "
-                f"{low:.4f} to {high:.4f}, and galaxies lie outside"
-            )
-        return inside
+        why = self.why_not_given()
+        if not why and not np.isfinite(self.training_redshift).all():
+            why = f"{self.library.path} has no redshifts"
+        if why:
+            print(f"spectra at a given redshift are not evaluated: {why}")
+        return not why
 
     def _baselines(self) -> Baselines:
         towers = {"towers": self.identity["checkpoints"][-1]}
         training = TrainingFeatures.read(
             self.folder / "training.h5",
             self.library,
+            self.training_rows,
             self.towers,
             self.library_spectra,
             self.spectra_identity(self.library) | towers,
         )
         features = features_of_images(self.survey, self.rows, self.towers)
-        count = self.sampling.candidates
         return Baselines(
-            self.library, training, self.library_spectra, *features, count, self.options.seed
+            training,
+            self.training_redshift,
+            self.library_spectra,
+            *features,
+            self.sampling.candidates,
+            self.options.seed,
         )
 
-    def _template_fits(self, baselines: Baselines) -> list[Method]:
+    def _template_fits(self) -> list[Method]:
         """The template fit with fitted and with given redshifts, if it is asked for."""
         if not self.options.template_fit:
             return []
+        if not np.isfinite(self.training_redshift).all():
+            raise UserError(
+                f"--template-fit: {self.library.path} has no redshifts of training galaxies, whose "
+                "distribution the fit needs; leave the option out"
+            )
         fits = template_methods(
             self.survey,
             self.rows,
             self.sampling.candidates,
             self.wavelength,
-            baselines.training_redshift,
+            self.training_redshift,
             self.redshift,
             self.options.seed,
         )

@@ -31,11 +31,23 @@ def summary(metrics: dict) -> str:
     ]
     for question in QUESTIONS:
         if metrics.get(question):
-            lines += [f"## {HEADINGS[question]}", "", NOTES[question], ""]
+            heading = f"## {_heading(metrics, question)}"
+            lines += [heading, "", NOTES[question], ""]
             lines += main_table(metrics[question], question)
     lines += ["## Generated minus the others, on the same galaxies (95 % intervals)", ""]
     lines += differences(metrics)
     return "\n".join([*lines, *retrieval(metrics)]) + "\n"
+
+
+def _heading(metrics: dict, question: str) -> str:
+    """The heading of a question, for the spectrum as observed with what the generator was given."""
+    if question != OBSERVED:
+        return HEADINGS[question]
+    conditions = metrics["identity"]["given"]
+    redshift, snr = (conditions[name].replace("sampled", "unknown") for name in (REDSHIFT, "snr"))
+    if redshift == snr == "unknown":
+        return f"{HEADINGS[question]}, redshift and S/N unknown"
+    return f"{HEADINGS[question]}, redshift {redshift}, S/N {snr}"
 
 
 def main_table(part: dict, question: str) -> list[str]:
@@ -63,7 +75,7 @@ def differences(metrics: dict) -> list[str]:
         )
     for question in (REST, OBSERVED):
         if question in metrics:
-            lines += [f"{HEADINGS[question]}:", ""]
+            lines += [f"{_heading(metrics, question)}:", ""]
             lines += rows_of(
                 ["generated minus", *DIFFERENCES.values()],
                 (
@@ -106,7 +118,8 @@ def details(metrics: dict) -> str:
         if question not in metrics:
             continue
         part = metrics[question]
-        lines += [f"# {HEADINGS[question]}", "", "## All errors", "", *_errors(part)]
+        heading = f"# {_heading(metrics, question)}"
+        lines += [heading, "", "## All errors", "", *_errors(part)]
         lines += ["## Calibration", "", *_calibration(part, galaxies)]
         if "quantities" in part:
             lines += ["## Measured quantities", "", *_quantities(part)]
@@ -119,7 +132,8 @@ def details(metrics: dict) -> str:
     lines += ["# Classes of galaxies", ""]
     for question, baseline in ((REST, SHIFTED), (OBSERVED, PHOTOMETRY)):
         if question in metrics["subgroups"]:
-            lines += [f"{HEADINGS[question]}; scores relative to the climatology's:", ""]
+            heading = _heading(metrics, question)
+            lines += [f"{heading}; scores relative to the climatology's:", ""]
             lines += subgroups.table(metrics["subgroups"][question], baseline)
     lines += ["# Photometry against the image", "", *_photometry(metrics["photometry"])]
     lines += [

@@ -11,6 +11,7 @@ import numpy as np
 
 from datasets.errors import UserError
 from datasets.survey import Survey
+from datasets.survey_description import IMAGES, SPECTRA
 from utils.core.checkpoints import load_generator
 from utils.core.device import pick_device
 from utils.core.provenance import file_digest
@@ -22,7 +23,7 @@ from utils.evaluation.candidates import CODE
 from utils.evaluation.climatology import SPECTRA as REFERENCE_SPECTRA
 from utils.evaluation.measurement_cache import Spectroscope
 from utils.evaluation.rest_frame import RestFrame
-from utils.generation.conditions import CONDITIONS, validate_conditions
+from utils.generation.conditions import CONDITIONS, validate_conditions, why_out_of_range
 from utils.generation.pipeline import Pipeline, check_ranking, sampling_of
 from utils.spectroscopy.measurements import DEFAULT_REDSHIFT_RANGE
 from utils.spectroscopy.ssp_library import read_library
@@ -58,10 +59,13 @@ class EvaluationSetup:
             self._check(survey)
         self.requested = {name: getattr(options, name) for name in CONDITIONS}
         validate_conditions(stages[0], self.requested)
+        self._check_candidates()
         self.towers, self.transform = self.pipeline.last.contrastive, self.pipeline.last.spectra
         check_ranking(options.rank, self.towers.survey)
         self.rows = self._rows()
         self.redshift = catalogue_redshift(self.survey)[self.rows]
+        if self.requested["redshift"] == "given" and self.why_not_given():
+            raise UserError(f"--redshift given: {self.why_not_given()}; leave the option out")
         self.populations = None if options.ssp is None else read_library(options.ssp)
         self.folder = Path(options.output)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,13 +74,24 @@ class EvaluationSetup:
     def _check(self, survey: Survey) -> None:
         """Refuse a survey that the checkpoint or the options do not fit."""
         trained = self.pipeline.last.contrastive.survey
-        trained.check(
-            survey, "bands", "grid", "image_unit", remedy="evaluate it on a survey like its own"
-        )
+        trained.check(survey, *IMAGES, *SPECTRA, remedy="evaluate it on a survey like its own")
         if self.options.against == "noiseless" and "noiseless" not in survey.truth_names:
             raise UserError(
                 f"--against noiseless: {survey.path} has no noiseless spectra, which only a mock "
                 "survey has"
+            )
+
+    def _check_candidates(self) -> None:
+        """Refuse numbers of candidates that scores or baselines cannot have."""
+        count, training = self.sampling.candidates, len(self.training_rows)
+        if count < 2:
+            raise UserError(
+                f"--candidates {count}: scores compare candidates with each other; give at least 2"
+            )
+        if count > training:
+            raise UserError(
+                f"{self.library.path}: {training} training galaxies, of which baselines of {count} "
+                "candidates cannot be made; give fewer --candidates, or another --training-survey"
             )
 
     def _rows(self) -> np.ndarray:
@@ -84,7 +99,27 @@ class EvaluationSetup:
         rows = np.arange(len(self.survey)) if split == "all" else self.survey.indices(split)
         if len(rows) == 0:
             raise UserError(f"{self.survey.path}: no galaxies in the split {split}")
-        return rows[: self.options.galaxies]
+        return _with_redshift(self.survey, rows, split)[: self.options.galaxies]
+
+    @cached_property
+    def training_rows(self) -> np.ndarray:
+        """Rows (M,) of the training galaxies that the baselines are made of."""
+        return _with_redshift(self.library, self.library.indices("train"), "train")
+
+    @cached_property
+    def training_redshift(self) -> np.ndarray:
+        """Their redshifts (M,); NaN if the catalogue has none."""
+        return catalogue_redshift(self.library)[self.training_rows]
+
+    def why_not_given(self) -> str:
+        """Why the generator cannot be given the catalogue's redshifts; empty if it can."""
+        stage = self.pipeline.stages[0]
+        if stage.parameters is None:
+            return "the network was trained without the redshift as a parameter"
+        if not np.isfinite(self.redshift).all():
+            return f"{self.survey.path} has no redshifts"
+        why = [reason for z in self.redshift if (reason := why_out_of_range(stage, z))]
+        return f"the network is {why[0]}, and {len(why)} galaxies lie outside" if why else ""
 
     @cached_property
     def identity(self) -> dict:
@@ -130,21 +165,19 @@ class EvaluationSetup:
     @cached_property
     def frame(self) -> RestFrame:
         """The rest frame that all spectra cover."""
-        training = catalogue_redshift(self.library)[self.library.indices("train")]
-        return RestFrame.covering(self.wavelength, np.concatenate([training, self.redshift]))
+        redshift = np.concatenate([self.training_redshift, self.redshift])
+        return RestFrame.covering(self.wavelength, redshift)
 
     @cached_property
     def reference(self) -> tuple[np.ndarray, np.ndarray]:
         """Spectra (R, n) and redshifts (R,) of the climatology."""
-        rows = self.library.indices("train")
-        rows = random_subset(self.library, rows, REFERENCE_SPECTRA, self.options.seed)
+        rows = random_subset(self.library, self.training_rows, REFERENCE_SPECTRA, self.options.seed)
         return self.library_spectra(rows), catalogue_redshift(self.library)[rows]
 
     @cached_property
     def spectroscope(self) -> Spectroscope:
         """Measures spectra, and keeps what it has measured."""
-        training = catalogue_redshift(self.library)[self.library.indices("train")]
-        values = np.concatenate([training, self.redshift])
+        values = np.concatenate([self.training_redshift, self.redshift])
         values, interval = values[np.isfinite(values)], DEFAULT_REDSHIFT_RANGE
         if len(values):
             interval = values.min() - REDSHIFT_MARGIN, values.max() + REDSHIFT_MARGIN
@@ -175,3 +208,15 @@ class EvaluationSetup:
 def catalogue_redshift(survey: Survey) -> np.ndarray:
     """Redshifts (all,) of a survey, NaN where the catalogue has none."""
     return survey.catalogue.get("z", np.full(len(survey), np.nan)).astype(float)
+
+
+def _with_redshift(survey: Survey, rows: np.ndarray, split: str) -> np.ndarray:
+    """Those of `rows` that have a redshift in the catalogue; all, if none has one."""
+    known = np.isfinite(catalogue_redshift(survey)[rows])
+    if known.all() or not known.any():
+        return rows
+    print(
+        f"{survey.path}: {np.sum(~known)} of {len(rows)} galaxies ({split}) have no redshift and "
+        "are left out"
+    )
+    return rows[known]
