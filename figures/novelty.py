@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from datasets.command_parser import CommandParser
 from datasets.errors import UserError, run_command
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
 
     from utils.core.checkpoints import TrainedGenerator
@@ -54,8 +55,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _write(options: argparse.Namespace) -> int:
     # after the arguments are parsed: these take seconds to import
-    import numpy as np
-
     from datasets.constants import SDSS_BANDS
     from datasets.survey import Survey
     from utils.core.checkpoints import load_generator
@@ -99,11 +98,9 @@ def p_values(generator: TrainedGenerator, images: np.ndarray) -> np.ndarray:
 def area_under_curve(galaxies: np.ndarray, others: np.ndarray) -> float:
     """The probability that one of `others` has a smaller p-value than one of `galaxies`; ties
     count half."""
-    import numpy as np
+    from scipy.stats import mannwhitneyu
 
-    smaller = np.searchsorted(np.sort(others), galaxies, side="left")
-    equal = np.searchsorted(np.sort(others), galaxies, side="right") - smaller
-    return float(np.mean(smaller + equal / 2) / len(others))
+    return mannwhitneyu(galaxies, others).statistic / (len(galaxies) * len(others))
 
 
 def impostors(galaxies: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -112,8 +109,6 @@ def impostors(galaxies: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     Args:
         galaxies: images (n, 5, 64, 64) in nanomaggies per pixel.
     """
-    import numpy as np
-
     from datasets.mock.conditions import Shift
     from datasets.mock.images import SKY_NANOMAGGY
     from datasets.mock.simulate import BLOCK, simulate
@@ -141,8 +136,6 @@ def impostors(galaxies: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 def _stars(count: int, rng: np.random.Generator) -> np.ndarray:
     """Point sources (n, 5, 64, 64) of the magnitudes of galaxies and the colours of stars."""
-    import numpy as np
-
     from datasets.constants import SDSS_PIXEL_ARCSEC
     from datasets.mock.images import FWHM, SEEING_ARCSEC
 
@@ -155,8 +148,6 @@ def _stars(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _with_column(galaxies: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    import numpy as np
-
     images = galaxies.copy()
     images[np.arange(len(images)), :, :, rng.integers(20, 44, len(images))] += 50
     return images
@@ -175,8 +166,6 @@ def _reduced(galaxies: np.ndarray, sky: np.ndarray) -> np.ndarray:
 
 def draw_examples(impostors: dict[str, np.ndarray], weights: str) -> Figure:
     """Impostors (bands, H, W), by name, beside what the generator makes of them."""
-    import numpy as np
-
     from utils.generation import load
     from utils.plotting.plots import contact_sheets
     from utils.plotting.spectrum_panel import Panel
@@ -205,8 +194,6 @@ def _p(value: float) -> str:
 
 def draw(galaxies: np.ndarray, others: dict[str, np.ndarray]) -> Figure:
     """ROC curves: share of impostors flagged against the share of galaxies flagged."""
-    import numpy as np
-
     from utils.plotting.style import new_figure, styled
 
     @styled
