@@ -30,17 +30,9 @@ from pathlib import Path
 from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 from datasets.processors import usable_cores
+from utils.evaluation.ablations import ABLATIONS
 from utils.generation.options import SAMPLERS, count, parse_condition
 from utils.generation.ranking import RANKINGS
-
-ABLATION_OPTIONS = (  # the keys of `utils.evaluation.ablations.ABLATIONS`, which is slow to import
-    "other-image",
-    "other-image-parameters",
-    "other-image-spectrum",
-    "other-photometry",
-    "other-tower",
-    "no-unet",
-)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -134,9 +126,9 @@ def _add_scoring(group: argparse._ArgumentGroup) -> None:
         "--ablations",
         nargs="+",
         default=[],
-        choices=ABLATION_OPTIONS,
+        choices=ABLATIONS,
         metavar="PART",
-        help=f"exchange parts of the generator: {', '.join(ABLATION_OPTIONS)} (each takes as long "
+        help=f"exchange parts of the generator: {', '.join(ABLATIONS)} (each takes as long "
         "as generating)",
     )
     group.add_argument(

@@ -17,12 +17,6 @@ one of its inputs would need a checkpoint of that training.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from datasets.errors import UserError
-from models.samplers import Sampler, StationaryNoise
-from utils.core.checkpoints import TrainedGenerator
-
 ABLATIONS = {  # option: name of the row, and the features that are another galaxy's
     "other-image": ("another image: all networks", ("parameters", "spectrum")),
     "other-image-parameters": ("another image: parameters", ("parameters",)),
@@ -31,43 +25,3 @@ ABLATIONS = {  # option: name of the row, and the features that are another gala
     "other-tower": ("another image: tower", ("tower",)),
     "no-unet": ("without the U-Net", ()),
 }
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """One exchanged part.
-
-    Args:
-        option: of `ABLATIONS`.
-        sampler: in place of the one of the options, or None.
-    """
-
-    option: str
-    sampler: Sampler | None = None
-
-    @property
-    def name(self) -> str:
-        """Of the row."""
-        return ABLATIONS[self.option][0]
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Those that are another galaxy's."""
-        return ABLATIONS[self.option][1]
-
-
-def ablation_of(option: str, stage: TrainedGenerator) -> Ablation:
-    """The ablation with everything that it needs.
-
-    Args:
-        option: of `ABLATIONS`.
-        stage: the generator.
-
-    Raises:
-        UserError: the generator has no U-Net around a prior to replace.
-    """
-    if option != "no-unet":
-        return Ablation(option)
-    if stage.network.prior is None:
-        raise UserError("--ablations no-unet: this network generates the spectrum itself")
-    return Ablation(option, StationaryNoise())

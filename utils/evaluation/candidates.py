@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from datasets.errors import UserError
 from datasets.survey import Survey
+from models.samplers import StationaryNoise
 from utils.core.config import SamplingConfig
-from utils.evaluation.ablations import Ablation
+from utils.evaluation.ablations import ABLATIONS
 from utils.evaluation.cache_identity import NETWORK_CODE, array_digest, differences, label
 from utils.generation.candidates import Candidates
 from utils.generation.conditions import CONDITIONS, catalogue_conditions, given_conditions
@@ -43,7 +44,7 @@ def generate_all(
     rows: np.ndarray,
     sampling: SamplingConfig,
     identity: dict,
-    ablation: Ablation | None = None,
+    ablation: str | None = None,
 ) -> h5py.File:
     """The file of candidates, complete and open for reading.
 
@@ -54,7 +55,7 @@ def generate_all(
         rows: (N,) of the survey, the galaxies to evaluate.
         sampling: how to sample.
         identity: what the candidates depend on; `identity["seed"]` seeds the noise.
-        ablation: what is taken from the generator, if anything.
+        ablation: of `ABLATIONS`, if a part is exchanged.
 
     Raises:
         UserError: the file belongs to another evaluation.
@@ -69,9 +70,8 @@ def generate_all(
                 f"{path} belongs to another evaluation (another {', '.join(changed)}): name "
                 "another --output, or delete the file to generate the candidates again"
             )
-        sampler, catalogue = make_sampler(sampling), catalogue_conditions(survey)
-        if ablation is not None and ablation.sampler is not None:
-            sampler = ablation.sampler
+        sampler = StationaryNoise() if ablation == "no-unet" else make_sampler(sampling)
+        catalogue = catalogue_conditions(survey)
         starts = range(int(file.attrs["done"]), len(rows), BATCH)
         for start in tqdm(starts, desc="generating candidates", unit="batch", disable=None):
             part = rows[start : start + BATCH]
@@ -107,13 +107,14 @@ def _create(file: h5py.File, shape: tuple[int, int, int]) -> None:
 
 
 def _substitute(
-    ablation: Ablation | None, survey: Survey, rows: np.ndarray, start: int, count: int
+    ablation: str | None, survey: Survey, rows: np.ndarray, start: int, count: int
 ) -> Substitute | None:
     """The features of the next galaxies of the list (cyclic), where an ablation takes them."""
-    if ablation is None or not ablation.features:
+    if ablation is None or not ABLATIONS[ablation][1]:
         return None
     others = np.roll(rows, -1)[start : start + count]
-    return Substitute(torch.from_numpy(survey.read("images", others)), ablation.features)
+    images = torch.from_numpy(survey.read("images", others))
+    return Substitute(images, ABLATIONS[ablation][1])
 
 
 def _write_pdf(file: h5py.File, candidates: Candidates, part: slice) -> None:

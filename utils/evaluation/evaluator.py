@@ -19,7 +19,7 @@ from utils.core.survey_identity import survey_identity
 from utils.core.survey_rows import random_subset
 from utils.evaluation import conditional, memorising, subgroups
 from utils.evaluation import photometric_consistency as photometry
-from utils.evaluation.ablations import Ablation, ablation_of
+from utils.evaluation.ablations import ABLATIONS
 from utils.evaluation.aggregate import ranking_errors, without_nan
 from utils.evaluation.answers import Answer, answer, answer_redshift
 from utils.evaluation.baselines import (
@@ -137,11 +137,11 @@ class Evaluation(EvaluationSetup):
 
     # The candidates of all methods.
 
-    def _candidates(self, name: str, given: dict, ablation: Ablation | None = None) -> h5py.File:
+    def _candidates(self, name: str, given: dict, ablation: str | None = None) -> h5py.File:
         """The file `name` of candidates, generated if it is missing."""
         identity = self.identity | {"given": given}
         if ablation is not None:
-            identity["ablation"] = ablation.option
+            identity["ablation"] = ablation
         file = generate_all(
             self.folder / name,
             self.pipeline,
@@ -167,9 +167,8 @@ class Evaluation(EvaluationSetup):
         fits = self._template_fits()
         observed = [_generated(GENERATED, file, order)]
         for option in self.options.ablations:
-            ablation = ablation_of(option, self.pipeline.last)
-            ablated = self._candidates(f"candidates_{option}.h5", self.requested, ablation)
-            observed.append(_generated(ablation.name, ablated))
+            ablated = self._candidates(f"candidates_{option}.h5", self.requested, option)
+            observed.append(_generated(ABLATIONS[option][0], ablated))
         observed += [*self._regression(), *baselines.observed(), *fits[:1]]
         if not self._takes_redshifts():
             return {OBSERVED: observed, REST: []}

@@ -60,6 +60,8 @@ class EvaluationSetup:
         self.requested = {name: getattr(options, name) for name in CONDITIONS}
         validate_conditions(stages[0], self.requested)
         self._check_candidates()
+        if "no-unet" in options.ablations and self.pipeline.last.network.prior is None:
+            raise UserError("--ablations no-unet: this network generates the spectrum itself")
         self.towers, self.transform = self.pipeline.last.contrastive, self.pipeline.last.spectra
         check_ranking(options.rank, self.towers.survey)
         self.rows = self._rows()

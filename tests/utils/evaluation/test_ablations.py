@@ -8,13 +8,7 @@ from datasets.survey import Survey
 from models.diffusion import NoiseSchedule
 from models.samplers import DPMSolverPP2M, StationaryNoise
 from utils.core.checkpoints import load_generator
-from utils.evaluate import ABLATION_OPTIONS
-from utils.evaluation.ablations import ABLATIONS, ablation_of
 from utils.generation.pipeline import Pipeline, Substitute
-
-
-def test_the_command_lists_every_ablation():
-    assert tuple(ABLATIONS) == ABLATION_OPTIONS
 
 
 def test_stationary_noise_is_the_starting_noise():
@@ -67,9 +61,3 @@ def test_photometry_and_tower_are_two_parts_of_the_features(generated):
     results = [by_number(generated(name), "redshift") for name in ("photometry", "tower")]
     assert not np.array_equal(*results)
     assert not np.array_equal(by_number(generated(), "redshift"), results[0])
-
-
-def test_only_the_unet_is_replaced_by_noise(tiny_generator):
-    stage = load_generator(tiny_generator)
-    assert ablation_of("no-unet", stage).sampler is not None
-    assert ablation_of("other-image", stage).sampler is None
