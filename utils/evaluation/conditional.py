@@ -11,13 +11,13 @@ from datasets.survey import Survey
 from utils.evaluation.bootstrap import mean_with_error
 from utils.evaluation.calibration import coverage_of, pit_intervals
 from utils.evaluation.derived_quantities import Columns, true_values
+from utils.evaluation.image_photometry import of_images
 from utils.evaluation.markdown import plus_minus, rows_of
 
 LEVEL = 0.68
 BINS = 4  # of equal numbers of galaxies
 TOTAL_DIAMETER_ARCSEC = 12.0
 MEASURED = ("Dn4000", "HdeltaA", "Mgb", "Halpha_ew", "OIII5007_ew")
-BLOCK = 256  # images at once
 
 
 def total_magnitude(survey: Survey, rows: np.ndarray) -> np.ndarray | None:
@@ -25,15 +25,9 @@ def total_magnitude(survey: Survey, rows: np.ndarray) -> np.ndarray | None:
     if not has_colours(survey):
         return None
     band = survey.bands.index("r")
-    flux = [
-        aperture_nanomaggies(
-            survey.read("images", rows[i : i + BLOCK])[:, [band]],
-            survey.pixel_scale_arcsec,
-            TOTAL_DIAMETER_ARCSEC,
-        )[:, 0]
-        for i in range(0, len(rows), BLOCK)
-    ]
-    return 22.5 - 2.5 * np.log10(np.maximum(np.concatenate(flux), 1e-3))
+    aperture = survey.pixel_scale_arcsec, TOTAL_DIAMETER_ARCSEC
+    flux = of_images(lambda x: aperture_nanomaggies(x[:, [band]], *aperture), survey, rows)
+    return 22.5 - 2.5 * np.log10(np.maximum(flux[:, 0], 1e-3))
 
 
 def quantile_bins(label: str, values: np.ndarray, count: int = BINS) -> dict[str, np.ndarray]:

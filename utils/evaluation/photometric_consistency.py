@@ -23,7 +23,6 @@ from scipy.stats import rankdata
 from datasets.photometry import (
     COLOUR_BANDS,
     COLOUR_NAMES,
-    aperture_errors,
     has_colours,
     image_colours,
 )
@@ -39,6 +38,7 @@ from utils.evaluation.bootstrap import (
 )
 from utils.evaluation.calibration import coverage_of, pit_intervals
 from utils.evaluation.derived_quantities import Columns, compare
+from utils.evaluation.image_photometry import fibre_fluxes, of_images
 from utils.evaluation.markdown import plus_minus, rows_of
 from utils.evaluation.method import CLIMATOLOGY, CONSTANT, Method
 from utils.generation.ranking import RANKINGS, ranking_scores
@@ -49,10 +49,7 @@ RANKED = ("z", "Dn4000", "rest_colour", "Mgb", "Halpha_ew")
 
 def colours_of_images(survey: Survey, rows: np.ndarray) -> np.ndarray:
     """g − r and r − i (N, 2) of the cutouts; NaN without calibrated g, r and i."""
-    starts = range(0, len(rows), BLOCK)
-    return np.concatenate(
-        [image_colours(survey.read("images", rows[i : i + BLOCK]), survey) for i in starts]
-    )
+    return of_images(lambda images: image_colours(images, survey), survey, rows)
 
 
 def differences(
@@ -173,7 +170,7 @@ def predictive_check(
     """
     if not has_colours(survey):
         return {}
-    images, errors = _fibre_fluxes(survey, rows)
+    images, errors = fibre_fluxes(survey, rows, COLOUR_BANDS)
     generator = np.random.default_rng(0)
     noisy = images + errors * generator.standard_normal((16, *images.shape))
     noise = _magnitude_of_rest(noisy) - _magnitude_of_rest(images)
@@ -220,16 +217,6 @@ def _band_metrics(
         intervals = pit_intervals(noisy, np.zeros(used.sum()))
         metrics["coverage_68"] = mean_with_error(coverage_of(intervals, 0.68))
     return metrics
-
-
-def _fibre_fluxes(survey: Survey, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fluxes of g, r, i and their errors (N, 3) in the fibre's aperture, nanomaggies."""
-    columns = [survey.bands.index(band) for band in COLOUR_BANDS]
-    parts = [
-        aperture_errors(survey.read("images", rows[i : i + BLOCK])[:, columns], survey)
-        for i in range(0, len(rows), BLOCK)
-    ]
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
 def table(metrics: dict) -> list[str]:

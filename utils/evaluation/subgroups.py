@@ -16,6 +16,7 @@ from datasets.photometry import has_colours
 from datasets.survey import Survey
 from utils.evaluation.bootstrap import mean_difference, ratio_with_error, with_interval
 from utils.evaluation.derived_quantities import Columns
+from utils.evaluation.image_photometry import of_images
 from utils.evaluation.markdown import interval, plus_minus, rows_of
 from utils.evaluation.method import GENERATED
 from utils.evaluation.population_statistics import RETIRED_EW_ANGSTROM
@@ -27,7 +28,6 @@ BALMER_STRONG_ANGSTROM = 4.0  # HδA of a post-starburst
 EDGE_ON = 0.4  # axis ratio
 SEEING_FWHM_ARCSEC = 1.3  # typical of SDSS r images; its second moment is subtracted
 SHAPE_DIAMETER_ARCSEC = 16.0  # inside which moments are taken
-BLOCK = 256  # images at once
 SCORES = ("crps", "energy_100")
 
 
@@ -82,9 +82,8 @@ def axis_ratios(survey: Survey, rows: np.ndarray) -> np.ndarray | None:
     if not has_colours(survey):
         return None
     band = survey.bands.index("r")
-    parts = (rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK))
     scale = survey.pixel_scale_arcsec
-    return np.concatenate([_axis_ratio(survey.read("images", p)[:, band], scale) for p in parts])
+    return of_images(lambda images: _axis_ratio(images[:, band], scale), survey, rows)
 
 
 def _axis_ratio(images: np.ndarray, pixel_scale_arcsec: float) -> np.ndarray:

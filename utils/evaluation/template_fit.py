@@ -22,10 +22,11 @@ from scipy.optimize import nnls
 
 from datasets.constants import SDSS_BANDS
 from datasets.kcorrect_templates import read_templates
-from datasets.photometry import NANOMAGGY, aperture_errors
+from datasets.photometry import NANOMAGGY
 from datasets.survey import Survey
 from datasets.synthetic_photometry import filter_weights
 from utils.evaluation.cache_identity import array_digest, code_digest
+from utils.evaluation.image_photometry import fibre_fluxes
 from utils.evaluation.method import TEMPLATES, Method
 from utils.evaluation.rest_frame import WINDOW_ANGSTROM
 
@@ -33,7 +34,6 @@ MODEL_ERROR = 0.05  # relative, of templates and zero points
 FEWEST_BANDS = 3
 REDSHIFT_STEP = 0.002
 FILTER_ANGSTROM = np.arange(2960.0, 11300.0, 5.0)  # grid of the synthetic photometry
-BLOCK = 256  # galaxies
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,7 @@ def template_methods(
     if survey.image_unit != NANOMAGGY or len(bands) < FEWEST_BANDS:
         return None
     fit = TemplateFit.of(bands, training_redshift)
-    columns = [survey.bands.index(band) for band in bands]
-    blocks = (rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK))
-    photometry = [aperture_errors(survey.read("images", p)[:, columns], survey) for p in blocks]
-    flux, noise = (np.concatenate(column) for column in zip(*photometry, strict=True))
+    flux, noise = fibre_fluxes(survey, rows, bands)
     sigma = np.hypot(noise, MODEL_ERROR * np.abs(flux))
     generators = [np.random.default_rng([seed, int(row)]) for row in rows]
     quantiles = [(np.arange(count) + g.random(count)) / count for g in generators]
