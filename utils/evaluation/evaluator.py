@@ -344,12 +344,14 @@ class Evaluation(EvaluationSetup):
         """Distances to the nearest training spectra."""
         rows = self.library.indices("train")
         rows = random_subset(self.library, rows, memorising.LIBRARY, self.options.seed)
-        distances = memorising.distance_metrics(
-            self.wavelength,
-            own,
-            self.true_spectra,
-            len(rows),
-            lambda part: self.library_spectra(rows[part]),
+        galaxies = max(1, memorising.SPECTRA // self.sampling.candidates)
+        candidates = own.candidates(slice(0, galaxies))
+        samples = {
+            GENERATED: candidates.reshape(-1, candidates.shape[-1]),
+            TRUE_SPECTRA: self.true_spectra(slice(0, memorising.SPECTRA)),
+        }
+        distances = memorising.memorising_metrics(
+            self.wavelength, samples, len(rows), lambda part: self.library_spectra(rows[part])
         )
         return {"distances": distances}
 

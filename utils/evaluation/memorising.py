@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from utils.evaluation.markdown import number, rows_of
-from utils.evaluation.method import GENERATED, TRUE_SPECTRA, Method
 from utils.evaluation.metrics import coarse
 
 SPECTRA = 2000  # candidates whose nearest training spectrum is searched for
@@ -36,32 +35,6 @@ def nearest_distances(spectra: np.ndarray, training: Iterator[np.ndarray]) -> np
         squared = norm[:, None] + np.einsum("bn,bn->b", block, block) - 2 * spectra @ block.T
         nearest = np.minimum(nearest, squared.min(axis=1))
     return np.sqrt(np.maximum(nearest, 0) / spectra.shape[1])
-
-
-def distance_metrics(
-    wavelength_angstrom: np.ndarray,
-    own: Method,
-    truth: Callable[[slice], np.ndarray],
-    count: int,
-    training: Callable[[slice], np.ndarray],
-) -> dict:
-    """Distances of the candidates of the first galaxies, and of the true spectra.
-
-    Args:
-        wavelength_angstrom: (n,).
-        own: the generator's candidates.
-        truth: reads the true spectra (b, n) of a slice.
-        count: number of training spectra.
-        training: reads the training spectra (b, n) of a slice.
-    """
-    first = own.candidates(slice(0, 1))
-    galaxies = max(1, SPECTRA // first.shape[1])
-    candidates = own.candidates(slice(0, galaxies))
-    samples = {
-        GENERATED: candidates.reshape(-1, candidates.shape[-1]),
-        TRUE_SPECTRA: truth(slice(0, SPECTRA)),
-    }
-    return memorising_metrics(wavelength_angstrom, samples, count, training)
 
 
 def memorising_metrics(
