@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import h5py
@@ -48,7 +47,7 @@ def answer(
     question: Question,
     methods: list[Method],
     truth: Columns | None,
-    measure: Callable[[], dict[str, Columns]],
+    measured: dict[str, Columns],
     log_mass: np.ndarray,
     seed: int,
 ) -> Answer:
@@ -57,8 +56,8 @@ def answer(
     Args:
         question: what is compared.
         methods: the generator among them.
-        truth: quantities (N,) measured on the true spectra; None measures nothing.
-        measure: measures the candidates of the methods, (N, P) by name.
+        truth: quantities (N,) measured on the true spectra; None without measurements.
+        measured: those of the candidates (N, P) by method, with a truth.
         log_mass: (N,) log M★/M☉, NaN where unknown.
         seed: of TARP's reference points.
     """
@@ -71,7 +70,6 @@ def answer(
     }
     if truth is None:
         return Answer(metrics, errors, {})
-    measured = measure()
     new = measured_metrics(truth, measured, log_mass, seed)
     for name, tarp in new.pop("tarp").items():
         metrics["calibration"][name] |= tarp

@@ -24,7 +24,6 @@ class Climatology:
 
     def __init__(self, flux: np.ndarray, wavelength_angstrom: np.ndarray):
         self.flux, self.wavelength = flux, wavelength_angstrom
-        self.mean = flux.mean(axis=0, dtype=np.float64).astype(np.float32)
         self.coarse = coarse(wavelength_angstrom, flux)
         self.spread = pairwise_difference(flux[None])[0]  # (n,)
         self.distances = [pairwise_distance(x[None])[0] for x in (flux, self.coarse)]

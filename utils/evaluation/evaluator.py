@@ -81,13 +81,18 @@ class Evaluation(EvaluationSetup):
         of_redshift, redshift_scores = {}, {}
         if self.requested["redshift"] == "sampled":
             of_redshift, redshift_scores = answer_redshift(methods[OBSERVED], self.redshift, file)
-        answers = {
-            question.name: self._answer(
-                question, methods[question.name], truth, of_training.get(question.name, {})
-            )
-            for question in self._questions(methods)
-        }
-        with_truth = [self._true_method(), *methods[OBSERVED]]
+        count = len(self.rows)
+        observed = observed_question(self.wavelength, count, self.true_spectra, self.reference[0])
+        questions = [observed, self._rest] if methods[REST] else [observed]
+        answers = {}
+        for question in questions:
+            own, measured = methods[question.name], {}
+            if truth is not None:
+                measured = self._measure(own, of_training[question.name], question.name == REST)
+            log_mass, seed = self.log_mass(), self.options.seed
+            answers[question.name] = answer(question, own, truth, measured, log_mass, seed)
+        true = Method(TRUE_SPECTRA, lambda part: self.true_spectra(part)[:, None])
+        with_truth = [true, *methods[OBSERVED]]
         offsets = photometry.all_offsets(self.wavelength, with_truth, colours)
         metrics = {
             "identity": self.identity | {"training survey": survey_identity(self.library)},
@@ -177,8 +182,8 @@ class Evaluation(EvaluationSetup):
             requested = self.requested | {"redshift": "given"}
             given, given_order = self._candidates("candidates_given_redshift.h5", requested), None
         own = _generated(GENERATED, given, given_order)
-        mean = self.frame.shift(*(x[None] for x in self.reference), [np.median(self.redshift)])
-        others = baselines.at_redshift(self.redshift, self.frame, mean[0].mean(axis=0))
+        mean = self._rest.climatology.flux.mean(axis=0)
+        others = baselines.at_redshift(self.redshift, self.frame, mean)
         return {OBSERVED: observed, REST: [own, *others, *fits[1:]]}
 
     def _takes_redshifts(self) -> bool:
@@ -252,30 +257,9 @@ class Evaluation(EvaluationSetup):
 
     # The questions and their answers.
 
-    def _questions(self, methods: dict[str, list[Method]]) -> list[Question]:
-        flux, redshift = self.reference
-        count = len(self.rows)
-        questions = [observed_question(self.wavelength, count, self.true_spectra, flux)]
-        if methods[REST]:
-            reference = flux, redshift
-            questions.append(rest_question(self.frame, self.redshift, self.true_spectra, reference))
-        return questions
-
-    def _answer(
-        self,
-        question: Question,
-        methods: list[Method],
-        truth: Columns | None,
-        of_training: dict[str, Columns],
-    ) -> Answer:
-        return answer(
-            question,
-            methods,
-            truth,
-            lambda: self._measure(methods, of_training, question.name == REST),
-            self.log_mass(),
-            self.options.seed,
-        )
+    @cached_property
+    def _rest(self) -> Question:
+        return rest_question(self.frame, self.redshift, self.true_spectra, self.reference)
 
     @cached_property
     def _measured_truth(self) -> tuple[Columns, Columns]:
@@ -317,9 +301,6 @@ class Evaluation(EvaluationSetup):
         return measured | {TRUE_SPECTRA: {k: v[:, None] for k, v in fitted.items()}}
 
     # What else a referee asks.
-
-    def _true_method(self) -> Method:
-        return Method(TRUE_SPECTRA, lambda part: self.true_spectra(part)[:, None])
 
     def _rankings(
         self,

@@ -73,14 +73,8 @@ def observed_question(
         training: (R, n) spectra of the climatology.
     """
     climatology = Climatology(training, wavelength_angstrom)
-    return Question(
-        OBSERVED,
-        wavelength_angstrom,
-        count,
-        truth,
-        lambda method, part: method.candidates(part),
-        climatology,
-    )
+    read = Method.candidates
+    return Question(OBSERVED, wavelength_angstrom, count, truth, read, climatology)
 
 
 def rest_question(
