@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 NONE = "–"
 LARGE = 1e6  # from which numbers are written as powers of ten
@@ -61,3 +61,20 @@ def rows_of(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     header = list(header)
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines] + [""]
+
+
+def method_table(
+    title: str, found: Mapping[str, dict], columns: Mapping[str, str | Callable[[dict], str]]
+) -> list[str]:
+    """The lines of a table with a row for each method.
+
+    Args:
+        title: of the column of the methods' names.
+        found: metrics by method.
+        columns: by heading, the key of a value with its error, or what makes a cell of the metrics.
+    """
+    rows = (
+        [name, *(plus_minus(v.get(c)) if isinstance(c, str) else c(v) for c in columns.values())]
+        for name, v in found.items()
+    )
+    return rows_of([title, *columns], rows)

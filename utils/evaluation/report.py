@@ -6,7 +6,7 @@ from utils.evaluation import conditional, memorising, photometric_consistency, s
 from utils.evaluation import self_consistency as coherence
 from utils.evaluation.columns import COLUMNS, HEADINGS, NOTES, find
 from utils.evaluation.derived_quantities import OUTLIER_DZ, QUANTITIES
-from utils.evaluation.markdown import interval, number, plus_minus, rows_of
+from utils.evaluation.markdown import interval, method_table, number, plus_minus, rows_of
 from utils.evaluation.method import PHOTOMETRY, SHIFTED
 from utils.evaluation.question import OBSERVED, QUESTIONS, REDSHIFT, REST
 from utils.evaluation.redshift_scores import pit_table
@@ -145,37 +145,24 @@ def details(metrics: dict) -> str:
 
 
 def _errors(part: dict) -> list[str]:
-    names = ("mse_mean", "mse_median", "mse_best", "mse_best_five", "mse_medoid", "mse_oracle")
-    header = ["MSE / constant", "mean", "median", "top-ranked", "best five", "medoid", "oracle"]
-    return rows_of(
-        [*header, "CRPS"],
-        (
-            [
-                method,
-                *(plus_minus(v.get(f"{name}_ratio")) for name in names),
-                plus_minus(v["crps"]),
-            ]
-            for method, v in part["methods"].items()
-        ),
-    )
+    names = ("mean", "median", "best", "best_five", "medoid", "oracle")
+    labels = ("mean", "median", "top-ranked", "best five", "medoid", "oracle")
+    columns = {k: f"mse_{n}_ratio" for k, n in zip(labels, names, strict=True)} | {"CRPS": "crps"}
+    return method_table("MSE / constant", part["methods"], columns)
 
 
 def _calibration(part: dict, galaxies: int) -> list[str]:
     found = part["calibration"]
-    header = ["candidates", "coverage 50 %", "68 %", "95 %", "noise / true", "spread / error"]
-    table = rows_of(
-        [*header, "TARP, spectrum", "TARP, measured"],
-        (
-            [
-                name,
-                *(plus_minus(v.get(f"coverage_{level}")) for level in (50, 68, 95)),
-                plus_minus(v.get("noise_ratio")),
-                number(found[name]["spread_error"]["ratio"], 2),
-                number(found[name]["tarp_distance"], 2),
-                number(found[name].get("tarp_measured_distance"), 2),
-            ]
-            for name, v in part["methods"].items()
-        ),
+    table = method_table(
+        "candidates",
+        {name: found[name] | v for name, v in part["methods"].items()},
+        {
+            **{f"{'coverage ' * (k == 50)}{k} %": f"coverage_{k}" for k in (50, 68, 95)},
+            "noise / true": "noise_ratio",
+            "spread / error": lambda v: number(v["spread_error"]["ratio"], 2),
+            "TARP, spectrum": lambda v: number(v["tarp_distance"], 2),
+            "TARP, measured": lambda v: number(v.get("tarp_measured_distance"), 2),
+        },
     )
     limit = KOLMOGOROV / galaxies**0.5
     note = "TARP: largest distance of the expected coverage from the diagonal, below "
@@ -184,47 +171,33 @@ def _calibration(part: dict, galaxies: int) -> list[str]:
 
 
 def _quantities(part: dict) -> list[str]:
+    columns = {
+        "galaxies": lambda v: str(v["galaxies"]),
+        "bias": "bias",
+        "scatter": "scatter",
+        "rank correlation": "correlation",
+        "coverage 68 %": "coverage_68",
+    }
+    of_redshift = {"mean bias": "mean_bias", f"Δz beyond {OUTLIER_DZ:g}": "outliers"}
     lines = []
     for name, methods in part["quantities"].items():
         quantity = QUANTITIES[name]
-        unit = f" / {quantity.unit}" if quantity.unit else ""
-        extra = {"mean_bias": "mean bias", "outliers": f"Δz beyond {OUTLIER_DZ:g}"}
-        extra = extra if name == "z" else {}
-        header = [quantity.label + unit, "galaxies", "bias", "scatter", "rank correlation"]
-        lines += rows_of(
-            [*header, "coverage 68 %", *extra.values()],
-            (
-                [
-                    method,
-                    str(v["galaxies"]),
-                    plus_minus(v.get("bias")),
-                    plus_minus(v.get("scatter")),
-                    plus_minus(v.get("correlation")),
-                    plus_minus(v.get("coverage_68")),
-                    *(plus_minus(v.get(key)) for key in extra),
-                ]
-                for method, v in methods.items()
-            ),
-        )
+        title = quantity.label + (f" / {quantity.unit}" if quantity.unit else "")
+        lines += method_table(title, methods, columns | (of_redshift if name == "z" else {}))
     return lines
 
 
 def _active(part: dict) -> list[str]:
+    columns = {
+        "active of": lambda v: f"{v['active']} of {v['galaxies']}",
+        "majority": lambda v: number(v.get("majority"), 2),
+        "accuracy": "accuracy",
+        "balanced accuracy": "balanced_accuracy",
+        "ROC-AUC": "roc_auc",
+    }
     lines = []
     for boundary, methods in part["active"].items():
-        header = [f"above {boundary.capitalize()}", "active of", "majority"]
-        lines += rows_of(
-            [*header, "accuracy", "balanced accuracy", "ROC-AUC"],
-            (
-                [
-                    method,
-                    f"{v['active']} of {v['galaxies']}",
-                    number(v.get("majority"), 2),
-                    *(plus_minus(v.get(k)) for k in ("accuracy", "balanced_accuracy", "roc_auc")),
-                ]
-                for method, v in methods.items()
-            ),
-        )
+        lines += method_table(f"above {boundary.capitalize()}", methods, columns)
     return lines
 
 
@@ -268,19 +241,13 @@ def _photometry(found: dict) -> list[str]:
 
 
 def _rankings(rankings: dict) -> list[str]:
-    measured = next(iter(rankings.values())).get("measured", {})
-    header = ["ranking", "MSE of the best", "minus contrastive", "of the best five", "difference"]
-    return rows_of(
-        [*header, *(f"σ({QUANTITIES[name].label}) of the best" for name in measured)],
-        (
-            [
-                name,
-                plus_minus(columns["mse_best"]),
-                interval(columns["mse_best"]["difference"]),
-                plus_minus(columns["mse_best_five"]),
-                interval(columns["mse_best_five"]["difference"]),
-                *(plus_minus(scatter) for scatter in columns.get("measured", {}).values()),
-            ]
-            for name, columns in rankings.items()
-        ),
-    )
+    columns = {
+        "MSE of the best": "mse_best",
+        "minus contrastive": lambda v: interval(v["mse_best"]["difference"]),
+        "of the best five": "mse_best_five",
+        "difference": lambda v: interval(v["mse_best_five"]["difference"]),
+    }
+    for name in next(iter(rankings.values())).get("measured", {}):
+        heading = f"σ({QUANTITIES[name].label}) of the best"
+        columns[heading] = lambda v, name=name: plus_minus(v["measured"][name])
+    return method_table("ranking", rankings, columns)
