@@ -28,15 +28,11 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, plot, write; returns the exit status."""
-    return run_command(_write_figures, _parser().parse_args(argv))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(__doc__, "python -m figures.evaluation")
     parser.add_argument("evaluation", help="output folder of utils.evaluate")
     parser.add_argument("--survey", help="survey file, if it has moved")
     parser.add_argument("--output", help="folder of the figures (EVALUATION/figures)")
-    return parser
+    return run_command(_write_figures, parser.parse_args(argv))
 
 
 def _write_figures(options: argparse.Namespace) -> int:

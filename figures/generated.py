@@ -23,16 +23,12 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, plot, write; returns the exit status."""
-    return run_command(_write_figure, _parser().parse_args(argv))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(__doc__, "python -m figures.generated")
     parser.add_argument("spectra", help="output folder of generate.py")
     parser.add_argument("--survey", required=True, help="survey file with the galaxies")
     parser.add_argument("--output", required=True, help="picture: .png, .pdf or .svg")
     parser.add_argument("--count", type=int, default=8, help="galaxies to show (%(default)s)")
-    return parser
+    return run_command(_write_figure, parser.parse_args(argv))
 
 
 def _write_figure(options: argparse.Namespace) -> int:

@@ -20,16 +20,12 @@ from datasets.errors import run_command
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, measure, plot, write; returns the exit status."""
-    return run_command(_write_figure, _parser().parse_args(argv))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(__doc__, "python -m figures.mock_against_sdss")
     parser.add_argument("survey", help="mock survey file")
     parser.add_argument("--spectra", required=True, help="HDF5 collection of SDSS spectra")
     parser.add_argument("--output", default=".", help="folder of the figure (default: here)")
     parser.add_argument("--limit", type=int, default=2000, help="mock galaxies (%(default)s)")
-    return parser
+    return run_command(_write_figure, parser.parse_args(argv))
 
 
 def _write_figure(options: argparse.Namespace) -> int:

@@ -20,17 +20,13 @@ from datasets.errors import run_command
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, plot, write; returns the exit status."""
-    return run_command(_write_figure, _parser().parse_args(argv))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(__doc__, "python -m figures.pairs")
     parser.add_argument("spectra", type=Path, help="output folder of generate.py")
     parser.add_argument("--table", required=True, type=Path, help="CSV table of the pairs")
     parser.add_argument("--survey", required=True, help="survey that the network was trained on")
     parser.add_argument("--output", required=True, help="picture: .png, .pdf or .svg")
     parser.add_argument("--count", type=int, help="pairs to show, the first ones (all)")
-    return parser
+    return run_command(_write_figure, parser.parse_args(argv))
 
 
 def _write_figure(options: argparse.Namespace) -> int:

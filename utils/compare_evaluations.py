@@ -24,7 +24,11 @@ from datasets.errors import run_command
 
 def main(argv: list[str] | None = None) -> int:
     """Read, compare, print; returns the exit status."""
-    return run_command(_compare, _parser().parse_args(argv))
+    parser = CommandParser(__doc__, "python -m utils.compare_evaluations")
+    parser.add_argument("folders", nargs="+", type=Path, help="folders with an evaluation.json")
+    parser.add_argument("--baseline", help="method that every row is compared with")
+    parser.add_argument("--output", type=Path, help="Markdown file to write the table to as well")
+    return run_command(_compare, parser.parse_args(argv))
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -36,14 +40,6 @@ def _compare(options: argparse.Namespace) -> int:
         write_text(options.output, table)
     print(table)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(__doc__, "python -m utils.compare_evaluations")
-    parser.add_argument("folders", nargs="+", type=Path, help="folders with an evaluation.json")
-    parser.add_argument("--baseline", help="method that every row is compared with")
-    parser.add_argument("--output", type=Path, help="Markdown file to write the table to as well")
-    return parser
 
 
 if __name__ == "__main__":
