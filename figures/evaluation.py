@@ -6,7 +6,7 @@
 Writes evaluation/figures/NAME.pdf and .png: scores of all methods, samples, spectra at the given
 redshift with residuals, ranked candidates, p(z | image), measured against true quantities,
 redshift, BPT diagram, bimodality, mass–metallicity relation, calibration, reliability by magnitude,
-colours, and training curves of the runs whose folders still exist.
+colours, and loss curves of the runs whose folders still exist.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def figures_of(results: Results) -> Iterator[tuple[str, Callable[[], Figure | No
     from figures.populations import draw_bimodality, draw_bpt, draw_mass_metallicity
     from figures.reliability import draw_redshift_pdfs, draw_reliability
     from figures.spectra import draw_ranked, draw_samples
+    from figures.training import TABLE, draw, tables
     from utils.evaluation.method import GENERATED
-    from utils.plotting.plots import plot_training_curves
 
     yield "errors", lambda: draw_errors(results)
     yield "samples", lambda: draw_samples(results)
@@ -85,9 +85,9 @@ def figures_of(results: Results) -> Iterator[tuple[str, Callable[[], Figure | No
         yield "bimodality", lambda: draw_bimodality(results)
         yield "mass_metallicity", lambda: draw_mass_metallicity(results)
     for path in results.checkpoints:
-        table = path.parent / "metrics.csv"
-        if table.exists():
-            yield f"training_{path.parent.name}", lambda table=table: plot_training_curves(table)
+        run = path.parent
+        if (run / TABLE).exists():
+            yield f"training_{run.name}", lambda run=run: draw(tables([run]))
 
 
 if __name__ == "__main__":

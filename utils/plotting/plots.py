@@ -1,12 +1,10 @@
-"""Figures of runs: generated spectra, previews during training, retrieval, training curves.
+"""Figures of runs: generated spectra, previews during training, retrieval.
 
 Functions return the figure, in the style of `utils.plotting.style`; `save_figure` writes it.
 """
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.atomic_files import atomic_path
-from datasets.errors import UserError
 from datasets.spectra import candidate_sigma
 from utils.plotting.spectrum_panel import (
     NORMALISED_LABEL,
@@ -31,17 +28,7 @@ from utils.plotting.spectrum_panel import (
 from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, new_figure, styled
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Panels of the training curves: title, beginnings of the names of their columns, logarithmic axis.
-CURVES = (
-    ("loss", ("loss", "validation_loss"), False),
-    ("recall", ("recall",), False),
-    ("median rank", ("median_rank",), True),
-    ("gradient norm", ("gradient_norm",), True),
-    ("learning rate", ("learning_rate",), True),
-)
 
 
 @styled
@@ -215,48 +202,3 @@ def plot_cells(rows: Sequence[Sequence[Cell]]) -> Figure:
     for line in grid:  # the query stands out
         line[0].spines[:].set(color=COLOURS["highlight"], linewidth=1.5)
     return figure
-
-
-@styled
-def plot_training_curves(path: str | Path) -> Figure:
-    """Loss, validation metrics, gradient norm and learning rate of a run's `metrics.csv`.
-
-    Raises:
-        UserError: the table has no epochs or none of these columns.
-    """
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    columns = {name: [float(row[name] or "nan") for row in rows] for name in (rows or [{}])[0]}
-    panels = [
-        (title, chosen, logarithmic)
-        for title, starts, logarithmic in CURVES
-        if (chosen := [name for name in columns if name.startswith(starts)])
-    ]
-    if "epoch" not in columns or not panels:
-        raise UserError(f"{path} is not a table of a training run: it lacks epochs or metrics")
-    figure = new_figure(1.35 * len(panels) + 0.4)
-    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (title, names, logarithmic) in zip(grid, panels, strict=True):
-        for name in names:
-            _draw_curve(axes, columns["epoch"], columns[name], _curve_label(name))
-        axes.set_ylabel(title)
-        if logarithmic:
-            axes.set_yscale("log")
-        if len(names) > 1:
-            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    grid[-1].set_xlabel("Epoch")
-    figure.align_ylabels(grid)
-    return figure
-
-
-def _curve_label(name: str) -> str:
-    """A readable name of a column: "recall_10_swapped" is R@10 with swapped noise."""
-    label = re.sub(r"^recall_(\d+)", r"R@\1", name).replace("_swapped", ", noise swapped")
-    return "training loss" if name == "loss" else label.replace("_", " ")
-
-
-def _draw_curve(axes: Axes, epochs: Sequence[float], values: Sequence[float], label: str) -> None:
-    """Join the epochs that have a value: not every epoch is validated."""
-    finite = np.isfinite(values)
-    points = np.array(epochs)[finite], np.array(values)[finite]
-    axes.plot(*points, marker="." if finite.sum() < 50 else None, label=label)

@@ -7,14 +7,12 @@ import matplotlib
 import numpy as np
 import pytest
 
-from datasets.errors import UserError
 from tests.support import ROOT
 from utils.plotting.plots import (
     contact_sheets,
     plot_generated,
     plot_preview,
     plot_retrieval,
-    plot_training_curves,
     save_figure,
 )
 from utils.plotting.spectrum_panel import MARKS, Panel, flux_limits
@@ -112,30 +110,6 @@ def test_limits_show_lines_but_not_at_any_price():
     flux[500] = 50.0
     assert flux_limits([flux])[1] == pytest.approx(4.32)
     assert flux_limits([np.full(5, np.nan)]) == (0, 1)
-
-
-METRICS = """epoch,loss,recall_10,recall_10_swapped,learning_rate
-0,,0.02,0.02,
-1,2.5,,,0.0001
-2,2.0,0.5,0.4,0.00005
-"""
-
-
-def test_training_curves_join_the_epochs_that_have_values(tmp_path):
-    (tmp_path / "metrics.csv").write_text(METRICS)
-    loss, recall, rate = plot_training_curves(tmp_path / "metrics.csv").axes
-    np.testing.assert_array_equal(loss.lines[0].get_xydata(), [[1, 2.5], [2, 2]])
-    np.testing.assert_array_equal(recall.lines[0].get_xydata(), [[0, 0.02], [2, 0.5]])
-    labels = [text.get_text() for text in recall.get_legend().get_texts()]
-    assert labels == ["R@10", "R@10, noise swapped"]
-    assert rate.get_yscale() == "log"
-
-
-@pytest.mark.parametrize("content", ["", "epoch,loss\n", "a,b\n1,2\n"])
-def test_other_tables_are_refused_by_name(content, tmp_path):
-    (tmp_path / "other.csv").write_text(content)
-    with pytest.raises(UserError, match=r"other\.csv is not a table of a training run"):
-        plot_training_curves(tmp_path / "other.csv")
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf"])
