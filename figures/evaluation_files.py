@@ -67,9 +67,9 @@ class Results:
     """An evaluation folder.
 
     Attributes: `metrics` (the content of `evaluation.json`), `order` (N, P) positions in
-    `candidates.h5`, best first; `log_mass`, `redshift` and `magnitude` (N,); `errors`, `colours`,
-    `truth` and `measured` as nested dicts of arrays, `errors` and `measured` by question and
-    method, the latter (N, P), best candidate first; `wavelength_angstrom` (n,).
+    `candidates.h5`, best first; `log_mass`, `redshift` and `magnitude` (N,); `colours`, `truth` and
+    `measured` as nested dicts of arrays, `measured` by question and method, (N, P), best candidate
+    first; `wavelength_angstrom` (n,).
 
     Raises:
         UserError: the folder holds no complete evaluation, or its survey cannot be read.
@@ -91,9 +91,9 @@ class Results:
                 file[name][:] for name in ("order", "log_mass", "row", "redshift")
             )
             self.magnitude = file["magnitude"][:] if "magnitude" in file else None
-            self.errors, self.colours, self.truth, self.measured = (
+            self.colours, self.truth, self.measured = (
                 _nested(file[name]) if name in file else {}
-                for name in ("errors", "colours", "truth", "measured")
+                for name in ("colours", "truth", "measured")
             )
         with h5py.File(self.folder / "candidates.h5") as file:
             pixels = file["flux"].shape[-1]

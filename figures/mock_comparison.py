@@ -31,8 +31,9 @@ from datasets.sdss.spec_files import read_spectra_collection
 from datasets.spectra import Preparation
 from datasets.survey import Survey
 from datasets.synthetic_photometry import synthetic_colours
+from figures.populations import draw_boundaries
 from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
-from utils.spectroscopy.bpt import bpt_class, kauffmann_2003, kewley_2001
+from utils.spectroscopy.bpt import bpt_class
 from utils.spectroscopy.continuum import fit_continuum
 from utils.spectroscopy.emission_lines import fit_lines
 from utils.spectroscopy.lick_indices import measure_indices
@@ -53,9 +54,6 @@ EW_BOUND_ANGSTROM = 0.5  # of the median EW Hα of old galaxies
 COLOUR_BOUND_MAG, LARGEST_OFFSET_MAG = 0.012, 0.3  # of the scatter; beyond: blends
 CLASSES = ("star forming", "composite", "Seyfert", "LINER")
 POINTS = {"ms": 1.5, "alpha": 0.4, "rasterized": True}
-BOUNDARIES = (
-    (0.0, kauffmann_2003, "--", "Kauffmann 2003"), (0.4, kewley_2001, "-", "Kewley 2001")
-)  # fmt: skip
 LIMITS = {"blue_green": (-0.1, 1.5), "green_red": (0.0, 0.75), "bpt": (-1.8, 0.6, -1.7, 1.3)}
 
 
@@ -301,10 +299,7 @@ def _draw_colours(axes: Axes, samples: tuple[Sample, Sample]) -> None:
 def _draw_bpt(axes: Axes, samples: tuple[Sample, Sample]) -> None:
     for sample in samples:
         axes.plot(sample["nii_halpha"], sample["oiii_hbeta"], ".", color=sample.colour, **POINTS)
-    x = np.linspace(*LIMITS["bpt"][:2], 300)
-    for end, boundary, style, label in BOUNDARIES:
-        y = np.where(x < end, boundary(x), np.nan)
-        axes.plot(x, y, color=COLOURS["truth"], ls=style, lw=0.7, label=label)
+    draw_boundaries(axes, LIMITS["bpt"], color=COLOURS["truth"], lw=0.7)
     axes.set(xlabel=r"log [N II]6584 / H$\alpha$", ylabel=r"log [O III]5007 / H$\beta$")
     axes.set(xlim=LIMITS["bpt"][:2], ylim=LIMITS["bpt"][2:])
     axes.legend(loc="lower left")

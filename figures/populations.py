@@ -33,7 +33,7 @@ def draw_bpt(results: Results) -> Figure:
         density(
             axes, columns["log_nii_halpha"][secure], columns["log_oiii_hbeta"][secure], BPT_LIMITS
         )  # fmt: skip
-        _draw_boundaries(axes)
+        draw_boundaries(axes, BPT_LIMITS, color=COLOURS["highlight"])
         share = active(columns, "kewley")[secure].mean() if secure.any() else np.nan
         axes.set_title(f"{LABELS[name]}: {share:.0%} above Kewley", loc="left")
         axes.set_xlabel(r"log [N II]6584 / H$\alpha$")
@@ -49,13 +49,20 @@ def _columns(results: Results, name: str) -> dict[str, np.ndarray]:
     return {key: values[:, 0] for key, values in results.measured["observed"][name].items()}
 
 
-def _draw_boundaries(axes: Axes) -> None:
-    x = np.linspace(*BPT_LIMITS[:2], 400)
+def draw_boundaries(axes: Axes, limits: tuple[float, ...], **style) -> None:
+    """The lines between excitation classes, down to where they leave a BPT diagram.
+
+    Args:
+        axes: of the diagram.
+        limits: of x and y, low and high.
+        style: keywords of the lines.
+    """
+    x = np.linspace(*limits[:2], 400)
     for boundary, pole, line, label in (
         (kauffmann_2003, 0.05, "--", "Kauffmann 2003"), (kewley_2001, 0.47, "-", "Kewley 2001")
     ):  # fmt: skip
         left = x < pole - 0.05
-        axes.plot(x[left], boundary(x[left]), color=COLOURS["highlight"], ls=line, label=label)
+        axes.plot(x[left], boundary(x[left]), ls=line, label=label, **style)
 
 
 @styled

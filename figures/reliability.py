@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from figures.evaluation_files import COLUMN_WIDTH_INCHES, Results
 from utils.evaluation.calibration import coverage_of, pit_intervals
+from utils.evaluation.conditional import quantile_bins
 from utils.evaluation.derived_quantities import QUANTITIES, true_values
 from utils.evaluation.method import GENERATED, PHOTOMETRY
 from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
@@ -56,9 +57,7 @@ def _intervals(results: Results) -> dict[str, np.ndarray]:
 def _magnitude_bins(results: Results) -> dict[str, np.ndarray]:
     if results.magnitude is None:
         return {"all": np.ones(len(results.rows), bool)}
-    edges = np.quantile(results.magnitude, np.linspace(0, 1, BINS + 1))
-    place = np.digitize(results.magnitude, edges[1:-1])
-    return {f"r {edges[k]:.1f} to {edges[k + 1]:.1f}": place == k for k in range(BINS)}
+    return quantile_bins("r", results.magnitude, BINS)
 
 
 def _draw_panel(axes: Axes, title: str, intervals: np.ndarray, bins: dict[str, np.ndarray]) -> None:

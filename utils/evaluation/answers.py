@@ -13,6 +13,7 @@ from utils.evaluation.aggregate import (
     paired_differences,
 )
 from utils.evaluation.bootstrap import mean_difference, with_interval
+from utils.evaluation.calibration import pit_histogram, pit_intervals
 from utils.evaluation.derived_quantities import Columns
 from utils.evaluation.method import GENERATED, Method
 from utils.evaluation.pixel_metrics import score_method
@@ -20,9 +21,7 @@ from utils.evaluation.question import Question
 from utils.evaluation.redshift_scores import (
     histogram_scores,
     redshift_metrics,
-    redshift_pit,
     redshift_scores,
-    reported_pit,
 )
 
 REPORTED = "generated: reported PDF"  # p(z | image), beside the samples, in PIT histograms
@@ -100,10 +99,13 @@ def answer_redshift(
     if "redshift_pdf" in reported:
         pdf = reported["redshift_pdf"][:], reported["redshift_edges"][:]
         scores[GENERATED] |= histogram_scores(*pdf, truth)
-    pit = {name: redshift_pit(samples[name], truth) for name in scores}
+    bins = samples[GENERATED].shape[1] + 1
+    pit = {
+        name: pit_histogram(pit_intervals(samples[name], truth), bins).tolist() for name in scores
+    }
     if "redshift_pdf" in reported:
-        bins = len(pit[GENERATED])
-        pit[REPORTED] = reported_pit(scores[GENERATED]["pit_pdf"], bins)
+        counts, _ = np.histogram(scores[GENERATED]["pit_pdf"], bins, (0, 1))
+        pit[REPORTED] = (counts / len(truth)).tolist()
     own = scores[GENERATED]["crps"]
     metrics = {
         "methods": {name: redshift_metrics(columns) for name, columns in scores.items()},

@@ -128,17 +128,9 @@ class Evaluation(EvaluationSetup):
         text = json.dumps(without_nan(metrics), indent=1, ensure_ascii=False, allow_nan=False)
         write_text(self.folder / "evaluation.json", text + "\n")
         with shielded("the gallery"):
-            self._gallery(file, orders[self.options.rank], answers[OBSERVED], truth)
+            order = orders[self.options.rank]
+            write_evaluation_gallery(self, file, order, answers[OBSERVED], truth or {})
         return metrics
-
-    def _gallery(
-        self, file: h5py.File, order: np.ndarray, observed: Answer, truth: Columns | None
-    ) -> None:
-        measured = {}
-        if truth is not None:
-            own = observed.measured[GENERATED]
-            measured = {name: (truth[name], own[name]) for name in truth if name in own}
-        write_evaluation_gallery(self, file, order, observed.errors[GENERATED], measured)
 
     # The candidates of all methods.
 

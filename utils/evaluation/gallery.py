@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,13 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.spectra import candidate_sigma
+from utils.evaluation.method import GENERATED
 from utils.plotting.gallery import Column, Gallery, GalleryGalaxy, gallery_entry
 from utils.spectroscopy.measurements import median_and_scatter
 
 if TYPE_CHECKING:
+    from utils.evaluation.answers import Answer
+    from utils.evaluation.derived_quantities import Columns
     from utils.evaluation.setup import EvaluationSetup
 
 MOST_GALAXIES = 2000  # on the page: of more, the first
@@ -33,8 +36,8 @@ def write_evaluation_gallery(
     evaluation: EvaluationSetup,
     file: h5py.File,
     order: np.ndarray,
-    scores: Mapping[str, np.ndarray],
-    measured: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    observed: Answer,
+    truth: Columns,
 ) -> Path:
     """Write `index.html` into the folder of an evaluation; returns its path.
 
@@ -42,8 +45,8 @@ def write_evaluation_gallery(
         evaluation: The evaluation.
         file: Its candidates.
         order: (N, P), best first.
-        scores: Scores (N,) of the galaxies, by name.
-        measured: Quantities of the observed spectra (N,) and of the candidates (N, P), by name.
+        observed: Scores and quantities of the candidates.
+        truth: Quantities of the observed spectra (N,), by name.
     """
     survey = evaluation.survey
     count = min(len(evaluation.rows), MOST_GALAXIES)
@@ -60,7 +63,7 @@ def write_evaluation_gallery(
         {},
         survey.pixel_scale_arcsec,
     )
-    galaxies = _galaxies(evaluation, file, order, scores, measured, count)
+    galaxies = _galaxies(evaluation, file, order, observed, truth, count)
     shown = tqdm(galaxies, "gallery", count, disable=None)
     gallery.add(gallery_entry(galaxy, survey.bands) for galaxy in shown)
     return gallery.close()
@@ -70,15 +73,16 @@ def _galaxies(
     evaluation: EvaluationSetup,
     file: h5py.File,
     order: np.ndarray,
-    scores: Mapping[str, np.ndarray],
-    measured: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    observed: Answer,
+    truth: Columns,
     count: int,
 ) -> Iterator[GalleryGalaxy]:
     identifiers = evaluation.survey.catalogue["identifier"][evaluation.rows]
     names = [str(value) for value in identifiers]
     unique = len(set(names)) == len(names)
     redshift, scatter = median_and_scatter(file["redshift"][:count])
-    quantities = {name: median_and_scatter(own[:count]) for name, (_, own) in measured.items()}
+    scores, own = observed.errors[GENERATED], observed.measured.get(GENERATED, {})
+    measured = {n: median_and_scatter(own[n][:count]) for n in truth if n in own}
     for k in range(count):
         row = evaluation.rows[k : k + 1]
         flux, best_first = file["flux"][k], order[k]
@@ -91,8 +95,8 @@ def _galaxies(
             "score": file["scores"][k][best_first[0]],
             **{name: values[k] for name, values in scores.items()},
         }
-        for name, (median, error) in quantities.items():
-            values[f"{name} observed"] = measured[name][0][k]
+        for name, (median, error) in measured.items():
+            values[f"{name} observed"] = truth[name][k]
             values[f"{name} generated"] = median[k]
             values[f"{name} generated_err"] = error[k]
         yield GalleryGalaxy(

@@ -13,7 +13,7 @@ from astropy.stats import mad_std
 from scipy.special import logsumexp
 
 from utils.evaluation.bootstrap import mean_with_error, with_error
-from utils.evaluation.calibration import coverage_of, pit_histogram, pit_intervals
+from utils.evaluation.calibration import coverage_of, pit_intervals
 from utils.evaluation.derived_quantities import OUTLIER_DZ
 from utils.evaluation.markdown import rows_of
 from utils.evaluation.metrics import crps
@@ -82,16 +82,6 @@ def redshift_metrics(scores: dict[str, np.ndarray]) -> dict[str, dict[str, float
         "bias": with_error(np.median, error),
         "outliers": mean_with_error((np.abs(error) > OUTLIER_DZ).astype(float)),
     }
-
-
-def redshift_pit(samples: np.ndarray, truth: np.ndarray) -> list[float]:
-    """PIT histogram (P + 1,) of redshift samples (N, P)."""
-    return pit_histogram(pit_intervals(samples, truth), samples.shape[1] + 1).tolist()
-
-
-def reported_pit(pit: np.ndarray, bins: int) -> list[float]:
-    """Histogram (bins,) of the PIT values (N,) of reported distributions."""
-    return (np.histogram(pit, bins, (0, 1))[0] / len(pit)).tolist()
 
 
 def fifths(histogram: list[float]) -> np.ndarray:

@@ -141,7 +141,7 @@ def details(metrics: dict) -> str:
         "",
         *memorising.table(metrics["memorising"]["distances"]),
     ]
-    return "\n".join([*lines, "# Retrieval", "", *retrieval(metrics)]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _errors(part: dict) -> list[str]:
