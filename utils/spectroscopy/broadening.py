@@ -80,8 +80,9 @@ class Galaxy:
     excess_variance: np.ndarray
 
     def kernel(self, sigma_star_km_s: float) -> np.ndarray:
-        """Variance (m,) of the kernel that brings the library to the width of this galaxy."""
-        return sigma_star_km_s**2 + self.excess_variance
+        """Variance (m,) of the kernel that brings the library to the width of this galaxy; without
+        a dispersion (NaN), to its resolution."""
+        return np.nan_to_num(sigma_star_km_s) ** 2 + self.excess_variance
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Observation:
         rest = resample(self.wavelength_angstrom, fill_bad_pixels(self.flux, good), z, bank.grid)[0]
         weight = weights_on_grid(self.wavelength_angstrom, good, self.sigma, z, bank.grid)[0]
         weight = weight * line_free(bank.grid)
-        scale = np.median(np.abs(rest[weight > 0])) if (weight > 0).any() else 1.0
+        scale = (np.median(np.abs(rest[weight > 0])) if (weight > 0).any() else 0.0) or 1.0
         resolution = np.interp(observed, self.wavelength_angstrom, self.resolution_km_s)
         excess = resolution**2 - bank.sigma_km_s**2
         return Galaxy(rest / scale, np.sqrt(weight) * scale, excess)

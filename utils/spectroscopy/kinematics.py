@@ -74,11 +74,17 @@ def fit_kinematics(
         bank: the library.
         start_km_s: dispersion at which the populations are chosen.
         has_sigma: whether the galaxy's weights come from measured errors.
+
+    Returns:
+        NaN, NaN and 0 where no population improves on the polynomials, as in pure noise.
     """
     project = _Projection(galaxy)
     data = project(galaxy.flux[:, None])[:, 0]
     start = NonNegativeFit(project(bank.at(galaxy.kernel(start_km_s))))
-    chosen = bank.part(np.flatnonzero(start.weights(data) > 0))
+    populations = np.flatnonzero(start.weights(data) > 0)
+    if not populations.size:
+        return np.nan, np.nan, 0.0
+    chosen = bank.part(populations)
     chi2 = np.array(
         [
             NonNegativeFit(project(chosen.at(galaxy.kernel(trial)))).minimum(data)

@@ -114,6 +114,17 @@ def test_spectra_that_cannot_be_fitted_are_nan(mastar):
 
 
 @needs_real_data
+def test_spectra_without_stars_are_nan_and_the_others_are_fitted(mastar):
+    old = np.argmin(np.abs(mastar.age_gyr - 9.0) + np.abs(mastar.metallicity))
+    galaxy = np.interp(SDSS, REST_GRID.angstrom * 1.05, mastar.flux[old])
+    noise = np.random.default_rng(1).normal(size=(5, SDSS.size))
+    flux = np.stack([galaxy, -galaxy, np.zeros_like(galaxy), *noise])
+    fit = fit_populations(SDSS, flux, None, np.full(len(flux), 0.05), mastar)
+    assert all(np.isfinite(column[0]) for column in fit.values())
+    assert np.isnan(fit["sigma_star"][1:3]).all() and np.isnan(fit["log_age_gyr"][1:3]).all()
+
+
+@needs_real_data
 def test_ppxf_must_be_installed(mastar, monkeypatch):
     monkeypatch.setitem(sys.modules, "ppxf.ppxf", None)
     with pytest.raises(UserError, match="pip install ppxf"):
