@@ -38,6 +38,7 @@ from utils.spectroscopy.wavelength import (
 SMOOTHING_PIXELS = 301  # of the running mean that is taken for the continuum
 SEPARATION_KM_S = 1000.0  # between peaks
 PEAKS = 5  # that are solved with non-negative lines
+NARROWEST_RANGE = 0.001  # of redshift, relative to 1 + z: four pixels, for the parabola
 MINIMUM_PIXELS = 500  # that spectra and templates must share
 RIDGE = 1e-6  # of the normal equations, relative: templates may leave the coverage
 
@@ -71,11 +72,19 @@ def fit_redshift(
         redshift_range: lower and upper end of the search.
 
     Returns:
-        RedshiftFit; NaN where a spectrum has no good pixel.
+        RedshiftFit; NaN where a spectrum has no good pixel. The margin is NaN where the range holds
+        no second redshift `SEPARATION_KM_S` away.
 
     Raises:
-        UserError: if templates and spectra overlap too little over `redshift_range`.
+        UserError: if `redshift_range` is empty, or if templates and spectra overlap too little
+            over it.
     """
+    low, high = redshift_range
+    if not (low > -1.0 and NARROWEST_RANGE * (1.0 + low) <= high - low < np.inf):
+        raise UserError(
+            f"redshift range {low:g} to {high:g}: the lower end must be above −1, and the upper "
+            f"one at least {NARROWEST_RANGE} (1 + z) above it"
+        )
     templates = RedshiftTemplates.default() if templates is None else templates
     grid = _data_grid(wavelength_angstrom, redshift_range)
     lags, first = _lags(grid, redshift_range)
@@ -186,13 +195,16 @@ def _gain(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
 
 
 def _peaks(gain: np.ndarray, separation: int) -> np.ndarray:
-    """(N, PEAKS) lags of the highest gains more than `separation` pixels apart."""
+    """(N, PEAKS) lags of the highest gains more than `separation` pixels apart; −1 where the range
+    has fewer."""
+    rows = np.arange(len(gain))
     remaining = gain.copy()
     peaks = np.empty((len(gain), PEAKS), np.intp)
     near = np.arange(-separation, separation + 1)
     for p in range(PEAKS):
-        peaks[:, p] = remaining.argmax(axis=1)
-        taken = np.clip(peaks[:, p, None] + near, 0, gain.shape[1] - 1)
+        highest = remaining.argmax(axis=1)
+        peaks[:, p] = np.where(np.isneginf(remaining[rows, highest]), -1, highest)
+        taken = np.clip(highest[:, None] + near, 0, gain.shape[1] - 1)
         np.put_along_axis(remaining, taken, -np.inf, axis=1)
     return peaks
 
@@ -211,10 +223,11 @@ def _choose(
         masked = np.where(keep[..., None] & keep[..., None, :], full, np.eye(len(lines)))
         coefficient = np.linalg.solve(masked, (right * keep)[..., None])[..., 0]
         keep &= ~(lines & (coefficient < 0))
-    value = np.sum(coefficient * right * keep, axis=-1)
+    value = np.where(peaks < 0, -np.inf, np.sum(coefficient * right * keep, axis=-1))
     order = np.argsort(value, axis=1)
     best, second = order[:, -1:], order[:, -2:-1]
     margin = np.take_along_axis(value, best, 1) - np.take_along_axis(value, second, 1)
+    margin = np.where(np.isinf(margin), np.nan, margin)
     return np.take_along_axis(peaks, best, 1)[:, 0], margin[:, 0]
 
 

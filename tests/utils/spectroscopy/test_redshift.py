@@ -98,6 +98,26 @@ def test_templates_that_never_overlap_are_refused():
         fit_redshift(np.arange(10000.0, 11000.0), np.ones((1, 1000)))
 
 
+@pytest.mark.parametrize(
+    "limits", [(0.3, 0.0), (0.1, 0.1), (0.1, 0.1001), (-2.0, 0.3), (0.0, np.inf), (np.nan, 0.3)]
+)
+def test_ranges_without_redshifts_are_refused(limits):
+    with pytest.raises(UserError, match=r"redshift range .* above"):
+        fit_redshift(WAVELENGTH, np.ones((1, 4500)), redshift_range=limits)
+
+
+def test_the_margin_is_over_another_redshift():
+    redshift, mixture = np.array([0.0995, 0.1]), np.eye(len(TEMPLATES.flux))[[0, 0]]
+    flux = spectra(redshift, mixture)
+    narrow, wide = (
+        fit_redshift(WAVELENGTH, flux, np.full(flux.shape, 0.01), redshift_range=limits)
+        for limits in ((0.0995, 0.102), (0.0995, 0.107))
+    )
+    assert np.isnan(narrow.margin).all()  # all of it is within 1000 km/s of the best redshift
+    np.testing.assert_allclose(wide.redshift, redshift, atol=1e-4)
+    assert (wide.margin > 100.0).all()
+
+
 def test_principal_components_of_a_survey_give_redshifts():
     generator = np.random.default_rng(12)
     redshift = generator.uniform(0.05, 0.15, 80)
