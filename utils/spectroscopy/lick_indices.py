@@ -110,7 +110,7 @@ class _Spectra:
         covered = (limits[:, 0] >= self.edges[0]) & (limits[:, 1] <= self.edges[-1])
         limits = np.where(covered[:, None], limits, self.edges[:2])
         first, last = np.searchsorted(self.edges, limits, side="right").T - 1
-        pixel = first[:, None] + np.arange((last - first).max() + 1)  # (N, W)
+        pixel = first[:, None] + np.arange((last - first).max(initial=0) + 1)  # (N, W)
         inside = pixel < self.wavelength.size
         pixel = np.where(inside, pixel, 0)
         low = np.maximum(self.edges[pixel], limits[:, :1])

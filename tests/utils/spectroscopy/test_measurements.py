@@ -71,6 +71,12 @@ def test_unknown_redshifts_measure_nothing(mock, spectra):
     assert np.isfinite(measured["Halpha_ew"][1])
 
 
+def test_no_spectra_are_no_rows(mock, spectra):
+    measured = measure(mock.grid.angstrom, spectra[:0])
+    assert set(measured) == set(column_units())
+    assert all(column.shape == (0,) for column in measured.values())
+
+
 @pytest.mark.parametrize("redshift", [None, np.full(4, 0.1)])
 def test_spectra_of_a_broken_network_are_measured_without_warnings(mock, redshift):
     flux = np.zeros((4, mock.grid.count), np.float32)  # zero, half or not at all finite, constant
