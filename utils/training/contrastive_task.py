@@ -72,6 +72,7 @@ class ContrastiveTask:
         self.network, self.images, self.spectra = network, images, spectra
         self.objective = ContrastiveObjective(network, config.towers.temperature)
         self.noise = config.towers.noise
+        self.smoothing_px = survey.preparation.smoothing_sigma_angstrom / survey.grid.step
         self.temperature = config.towers.temperature
         self.description, self.device = description, device
         self.bands, self.pixel_scale = survey.bands, survey.pixel_scale_arcsec
@@ -87,7 +88,7 @@ class ContrastiveTask:
         """Random views of the images, and noisier spectra."""
         images = batch["image"].to(self.device, non_blocking=True)
         flux = batch["spectrum"].to(self.device, non_blocking=True)
-        flux = add_noise(flux, generator, self.noise)
+        flux = add_noise(flux, generator, self.noise, self.smoothing_px)
         photometry = None
         if self.network.photometry_encoder is not None:
             photometry = self._photometry(images, batch["index"])

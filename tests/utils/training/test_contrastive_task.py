@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from datasets.photometry import photometric_features
@@ -42,6 +45,18 @@ def test_photometry_is_that_of_the_images_and_computed_once(tiny_survey, tiny_to
         expected = photometric_features(batch["image"], survey.pixel_scale_arcsec)
         torch.testing.assert_close(photometry, expected, rtol=0, atol=1e-5)
         assert sum(computed) == new
+
+
+@pytest.mark.parametrize(("smoothing", "correlation"), [(2.0, 0.94), (1.0, 0.78), (0.0, 0.0)])
+def test_noise_is_smoothed_like_the_spectra(tiny_survey, tiny_towers, smoothing, correlation):
+    survey, towers = Survey(tiny_survey), load_contrastive(tiny_towers)
+    survey.preparation = replace(survey.preparation, smoothing_sigma_angstrom=smoothing)
+    batch = SurveyDataset(survey, survey.indices("train"))[torch.arange(8)]
+    task = task_of(survey, towers)
+    _, spectra, _ = task.prepare(batch, torch.Generator().manual_seed(1))
+    noise = towers.spectra.decode(spectra) - batch["spectrum"]  # (8, n)
+    product = (noise[:, 1:] * noise[:, :-1]).sum() / noise.square().sum()
+    assert product.item() == pytest.approx(correlation, abs=0.03)
 
 
 def test_towers_without_photometry_train_and_validate_on_images_alone(
