@@ -3,13 +3,15 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from datasets.errors import USER_ERROR
+from datasets.errors import USER_ERROR, UserError
 from datasets.survey import SPLITS, Survey
 from figures import evaluation as figures
 from figures.errors import draw_errors
@@ -26,6 +28,7 @@ from utils.evaluation import measurement_cache as measuring
 from utils.evaluation.columns import HEADINGS
 from utils.evaluation.markdown import plus_minus
 from utils.evaluation.method import CLIMATOLOGY, CONSTANT, GENERATED, REGRESSION, SHIFTED, TEMPLATES
+from utils.training.regression import load_regression
 
 GALAXIES = 12
 ABLATIONS = ("no-unet", "other-image")
@@ -134,6 +137,17 @@ def test_errors_of_the_constant_are_those_of_the_training_mean(found, tiny_surve
 def test_regression_learns_from_the_tiny_images(found):
     ratio = found["observed"]["methods"][REGRESSION]["mse_mean_ratio"]["value"]
     assert ratio < 0.8  # slope and line strength follow from colour and brightness
+
+
+def test_a_regression_of_other_images_or_spectra_is_refused(tiny_regression, tiny_survey):
+    smoothed = replace(Survey(tiny_survey).preparation, smoothing_sigma_angstrom=1.0)
+    for name, value in (
+        ("pixel_scale_arcsec", 0.2), ("image_unit", "count"), ("preparation", smoothed)
+    ):  # fmt: skip
+        survey = Survey(tiny_survey)
+        setattr(survey, name, value)
+        with pytest.raises(UserError, match=rf"tiny\.h5: {name} is .*utils\.train_regression"):
+            load_regression(tiny_regression, survey, torch.device("cpu"))
 
 
 def test_tables_hold_the_metrics(evaluated, found):

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datasets.errors import UserError
 from datasets.image_transform import ImageTransform
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey import Survey
-from datasets.survey_description import SurveyDescription
+from datasets.survey_description import IMAGES, SPECTRA, SurveyDescription
 from models.image_encoder import ImageEncoder
 from utils.core.checkpoints import read_checkpoint, trained_weights
 from utils.core.config import from_dict
@@ -72,15 +71,15 @@ def load_regression(path: str | Path, survey: Survey, device: torch.device) -> T
     """A trained regression from its checkpoint.
 
     Raises:
-        UserError: as `read_checkpoint`; or it was trained for other bands or wavelengths than the
+        UserError: as `read_checkpoint`; or it was trained on other images or spectra than the
             survey's.
     """
     checkpoint = read_checkpoint(path, "regression")
     about = checkpoint["about"]
     trained_on = SurveyDescription.from_dict(about["survey"])
     spectra = SpectrumTransform.from_dict(about["spectra"])
-    if (trained_on.bands, trained_on.grid) != (survey.bands, survey.grid):
-        raise UserError(f"{path} was trained on other bands or wavelengths than {survey.path} has")
+    remedy = f"train {path} on this survey with `python -m utils.train_regression`"
+    trained_on.check(survey, *IMAGES, *SPECTRA, remedy=remedy)
     config = from_dict(RegressionConfig, about["config"])
     network = build_regression(config.network, len(trained_on.bands), spectra)
     network.load_state_dict(trained_weights(checkpoint))
