@@ -106,6 +106,9 @@ def fit_basis(
         (K, M) float32; components have unit root mean square. Where a spectrum has no pixels, it
         counts as the mean. Spectra that are very far from the mean (`OUTLIERS`), or far from a
         first fit, such as misidentified ones, have no part in the second.
+
+    Raises:
+        ValueError: fewer spectra than components are left.
     """
     wanted = start + REST_STEP_DEX * torch.arange(length, dtype=torch.float64)
     rest = torch.full((len(spectra), length), torch.nan)
@@ -144,6 +147,8 @@ def _near_zero(deviation: Tensor, limit: float) -> Tensor:
 
 def _components(deviation: Tensor, count: int) -> Tensor:
     """The first principal components (count, M) of (N, M), of unit root mean square."""
+    if len(deviation) < count:
+        raise ValueError(f"{len(deviation)} usable spectra have no {count} components")
     with torch.random.fork_rng(devices=[]):  # of the random projection
         torch.manual_seed(0)
         _, _, components = torch.pca_lowrank(deviation, q=max(count, 1), center=False, niter=4)

@@ -177,15 +177,20 @@ def _fill_basis(
     basis: SpectralBasis, spectra: SpectrumTransform, survey: Survey, rows: np.ndarray
 ) -> None:
     flux = torch.from_numpy(survey.read("spectra", rows)).to(spectra.mean.device)
-    fitted = fit_basis(
-        spectra.standardised(flux).cpu(),
-        torch.from_numpy(condition_column(survey, REDSHIFT)[rows]).float(),
-        torch.from_numpy(condition_column(survey, SNR)[rows]).float(),
-        torch.from_numpy(np.log10(spectra.output_grid.angstrom)),
-        basis.rest_start.item(),
-        basis.templates.shape[1],
-        len(basis),
-    )
+    try:
+        fitted = fit_basis(
+            spectra.standardised(flux).cpu(),
+            torch.from_numpy(condition_column(survey, REDSHIFT)[rows]).float(),
+            torch.from_numpy(condition_column(survey, SNR)[rows]).float(),
+            torch.from_numpy(np.log10(spectra.output_grid.angstrom)),
+            basis.rest_start.item(),
+            basis.templates.shape[1],
+            len(basis),
+        )
+    except ValueError as error:
+        raise UserError(
+            f"{survey.path}: {error}: lower prior.components, or train with more galaxies"
+        ) from error
     basis.templates.copy_(fitted)
 
 

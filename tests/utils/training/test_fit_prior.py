@@ -162,6 +162,11 @@ def test_every_key_of_the_prior_has_an_effect(key, value, fit):
     assert not all(same)
 
 
+def test_more_components_than_galaxies_are_refused(fit):
+    with pytest.raises(UserError, match=r"tiny\.h5: 20 usable .* 24 components: lower prior\.comp"):
+        fit(components=24, basis_galaxies=20)
+
+
 def test_the_cases_are_all_keys_of_the_prior():
     (cases,) = (m.args[1] for m in test_every_key_of_the_prior_has_an_effect.pytestmark)
     assert [key for key, _ in cases] == [field.name for field in fields(PriorConfig)]
