@@ -183,7 +183,7 @@ class Trainer:
                 gpus = [device.index]
             self.objective = DistributedDataParallel(task.objective, device_ids=gpus)
         self.optimiser = make_optimiser(task.network, optimiser)
-        self.iterations = round(optimiser.epochs * len(loader))
+        self.iterations = max(1, round(optimiser.epochs * len(loader)))
         self.rate_factor = rate_factor(optimiser, self.iterations)
         self.scheduler = LambdaLR(self.optimiser, self.rate_factor)
         self.average = averaged(task.network, optimiser.ema_decay) if optimiser.ema_decay else None

@@ -219,6 +219,15 @@ def test_epochs_may_be_a_fraction(contrastive_run, tmp_path, capsys):
     assert "all 1.5 epochs are done" in capsys.readouterr().out
 
 
+def test_a_run_has_at_least_one_step(contrastive_run, tmp_path):
+    _, arguments = contrastive_run
+    assert (
+        train_contrastive.main([*arguments, "--optimiser.epochs=0.1", f"--run.output={tmp_path}"])
+        == 0
+    )
+    assert read_checkpoint(tmp_path / "best.pt")["trainer"]["iteration"] == 1
+
+
 def test_a_finished_run_resumed_does_nothing(contrastive_run, capsys):
     folder, arguments = contrastive_run
     before = (folder / "last.pt").read_bytes()
