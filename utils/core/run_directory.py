@@ -7,10 +7,12 @@
     preview_*.png  pictures of the validation split
     tensorboard/   the metrics for TensorBoard
     last.pt        everything needed to go on, after each epoch
+    previous.pt    the `last.pt` before
     best.pt        the weights of the best validation
     parameters/    stage 2: the same of the parameter diffusion, which is trained first
 
-A run goes on from `last.pt`. One that was stopped in its first epoch has none: it begins anew.
+A run goes on from `last.pt`, or from `previous.pt` where that is missing or damaged. One that was
+stopped in its first epoch has neither: it begins anew.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ import yaml
 from datasets.atomic_files import write_text
 from datasets.errors import UserError
 from utils.core.provenance import versions
+from utils.core.run_log import MetricsTable
 
-CONFIG, RECORD, LAST, BEST = "config.yml", "run.json", "last.pt", "best.pt"
-PREVIOUS = "previous.pt"  # the checkpoint before LAST, should that be damaged
+CONFIG, RECORD, METRICS = "config.yml", "run.json", "metrics.csv"
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 PARAMETERS = "parameters"
 
 # What a resumed run may change: where it runs and what it shows, not what it computes. The contents
@@ -58,26 +61,36 @@ def run_folder(output: str) -> Path:
     return Path(os.path.expandvars(output)).expanduser()
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run can go on in `folder`."""
+    return (folder / LAST).exists() or (folder / PREVIOUS).exists()
+
+
 def check_run(folder: Path, config: dict[str, Any], resume: bool) -> bool:
     """Whether a run goes on in `folder` (or begins there); writes nothing.
 
     Raises:
         UserError: the folder holds a run and `resume` is not set; or that run had another
-            configuration; or its configuration cannot be read.
+            configuration; or its configuration cannot be read; or it has weights to lose, and no
+            checkpoint to go on from.
     """
     if not resume:
-        if any((folder / name).exists() for name in (CONFIG, LAST, BEST)):
+        if any((folder / name).exists() for name in (CONFIG, LAST, PREVIOUS, BEST)):
             raise UserError(
                 f"{folder} already holds a run: add --resume to go on with it, or name another "
                 "folder with --run.output"
             )
         return False
-    if (folder / LAST).exists():
+    if has_checkpoint(folder):
         changed = _changes(_read(folder / CONFIG, yaml.safe_load), config)
         _refuse(folder, [line for line in changed if not line.startswith(MAY_CHANGE)])
         return True
-    if (folder / BEST).exists() and not (folder / CONFIG).exists():
-        raise UserError(f"{folder} holds only {BEST}: name another folder with --run.output")
+    begun = (folder / CONFIG).exists() and MetricsTable(folder / METRICS).last("epoch", 0) <= 1
+    if (folder / BEST).exists() and not begun:
+        raise UserError(
+            f"{folder} has {BEST}, but no {LAST} to go on from: put that back from a copy, or name "
+            "another folder with --run.output"
+        )
     return False
 
 

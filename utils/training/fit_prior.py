@@ -22,10 +22,11 @@ from models.spectrum_prior import CONDITIONS, REDSHIFT, SNR, SpectrumPrior, info
 from utils.core.checkpoints import read_checkpoint
 from utils.core.config import GenerativeConfig, PriorConfig
 from utils.core.model_factory import Ranges
-from utils.core.run_directory import LAST, PARAMETERS
+from utils.core.run_directory import PARAMETERS, has_checkpoint
 from utils.core.survey_rows import blocks, random_subset
 from utils.generation.conditions import COLUMNS, catalogue_conditions, condition_column
 from utils.training.distributed import on_first_rank
+from utils.training.trainer import read_last
 
 SMOOTHED_BAND = 1.0  # bandwidth times σ in px: beyond, smoothing left 5e-5 of the power
 
@@ -87,6 +88,10 @@ def fit_prior(
         training: Training rows.
         config: The configuration.
         saved: From `saved_prior`: restored instead.
+
+    Raises:
+        UserError: `saved` belongs to other redshifts or options; the spectra are smoothed too
+            little; or there are fewer galaxies than components.
     """
     if prior is None:
         return
@@ -109,7 +114,15 @@ def fit_prior(
         )
         return prior.state_dict()
 
-    prior.load_state_dict(saved or on_first_rank(fit, spectra.mean.device))
+    state = saved or on_first_rank(fit, spectra.mean.device)
+    try:
+        prior.load_state_dict(state)
+    except RuntimeError as error:  # shapes
+        raise UserError(
+            f"{config.run.output}: the run began with a survey of other redshifts than "
+            f"{survey.path}, or with other options of prior: give the same, or begin anew in "
+            "another folder with --run.output"
+        ) from error
 
 
 def _check_bandwidth(prior: SpectrumPrior, survey: Survey) -> None:
@@ -129,9 +142,9 @@ def _check_bandwidth(prior: SpectrumPrior, survey: Survey) -> None:
 
 def saved_prior(folder: Path) -> dict[str, Tensor] | None:
     """The state of the prior that a stopped run in `folder` began with; None without one."""
-    for path, kind in ((folder / PARAMETERS / LAST, "parameters"), (folder / LAST, "generative")):
-        if path.exists():
-            checkpoint = read_checkpoint(path, kind)
+    for part, kind in ((folder / PARAMETERS, "parameters"), (folder, "generative")):
+        if has_checkpoint(part):
+            checkpoint = read_checkpoint(read_last(part)[0], kind)
             state, prefix = checkpoint["network"], "prior."
             if kind == "parameters":
                 return checkpoint["prior"]

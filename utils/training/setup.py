@@ -21,12 +21,8 @@ from utils.core.checkpoints import TrainedContrastive, read_checkpoint, trained_
 from utils.core.command_line import Flags
 from utils.core.config import Config, DataConfig, GenerativeConfig, to_dict
 from utils.core.folder_lock import lock_folder
-from utils.core.run_directory import (
-    CONFIG,
-    check_run,
-    record_run,
-    run_folder,
-)
+from utils.core.interruption import Interrupted
+from utils.core.run_directory import CONFIG, check_run, record_run, run_folder
 from utils.core.run_log import LOGGER, log_to
 from utils.core.survey_rows import blocks, split_rows
 from utils.training.trainer import Task, Trainer
@@ -169,6 +165,9 @@ def start(
 
     Returns:
         The folder with the trained weights; None after a dry run, which ends before training.
+
+    Raises:
+        Interrupted: as `Trainer.fit`; or the run was asked to stop between the two trainings.
     """
     folder, values = run_folder(config.run.output) / part, to_dict(config)
     trainer = Trainer(task, loader, config.optimiser, config.run, device)
@@ -189,4 +188,9 @@ def start(
                 LOGGER.info("changed: %s", line)
         trainer.fit(folder, resume, flags.deadline)
     idist.barrier()  # the last checkpoint is written
+    if part and trainer.stopped:
+        raise Interrupted(
+            f"stopped by {trainer.interruption.reason} after the training in {folder}; go on with "
+            "--resume"
+        )
     return folder

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import shutil
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,14 +28,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
 from datasets.hashing import mix
 from utils.core.checkpoints import write_checkpoint
 from utils.core.config import OptimiserConfig, RunConfig
 from utils.core.device import autocast
 from utils.core.interruption import Interrupted, handle_signals
-from utils.core.run_directory import BEST, CONFIG, LAST, PREVIOUS
+from utils.core.run_directory import BEST, CONFIG, LAST, METRICS, PREVIOUS
 from utils.core.run_log import LOGGER, MetricsTable, shielded
 from utils.plotting.training_page import write_training_page
 from utils.training.data_order import deaths_of_workers_reported, notice_deaths_of_workers_later
@@ -83,8 +80,7 @@ class AtomicSaver(BaseSaveHandler):
         """Replace `filename` by the new checkpoint."""
         if idist.get_rank() == 0:
             if filename == LAST and (self.folder / LAST).exists():
-                with atomic_path(self.folder / PREVIOUS) as kept:
-                    _link(self.folder / LAST, kept)
+                (self.folder / LAST).replace(self.folder / PREVIOUS)
             write_checkpoint(self.folder / filename, checkpoint)
 
     def remove(self, filename: str) -> None:
@@ -215,7 +211,7 @@ class Trainer:
 
         Args:
             folder: The run directory, which exists.
-            resume: Go on from its `last.pt`, or from `previous.pt` where that is damaged.
+            resume: Go on from its `last.pt`, or from `previous.pt` where that cannot be read.
             deadline: Value of `time.monotonic()` after which the run saves and stops.
 
         Raises:
@@ -249,6 +245,7 @@ class Trainer:
                 f"iteration {state.iteration}: the loss or its gradient is not finite{kept}. Try a "
                 "lower optimiser.learning_rate, or run.precision float32"
             )
+        self.stopped |= self.interruption.due(0)[1]  # by a signal during the last validation
 
     def _close(self) -> None:
         """Write the page of the run, and end TensorBoard's file."""
@@ -279,7 +276,7 @@ class Trainer:
         self.started = time.monotonic()
         if not self.writes:
             return
-        self.table = MetricsTable(folder / "metrics.csv")
+        self.table = MetricsTable(folder / METRICS)
         self.table.keep(lambda row: row["epoch"] <= done)
         self.started -= self.table.last("seconds", 0.0)
         if self.run.tensorboard and self.engine.state.iteration < self.iterations:
@@ -319,6 +316,9 @@ class Trainer:
             )
         checkpoint.setdefault("means", EpochMeans(self.device).state_dict())  # of older files
         check_contents(path, checkpoint, self.task.constants())
+        idist.barrier()  # every process has read
+        if path.name == PREVIOUS and self.writes:  # or a damaged file would soon replace it
+            path.replace(self.folder / LAST)
         Checkpoint.load_objects(self._to_resume(), checkpoint)
         for group in self.optimiser.param_groups:  # the schedule may have become longer
             group["lr"] = group["initial_lr"] * self.rate_factor(self.scheduler.last_epoch)
@@ -456,26 +456,14 @@ def read_last(folder: Path) -> tuple[Path, dict[str, Any]]:
     Raises:
         UserError: neither the last nor the one before can be read.
     """
-    try:
-        return folder / LAST, torch.load(folder / LAST, map_location="cpu", weights_only=True)
-    except Exception as error:  # of torch, for damaged files
-        LOGGER.warning("%s: damaged (%s)", folder / LAST, type(error).__name__)
-    try:
-        found = torch.load(folder / PREVIOUS, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{folder}: neither {LAST} nor {PREVIOUS} can be read: choose another run.output"
-        ) from error
-    LOGGER.warning("going on from the checkpoint before, %s", folder / PREVIOUS)
-    return folder / PREVIOUS, found
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file, or a copy where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    for path in (folder / LAST, folder / PREVIOUS):
+        try:
+            return path, torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # of torch, for damaged files
+            LOGGER.warning("%s: damaged or missing (%s)", path, type(error).__name__)
+    raise UserError(
+        f"{folder}: neither {LAST} nor {PREVIOUS} can be read: choose another run.output"
+    )
 
 
 def check_contents(path: Path, before: dict[str, Any], now: dict[str, dict[str, Any]]) -> None:

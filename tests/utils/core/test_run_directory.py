@@ -10,6 +10,7 @@ import yaml
 from datasets.errors import UserError
 from utils.core.config import ContrastiveConfig, GenerativeConfig, to_dict
 from utils.core.run_directory import MAY_CHANGE, check_run, record_run
+from utils.core.run_log import MetricsTable
 
 CONFIG = to_dict(ContrastiveConfig())
 
@@ -52,11 +53,24 @@ def test_a_run_with_a_checkpoint_goes_on_with_resume_only(saved):
         check_run(saved, CONFIG, resume=False)
 
 
-def test_weights_alone_are_not_overwritten(tmp_path):
-    (tmp_path / "best.pt").touch()
+def test_the_checkpoint_before_serves_where_the_last_is_missing(saved):
+    (saved / "last.pt").rename(saved / "previous.pt")
+    assert check_run(saved, CONFIG, resume=True) is True
+
+
+def test_weights_alone_are_not_overwritten(begun):
+    (begun / "best.pt").touch()
+    table = MetricsTable(begun / "metrics.csv")
+    table.append({"epoch": 1.0})  # stopped between its first best.pt and its first last.pt
+    assert check_run(begun, CONFIG, resume=True) is False
+    table.append({"epoch": 2.0})
+    with pytest.raises(UserError, match=r"no last\.pt to go on from: .*--run\.output"):
+        check_run(begun, CONFIG, resume=True)
+    (begun / "metrics.csv").unlink()
+    (begun / "config.yml").unlink()
     for resume in (False, True):
         with pytest.raises(UserError, match=r"--run\.output"):
-            check_run(tmp_path, CONFIG, resume)
+            check_run(begun, CONFIG, resume)
 
 
 @pytest.mark.parametrize(

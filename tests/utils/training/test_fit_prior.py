@@ -1,5 +1,8 @@
 """What the prior is fitted to, and the parameters that training and generation agree on."""
 
+import os
+import shutil
+import signal
 from contextlib import nullcontext
 from dataclasses import fields, replace
 
@@ -9,15 +12,17 @@ import pytest
 import torch
 
 import train_generative
-from datasets.errors import UserError
+from datasets.errors import USER_ERROR, UserError
 from datasets.survey import Survey
 from tests.support import tiny
 from utils.core.checkpoints import load_contrastive, with_data_of
 from utils.core.config import DataConfig, DiffusionConfig, GenerativeConfig, PriorConfig
+from utils.core.interruption import REQUEUE
 from utils.core.model_factory import empty_prior
 from utils.core.survey_rows import random_subset, split_rows
 from utils.training import fit_prior
 from utils.training.fit_prior import fitting_rows, training_ranges
+from utils.training.parameter_task import ParameterTask
 from utils.training.setup import training_split
 
 
@@ -97,27 +102,56 @@ def test_an_empty_validation_split_is_refused_before_training(
     assert not (tmp_path / "r").exists()
 
 
-def test_a_resumed_run_restores_its_prior(tiny_survey, tiny_towers, tmp_path, monkeypatch):
-    from utils.training.trainer import Trainer
+@pytest.fixture(scope="module")
+def stopped(tiny_survey, tiny_towers, tmp_path_factory):
+    """A run that a signal stops in the last validation of the parameter diffusion: its arguments,
+    its folder and its exit status."""
+    folder, calls = tmp_path_factory.mktemp("stopped") / "run", []
+    arguments = [tiny("generative"), f"--data.survey={tiny_survey}", "--optimiser.epochs=1"]
+    arguments += [f"--diffusion.contrastive={tiny_towers}", f"--run.output={folder}"]
+    validate = ParameterTask.validate
 
-    arguments = [tiny("generative"), f"--data.survey={tiny_survey}", "--optimiser.epochs=2"]
-    arguments += [f"--diffusion.contrastive={tiny_towers}", f"--run.output={tmp_path / 'run'}"]
-    end_epoch = Trainer._end_epoch
+    def signalled(self, network):
+        calls.append(None)
+        if len(calls) == 3:  # before the first of two epochs, and after each
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return validate(self, network)
 
-    def killed(self):
-        end_epoch(self)
-        raise KeyboardInterrupt
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ParameterTask, "validate", signalled)
+        status = train_generative.main(arguments)
+    return arguments, folder, status
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_end_epoch", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train_generative.main(arguments)
+
+def test_a_signal_stops_a_run_between_its_two_trainings(stopped):
+    _, folder, status = stopped
+    assert status == REQUEUE
+    assert (folder / "parameters" / "best.pt").exists() and not (folder / "last.pt").exists()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_resumed_run_restores_its_prior(stopped, tmp_path, monkeypatch, damaged):
+    arguments, folder, _ = stopped
+    shutil.copytree(folder, tmp_path / "run")
+    last = tmp_path / "run" / "parameters" / "last.pt"
+    if damaged:
+        last.write_bytes(last.read_bytes()[:1000])
 
     def fit(*_):
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(fit_prior, "_fill_basis", fit)
-    assert train_generative.main([*arguments, "--resume"]) == 0
+    more = [f"--run.output={tmp_path / 'run'}", "--resume"]
+    assert train_generative.main([*arguments, *more]) == 0
+
+
+@pytest.mark.parametrize("option", ["--prior.components=3", "--data.survey={}"])
+def test_a_run_goes_on_with_its_own_prior_only(stopped, tiny_survey, tmp_path, capsys, option):
+    arguments, folder, _ = stopped
+    row = Survey(tiny_survey).indices("train")[0]
+    farther = changed(tiny_survey, tmp_path / "farther.h5", z={row: 0.3})
+    assert train_generative.main([*arguments, option.format(farther), "--resume"]) == USER_ERROR
+    assert f"{folder}: the run began with a survey of other redshifts" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

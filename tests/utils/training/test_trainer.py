@@ -495,6 +495,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
     fit(ContrastiveStage(), damaged, resume=True)
     assert "last.pt: damaged" in caplog.text
     assert_same_run(whole, damaged)
+    (damaged / "last.pt").unlink()
+    fit(ContrastiveStage(), damaged, resume=True)
+    assert_same_run(whole, damaged)
     for name in ("last.pt", "previous.pt"):
         (damaged / name).write_bytes(b"")
     with pytest.raises(UserError, match=r"neither last\.pt nor previous\.pt can be read"):
