@@ -17,7 +17,9 @@ from ignite.engine import Engine
 from ignite.handlers import ModelCheckpoint
 from torch import Tensor, nn
 
+from models.diffusion import Denoiser
 from tests.golden.fill import fill
+from utils.original.networks import build_contrastive, build_denoiser, load_original
 
 GOLDEN = Path(__file__).parent / "golden"
 UNETS = [
@@ -83,6 +85,23 @@ def original(name: str) -> tuple[dict, dict, dict]:
     with np.load(GOLDEN / f"{name}.npz") as arrays:
         reference = {key: torch.from_numpy(arrays[key]) for key in arrays}
     return state, params, reference
+
+
+def restored(state: dict, params: dict) -> nn.Module:
+    """Our network with an original's weights, for evaluation."""
+    towers = any("image_model." in name for name in state)
+    network = (build_contrastive if towers else build_denoiser)(params)
+    load_original(network, state)
+    return network.eval()
+
+
+def predicted_noise(
+    denoiser: Denoiser, x_t: Tensor, image: Tensor, t: Tensor, spectrum: Tensor | None = None
+) -> Tensor:
+    """What a U-Net predicts, from the inputs of the original; `spectrum` has all pixels."""
+    low = None if spectrum is None else spectrum[..., ::8]
+    context = denoiser.context(x_t.shape[-1], low)
+    return denoiser(x_t, t, denoiser.condition.tokens(image), context)
 
 
 def assert_golden(found: Tensor, expected: Tensor) -> None:

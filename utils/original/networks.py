@@ -1,8 +1,9 @@
 """Networks of the original code (Doorenbos et al. 2022, 2024) under this project's names.
 
-`restore` turns an original state dict and the original's parameters into a network with the calls
-and the outputs of the original, including its ᾱ, its overflowing time frequencies and its
-misaligned interpolation. Every tensor is used, or named in an error.
+`build_denoiser` and `build_contrastive` make the networks that the original's parameters describe;
+with the tensors of `load_original` they have the outputs of the original, including its ᾱ, its
+overflowing time frequencies and its misaligned interpolation. Every tensor is used, or named in an
+error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from utils.core import model_factory as networks
 from utils.core.model_factory import assemble_denoiser, joint_condition
 from utils.original.params import band_count, contrastive_config, generative_config
 
-SUBSAMPLING = 8  # the original's low resolution is every 8th pixel
 TRANSFORMS = {resolution: SpectrumTransform(resolution) for resolution in ("low", "super")}
 
 # Our name -> the original's, by patterns that are applied from top to bottom.
@@ -98,50 +98,6 @@ def load_original(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     network.load_state_dict({ours[name]: tensor for name, tensor in state.items()})
 
 
-class OriginalDenoiser(nn.Module):
-    """An original U-Net under its original signature.
-
-    Args:
-        denoiser: the network under our names.
-    """
-
-    def __init__(self, denoiser: Denoiser):
-        super().__init__()
-        self.denoiser = denoiser
-
-    def forward(
-        self, x_t: Tensor, image: Tensor, t: Tensor, spectrum: Tensor | None = None
-    ) -> Tensor:
-        """Predicted noise (B, 1, L).
-
-        Args:
-            x_t: noisy spectra (B, 1, L).
-            image: standardised cutouts (B, bands, H, W).
-            t: times (B,), 0 to T - 1.
-            spectrum: for super resolution, spectra (B, 1, L) or every 8th of their pixels.
-        """
-        if spectrum is not None and spectrum.shape[-1] == x_t.shape[-1]:
-            spectrum = spectrum[..., ::SUBSAMPLING]
-        context = self.denoiser.context(x_t.shape[-1], spectrum)
-        return self.denoiser(x_t, t, self.denoiser.condition.tokens(image), context)
-
-
-class OriginalContrastive(nn.Module):
-    """The original pair of towers under its original signature.
-
-    Args:
-        contrastive: the networks under our names.
-    """
-
-    def __init__(self, contrastive: ContrastiveModel):
-        super().__init__()
-        self.contrastive = contrastive
-
-    def forward(self, image: Tensor, spectrum: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors (B, D) of cutouts (B, bands, H, W) and of spectra (B, L)."""
-        return self.contrastive(image, spectrum[:, None])
-
-
 def build_denoiser(params: Mapping[str, Any]) -> Denoiser:
     """The U-Net, its encoder and its schedule that the original's parameters describe.
 
@@ -173,26 +129,3 @@ def build_contrastive(params: Mapping[str, Any]) -> ContrastiveModel:
     return networks.build_contrastive(
         config.towers, band_count(params), spectra.channels, spectra.length
     )
-
-
-def restore(state: Mapping[str, Tensor], params: Mapping[str, Any]) -> nn.Module:
-    """A network of the original, with its weights, called like the original.
-
-    Args:
-        state: the original's state dict, with or without the prefix `module.`.
-        params: the original's parameters, as read from its YAML file.
-
-    Returns:
-        In evaluation mode, `OriginalContrastive` if there are weights of an image tower in `state`,
-        else `OriginalDenoiser`.
-
-    Raises:
-        UserError: a tensor is missing, left over or of another shape, or a parameter is missing.
-    """
-    if any(name.removeprefix("module.").startswith("image_model.") for name in state):
-        contrastive = build_contrastive(params)
-        load_original(contrastive, state)
-        return OriginalContrastive(contrastive).eval()
-    denoiser = build_denoiser(params)
-    load_original(denoiser, state)
-    return OriginalDenoiser(denoiser).eval()

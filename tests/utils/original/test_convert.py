@@ -25,12 +25,13 @@ from tests.original_files import (
     assert_golden,
     original,
     original_buffers,
+    predicted_noise,
+    restored,
     write_checkpoint,
 )
 from utils.core.checkpoints import load_contrastive, load_generator
 from utils.original.__main__ import main
 from utils.original.files import read_original
-from utils.original.networks import restore
 
 STATISTICS = ["--image-mean", 0, 0.1, 0.2, 0.3, 0.4, "--image-sigma", 1, 2, 3, 4, 5]
 
@@ -130,13 +131,13 @@ def test_generate_draws_what_the_original_would(tmp_path, towers_file, tiny_surv
     towers = load_contrastive(folder / "contrastive.pt")
     assert towers.images.mean.tolist() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     view = towers.images.evaluation(torch.from_numpy(image)[None])
-    unet = restore(state, params)
+    unet = restored(state, params)
     noise = RowNoise(1, "low", [(path.stem, k) for k in range(4)], (1, 563))
     sampled = Ancestral().sample(
-        lambda x, t: unet.denoiser.schedule.from_noise(
-            unet(x, view.expand(4, -1, -1, -1), t), x, t
+        lambda x, t: unet.schedule.from_noise(
+            predicted_noise(unet, x, view.expand(4, -1, -1, -1), t), x, t
         ),
-        unet.denoiser.schedule,
+        unet.schedule,
         noise(),
         noise,
     )
