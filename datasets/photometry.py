@@ -25,7 +25,7 @@ COLOUR_BANDS = ("g", "r", "i")  # whose filters SDSS spectra cover
 COLOUR_NAMES = ("delta_gr", "delta_ri")  # synthetic minus measured colour
 
 # Version of `photometric_features`: a trained network has learned one definition of its inputs, so
-# that any change needs a new number. Networks of version 1 have the first features alone.
+# that any change needs a new number.
 PHOTOMETRY_VERSION = 2
 TOTAL_RADIUS_ARCSEC = 6.0
 FIBRE_RADIUS_ARCSEC = SDSS_FIBRE_ARCSEC / 2
@@ -92,8 +92,7 @@ def aperture_errors(
 
 
 def photometric_features(images: Tensor, pixel_scale_arcsec: float) -> Tensor:
-    """What astronomers measure in an image: `PHOTOMETRY_VERSION` 2, the first of which are
-    `aperture_features`, version 1.
+    """What astronomers measure in an image.
 
     Args:
         images: (N, bands, H, W) flux per pixel, the galaxy in the centre.
@@ -186,10 +185,9 @@ def _sum(images: Tensor, inside: Tensor) -> Tensor:
     return images.flatten(-2)[..., pixels].sum(dim=-1)
 
 
-def photometry_count(bands: int, version: int = PHOTOMETRY_VERSION) -> int:
-    """How many `photometric_features` of a version images of so many bands have."""
-    further = (len(RADII_ARCSEC) + 1) * bands + 2
-    return 2 * bands + (further if version > 1 else 0)
+def photometry_count(bands: int) -> int:
+    """How many `photometric_features` images of so many bands have."""
+    return 2 * bands + (len(RADII_ARCSEC) + 1) * bands + 2
 
 
 def has_colours(survey: Survey | SurveyDescription) -> bool:

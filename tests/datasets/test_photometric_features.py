@@ -28,7 +28,7 @@ def test_the_first_are_the_aperture_features():
     features = photometric_features(images, SCALE)
     assert features.shape == (2, photometry_count(BANDS))
     first = aperture_features(images, SCALE)
-    assert first.shape == (2, photometry_count(BANDS, version=1))
+    assert first.shape == (2, 2 * BANDS)
     assert torch.equal(features[:, : first.shape[1]], first)
 
 

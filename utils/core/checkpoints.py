@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from datasets.atomic_files import atomic_path
 from datasets.errors import UserError
 from datasets.image_transform import ImageTransform
-from datasets.photometry import PHOTOMETRY_VERSION, photometry_count
+from datasets.photometry import PHOTOMETRY_VERSION
 from datasets.spectrum_transform import SpectrumTransform
 from datasets.survey_description import SurveyDescription
 from models.conditioning import ImageFeatures
@@ -205,8 +204,7 @@ def _restore_generator(checkpoint: dict[str, Any]) -> TrainedGenerator:
     network.requires_grad_(False).eval()
     parameters = build_parameter_denoiser(config, contrastive.network, spectra)
     if parameters is not None:
-        unscaled = {"prior.scale": torch.ones_like(parameters.prior.scale)}  # in older checkpoints
-        parameters.load_state_dict(unscaled | checkpoint["parameters"])
+        parameters.load_state_dict(checkpoint["parameters"])
         parameters.requires_grad_(False).eval()
     novelty = NoveltyTest.from_state(checkpoint["novelty"]) if "novelty" in checkpoint else None
     return TrainedGenerator(network, parameters, spectra, contrastive, config, about, novelty)
@@ -268,8 +266,6 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
             "with `python -m utils.original convert`"
         )
     _check_format(path, checkpoint)
-    if about["photometry"] < PHOTOMETRY_VERSION:
-        _add_features(checkpoint)
     if kind == "contrastive" and about["kind"] == "generative" and "contrastive" in checkpoint:
         towers = checkpoint["contrastive"]
         return {"about": towers["about"], "network": towers["weights"]}
@@ -281,38 +277,14 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
 def _check_format(path: Path, checkpoint: dict[str, Any]) -> None:
     about = checkpoint["about"]
     found, photometry = about.get("format", 1), about.get("photometry")
-    # A run goes on only with the features that it began with; regressors see none.
-    finished = "optimiser" not in checkpoint or about["kind"] == "regression"
-    known = range(1, PHOTOMETRY_VERSION + 1) if finished else [PHOTOMETRY_VERSION]
-    if found == CHECKPOINT_FORMAT and photometry in known:
+    if found == CHECKPOINT_FORMAT and photometry == PHOTOMETRY_VERSION:
         return
     if found == CHECKPOINT_FORMAT:
         raise UserError(
             f"{path}: trained with version {photometry} of the photometric features, this code "
-            f"computes {PHOTOMETRY_VERSION}: train it again, or use the version that wrote it (to "
-            "generate, the best.pt of an older run)"
+            f"computes {PHOTOMETRY_VERSION}: train it again, or use the version that wrote it"
         )
     code, reason = about.get("code", "unknown"), "written by a newer version; update this code"
     if found < CHECKPOINT_FORMAT:
         reason = "written before residuals were whitened: train it again, or use its own version"
     raise UserError(f"{path}: checkpoint format {found} (code {code}): {reason}")
-
-
-def _add_features(checkpoint: dict[str, Any]) -> None:
-    """Widen the inputs of networks that were trained with fewer photometric features, in place: the
-    further ones, which count nothing, come after those."""
-    about = checkpoint["about"]
-    bands = len(about["survey"]["bands"])
-    more = photometry_count(bands) - photometry_count(bands, about["photometry"])
-    about["photometry"] = PHOTOMETRY_VERSION
-    for part in ("network", "parameters"):
-        state = checkpoint.get(part, {})
-        for name in state:
-            if name.endswith(("photometry_mean", "photometry_projection.0.weight")):
-                state[name] = F.pad(state[name], (0, more))
-            elif name.endswith("photometry_sigma"):
-                state[name] = F.pad(state[name], (0, more), value=1.0)
-    if "novelty" in checkpoint:
-        state = checkpoint["novelty"]
-        state["mean"] = F.pad(state["mean"], (0, more))
-        state["whitening"] = F.pad(state["whitening"], (0, more, 0, more))

@@ -314,7 +314,6 @@ class Trainer:
                 f"{path}: {checkpoint['trainer']['epoch_length']} batches an epoch then, "
                 f"{len(self.loader)} now: the survey file has changed"
             )
-        checkpoint.setdefault("means", EpochMeans(self.device).state_dict())  # of older files
         check_contents(path, checkpoint, self.task.constants())
         idist.barrier()  # every process has read
         if path.name == PREVIOUS and self.writes:  # or a damaged file would soon replace it
