@@ -23,7 +23,6 @@ from datasets.kcorrect_templates import DEFAULT, read_templates
 from datasets.line_list import EMISSION_ANGSTROM
 from utils.spectroscopy.wavelength import (
     REST_GRID,
-    LogGrid,
     fill_bad_pixels,
     good_pixels,
     resample,
@@ -39,6 +38,8 @@ LINE_GROUPS = {
     "[S II]": {"SII6716": 1.3, "SII6731": 1.0},
     "[O II]": {"OII3726": 1.0, "OII3729": 1.3},
 }
+LINE_SIGMA_KM_S = 130.0  # Gaussian σ
+ITERATIONS = 30  # that find the principal components
 # Flux over its median at which the pixels of a survey are clipped: cosmic rays, sky lines.
 OUTLIERS = (-1.0, 20.0)
 
@@ -51,10 +52,10 @@ class RedshiftTemplates:
     lines: np.ndarray
 
     @classmethod
-    def default(cls, line_sigma_km_s: float = 130.0) -> RedshiftTemplates:
+    def default(cls) -> RedshiftTemplates:
         """kcorrect's stellar patterns and the groups of emission lines."""
         stars = kcorrect_stars()
-        lines = emission_lines(REST_GRID, line_sigma_km_s)
+        lines = _emission_lines()
         return cls(np.concatenate([stars, lines]), np.arange(len(stars) + len(lines)) >= len(stars))
 
     @classmethod
@@ -77,13 +78,37 @@ class RedshiftTemplates:
         Returns:
             0 at rest wavelengths that no spectrum covers.
 
+        Raises:
+            UserError: there are not more spectra than components.
+
         Missing pixels are filled by the model itself while the components are found by expectation
         maximisation (Roweis 1998, NeurIPS 10, 626).
         """
-        return cls(
-            principal_components(wavelength_angstrom, flux, sigma, redshift, components),
-            np.zeros(components, bool),
-        )
+        if len(flux) <= components:
+            raise UserError(
+                f"{components} templates need more than {components} spectra: {len(flux)}"
+            )
+        good = good_pixels(flux, sigma)
+        rest = resample(wavelength_angstrom, fill_bad_pixels(flux, good), redshift, REST_GRID)
+        weight = weights_on_grid(wavelength_angstrom, good, None, redshift, REST_GRID)
+        measured = weight > 0
+        covered = measured.sum(axis=0) > 2 * components
+        rest, measured = rest[:, covered], measured[:, covered]
+        scale = np.array([np.median(row[mask]) for row, mask in zip(rest, measured, strict=True)])
+        usable = scale > 0
+        rest, measured = rest[usable] / scale[usable, None], measured[usable]
+        rest = np.clip(rest, *OUTLIERS)
+        model = np.broadcast_to(np.sum(rest * measured, axis=0) / measured.sum(axis=0), rest.shape)
+        basis = np.random.default_rng(0).normal(size=(components - 1, rest.shape[1]))
+        for _ in range(ITERATIONS):
+            filled = np.where(measured, rest, model)
+            mean = filled.mean(axis=0)
+            coefficients = (filled - mean) @ np.linalg.pinv(basis)
+            basis = np.linalg.qr((coefficients.T @ (filled - mean)).T)[0].T
+            model = mean + (filled - mean) @ basis.T @ basis
+        result = np.zeros((components, REST_GRID.count))
+        result[:, covered] = np.concatenate([mean[None], basis * np.sqrt(len(mean))])
+        return cls(result, np.zeros(components, bool))
 
 
 @cache
@@ -99,48 +124,14 @@ def kcorrect_stars() -> np.ndarray:
     return np.array(patterns) / level
 
 
-def emission_lines(grid: LogGrid, sigma_km_s: float) -> np.ndarray:
+def _emission_lines() -> np.ndarray:
     """(5, m) profiles of `LINE_GROUPS`, total flux Σ ratio."""
-    width = sigma_km_s / SPEED_OF_LIGHT_KM_S
-    profiles = np.zeros((len(LINE_GROUPS), grid.count))
+    width = LINE_SIGMA_KM_S / SPEED_OF_LIGHT_KM_S
+    profiles = np.zeros((len(LINE_GROUPS), REST_GRID.count))
     for profile, group in zip(profiles, LINE_GROUPS.values(), strict=True):
         for name, ratio in group.items():
             centre = EMISSION_ANGSTROM[name]
-            offset = (np.log(grid.angstrom) - np.log(centre)) / width
+            offset = (np.log(REST_GRID.angstrom) - np.log(centre)) / width
             amplitude = ratio / (np.sqrt(2.0 * np.pi) * width * centre)
             profile += amplitude * np.exp(-0.5 * offset**2)
     return profiles
-
-
-def principal_components(
-    wavelength_angstrom: np.ndarray,
-    flux: np.ndarray,
-    sigma: np.ndarray | None,
-    redshift: np.ndarray,
-    components: int,
-    iterations: int = 30,
-) -> np.ndarray:
-    """(K, m) mean and K − 1 principal components; see `RedshiftTemplates.from_spectra`."""
-    if len(flux) <= components:
-        raise UserError(f"{components} templates need more than {components} spectra: {len(flux)}")
-    good = good_pixels(flux, sigma)
-    rest = resample(wavelength_angstrom, fill_bad_pixels(flux, good), redshift, REST_GRID)
-    weight = weights_on_grid(wavelength_angstrom, good, None, redshift, REST_GRID)
-    measured = weight > 0
-    covered = measured.sum(axis=0) > 2 * components
-    rest, measured = rest[:, covered], measured[:, covered]
-    scale = np.array([np.median(row[mask]) for row, mask in zip(rest, measured, strict=True)])
-    usable = scale > 0
-    rest, measured = rest[usable] / scale[usable, None], measured[usable]
-    rest = np.clip(rest, *OUTLIERS)
-    model = np.broadcast_to(np.sum(rest * measured, axis=0) / measured.sum(axis=0), rest.shape)
-    basis = np.random.default_rng(0).normal(size=(components - 1, rest.shape[1]))
-    for _ in range(iterations):
-        filled = np.where(measured, rest, model)
-        mean = filled.mean(axis=0)
-        coefficients = (filled - mean) @ np.linalg.pinv(basis)
-        basis = np.linalg.qr((coefficients.T @ (filled - mean)).T)[0].T
-        model = mean + (filled - mean) @ basis.T @ basis
-    result = np.zeros((components, REST_GRID.count))
-    result[:, covered] = np.concatenate([mean[None], basis * np.sqrt(len(mean))])
-    return result

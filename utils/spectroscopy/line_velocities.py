@@ -40,8 +40,8 @@ from utils.spectroscopy.continuum import (
     local_mean,
 )
 from utils.spectroscopy.emission_lines import LineFit
-from utils.spectroscopy.galaxy_templates import kcorrect_stars
-from utils.spectroscopy.redshift import remove_continuum
+from utils.spectroscopy.galaxy_templates import LINE_GROUPS, LINE_SIGMA_KM_S, kcorrect_stars
+from utils.spectroscopy.redshift import parabola, remove_continuum
 
 GROUPS = ("Halpha", "OIII", "Hbeta", "absorption_blue", "absorption_red")
 FEATURES = ("CaHK", "NaD")
@@ -54,7 +54,6 @@ REACH_KM_S, FEATURE_REACH_KM_S = 15000.0, 1500.0  # of the search for groups and
 LOCAL_KM_S = 1500.0  # within it the lines of a group cannot be mistaken for each other
 SIGNIFICANCE = 7.0  # S/N of a usable group
 MINIMUM_COVERAGE = 0.6  # of the power of a template
-EMISSION_KM_S = 130.0  # Gaussian σ
 NARROW_MASK_KM_S = 200.0  # around emission lines in the core of Ca H
 SKY_LINE_ANGSTROM = (5569.0, 5589.0)  # observed: residuals of [O I] 5578.9 look like lines
 NOISE_BLOCKS, LEVEL_BLOCKS = 14, 50  # over the continuum grid
@@ -68,8 +67,8 @@ _WINDOWS_ANGSTROM = {
     "NaD": (5840.0, 5950.0),
 }
 _EMISSION = {  # lines with a fixed ratio make one template
-    "Halpha": ({"Halpha": 1.0}, {"NII6584": 3.05, "NII6548": 1.0}),
-    "OIII": ({"OIII5007": 2.98, "OIII4959": 1.0},),
+    "Halpha": ({"Halpha": 1.0}, LINE_GROUPS["[N II]"]),
+    "OIII": (LINE_GROUPS["[O III]"],),
     "Hbeta": ({"Hbeta": 1.0},),
 }
 
@@ -201,16 +200,16 @@ def _bank(name: str) -> _Bank:
 def _absorption(name: str) -> np.ndarray:
     """Absorption templates (K, m) without their running mean."""
     if name == "NaD":
-        return remove_continuum(-_gaussians(dict.fromkeys(_SODIUM, 1.0), 150.0))[None]
+        return remove_continuum(-_gaussians(dict.fromkeys(_SODIUM, 1.0), 150.0)[None])
     if name == "CaHK":
-        return remove_continuum(-_gaussians(dict.fromkeys(_CALCIUM, 1.0), 300.0))[None]
+        return remove_continuum(-_gaussians(dict.fromkeys(_CALCIUM, 1.0), 300.0)[None])
     stars = remove_continuum(kcorrect_stars())[:, CONTINUUM_PIXELS]
     return stars if name == "absorption_blue" else stars[:1]
 
 
 def _lines(fluxes: dict[str, float]) -> np.ndarray:
     """Gaussians (m,) at lines of `LINES`."""
-    return _gaussians({LINES[name][0]: flux for name, flux in fluxes.items()}, EMISSION_KM_S)
+    return _gaussians({LINES[name][0]: flux for name, flux in fluxes.items()}, LINE_SIGMA_KM_S)
 
 
 def _gaussians(fluxes: dict[float, float], sigma_km_s: float) -> np.ndarray:
@@ -251,12 +250,7 @@ def _search(
     whole = power[bank.lags == 0].sum()
     covered = (weight > 0).astype(np.float32) @ power.T >= MINIMUM_COVERAGE * whole
     gain = np.where(covered, _gain(bank.shifted, data, weight), 0.0)
-    best = np.clip(gain.argmax(axis=1), 1, bank.lags.size - 2)
-    rows = np.arange(len(gain))
-    left, centre, right = (gain[rows, best + k] for k in (-1, 0, 1))
-    curvature = np.maximum(centre - 0.5 * (left + right), np.abs(right - left) / 4.0)
-    curvature = np.maximum(curvature, np.finfo(np.float32).tiny)
-    position = bank.lags[best] + np.clip(0.25 * (right - left) / curvature, -1.0, 1.0)
+    position = bank.lags[0] + parabola(gain, gain.argmax(axis=1))[0]
     velocity = SPEED_OF_LIGHT_KM_S * np.expm1(position * CONTINUUM_GRID.km_s / SPEED_OF_LIGHT_KM_S)
     return velocity, gain.max(axis=1), covered[:, bank.lags == 0][:, 0]
 

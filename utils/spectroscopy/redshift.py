@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.ndimage import uniform_filter1d
 
 from datasets.errors import UserError
+from utils.spectroscopy.continuum import local_mean
 from utils.spectroscopy.galaxy_templates import RedshiftTemplates
 from utils.spectroscopy.wavelength import (
     DEFAULT_REDSHIFT_RANGE,
@@ -35,7 +35,6 @@ from utils.spectroscopy.wavelength import (
     weights_on_grid,
 )
 
-SMOOTHING_PIXELS = 301  # of the running mean that is taken for the continuum
 SEPARATION_KM_S = 1000.0  # between peaks
 PEAKS = 5  # that are solved with non-negative lines
 NARROWEST_RANGE = 0.001  # of redshift, relative to 1 + z: four pixels, for the parabola
@@ -97,7 +96,7 @@ def fit_redshift(
     best, margin = _choose(matrix, vector, gain, peaks, templates.lines)
     noise = _reduced_chi2(data, weight, gain, best)
     noise = noise if sigma is None else np.maximum(noise, 1.0)
-    pixel, error = _parabola(gain / noise[:, None], best)
+    pixel, error = parabola(gain / noise[:, None], best)
     margin /= noise
     scale = grid.step * np.log(10.0)
     redshift = np.expm1((lags[0] + pixel) * scale)
@@ -108,12 +107,8 @@ def fit_redshift(
 
 
 def remove_continuum(flux: np.ndarray) -> np.ndarray:
-    """flux (..., n) minus its running mean over `SMOOTHING_PIXELS`, over fewer near the ends."""
-    total, share = (
-        uniform_filter1d(x, SMOOTHING_PIXELS, axis=-1, mode="constant")
-        for x in (flux, np.ones(flux.shape[-1]))
-    )
-    return flux - total / share
+    """flux (N, n) minus its running mean, over fewer pixels near the ends."""
+    return flux - local_mean(flux, np.ones(flux.shape, bool))
 
 
 def _data_grid(wavelength_angstrom: np.ndarray, redshift_range: tuple[float, float]) -> LogGrid:
@@ -239,8 +234,8 @@ def _reduced_chi2(
     return np.maximum(total, np.finfo(float).tiny) / np.maximum((weight > 0).sum(axis=1), 1)
 
 
-def _parabola(gain: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Position of the maximum and its Δχ² = 1 half width, (N,) each, in pixels."""
+def parabola(gain: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Maximum of gain (N, S) near pixels (N,) and its Δχ² = 1 half width, (N,) each, in pixels."""
     middle = np.clip(best, 1, gain.shape[1] - 2)
     rows = np.arange(len(gain))
     left, centre, right = (gain[rows, middle + k] for k in (-1, 0, 1))
