@@ -75,14 +75,12 @@ class ContrastiveStage:
     score_name = "validation_loss"
 
     def __init__(self):
+        self.constants = {"about": {"survey": {}, "images": {}, "spectra": {}}}
         torch.manual_seed(2)
         image = nn.Sequential(nn.Flatten(), nn.Linear(9, 4))
         self.network = ContrastiveModel(image, nn.Linear(PIXELS, 4))
         self.objective = ContrastiveObjective(self.network, 0.5)
         self.data, self.stop = Pairs(), None
-
-    def constants(self):
-        return {"about": {"survey": {}, "images": {}, "spectra": {}}}
 
     def prepare(self, batch, generator):
         return batch["image"], batch["spectrum"]

@@ -74,15 +74,11 @@ class ContrastiveTask:
         self.noise = config.towers.noise
         self.smoothing_px = survey.preparation.smoothing_sigma_angstrom / survey.grid.step
         self.temperature = config.towers.temperature
-        self.description, self.device = description, device
+        self.constants, self.device = {"about": description}, device
         self.bands, self.pixel_scale = survey.bands, survey.pixel_scale_arcsec
         self.wavelength = survey.grid.angstrom
         self.photometry = torch.full((len(survey), photometry_count(len(self.bands))), torch.nan)
         self.pool = validation_pool(survey, "validation", POOL, config.data)
-
-    def constants(self) -> dict[str, dict[str, Any]]:
-        """The part of a checkpoint that does not change during training."""
-        return {"about": self.description}
 
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:
         """Random views of the images, and noisier spectra."""

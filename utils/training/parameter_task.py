@@ -63,13 +63,9 @@ class ParameterTask:
         constants: dict[str, dict[str, Any]],
     ):
         self.objective, self.network, self.data = objective, objective.denoiser, data
-        self.given, self.seed, self._constants = given, seed, constants
+        self.given, self.seed, self.constants = given, seed, constants
         self.device = self.network.prior.mean.device
         self.parameters = data.parameters.to(self.device)
-
-    def constants(self) -> dict[str, dict[str, Any]]:
-        """The parts of a checkpoint besides weights and states."""
-        return self._constants
 
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:
         """The loss's arguments for a batch; some redshifts and S/N are given."""

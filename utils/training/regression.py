@@ -114,13 +114,9 @@ class RegressionTask:
     ):
         self.network, self.objective = network, RegressionLoss(network)
         self.images, self.spectra, self.device = images, spectra, device
-        self.description, self.bands = description, survey.bands
+        self.constants, self.bands = {"about": description}, survey.bands
         rows = split_rows(survey, "validation", config.data)[:VALIDATION_GALAXIES]
         self.validation = survey.read("images", rows), survey.read("spectra", rows)
-
-    def constants(self) -> dict[str, dict[str, Any]]:
-        """The part of a checkpoint that does not change during training."""
-        return {"about": self.description}
 
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:
         """Random views of the images, and their spectra."""

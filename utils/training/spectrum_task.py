@@ -49,15 +49,10 @@ class SpectrumTask:
         if not self.joint:
             self.network.condition.standardise(data.photometry)
         self.validation_flux = torch.from_numpy(data.survey.read("spectra", data.validation))
-
-    def constants(self) -> dict[str, dict[str, Any]]:
-        """The parts of a checkpoint besides weights and states."""
-        constants = checkpoint_constants(self.stage.about, self.contrastive)
-        if self.stage.parameters is not None:
-            constants["parameters"] = self.stage.parameters.state_dict()
-        if self.stage.novelty is not None:
-            constants["novelty"] = self.stage.novelty.state_dict()
-        return constants
+        self.constants = checkpoint_constants(stage.about, stage.contrastive)
+        for name, module in (("parameters", stage.parameters), ("novelty", stage.novelty)):
+            if module is not None:
+                self.constants[name] = module.state_dict()
 
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:
         """The loss's arguments for a batch: spectra, and features of a random view."""

@@ -61,8 +61,7 @@ class Task(Protocol):
 
     def preview(self, network: nn.Module, path: Path) -> None: ...
 
-    def constants(self) -> dict[str, dict[str, Any]]: ...
-
+    constants: dict[str, dict[str, Any]]  # parts of a checkpoint besides weights and states
     score_name: str  # the validation metric, smaller is better, that chooses the best weights
 
 
@@ -289,7 +288,7 @@ class Trainer:
 
     def _for_users(self) -> dict[str, Any]:
         """The contents of `best.pt`: each weight once."""
-        constants = {name: ConstantState(values) for name, values in self.task.constants().items()}
+        constants = {name: ConstantState(values) for name, values in self.task.constants.items()}
         return {**constants, "network": self.validated_network, "trainer": self.engine}
 
     def _to_resume(self) -> dict[str, Any]:
@@ -314,7 +313,7 @@ class Trainer:
                 f"{path}: {checkpoint['trainer']['epoch_length']} batches an epoch then, "
                 f"{len(self.loader)} now: the survey file has changed"
             )
-        check_contents(path, checkpoint, self.task.constants())
+        check_contents(path, checkpoint, self.task.constants)
         idist.barrier()  # every process has read
         if path.name == PREVIOUS and self.writes:  # or a damaged file would soon replace it
             path.replace(self.folder / LAST)
