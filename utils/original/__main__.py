@@ -86,11 +86,11 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from utils.original.convert import ImageStatistics, bands_of, convert
+    from utils.original.convert import bands_of, convert, image_statistics
     from utils.original.files import read_original
 
     params = [_read_yaml(path) for path in options.params]
-    statistics = ImageStatistics.of(
+    statistics = image_statistics(
         bands_of(params[0]), options.image_mean, options.image_sigma, options.survey
     )
     states = [read_original(path) for path in options.checkpoint]

@@ -9,13 +9,9 @@ nowhere. A generator carries the towers that rank its candidates, so both are co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from datasets.atomic_files import write_text
 from datasets.constants import SDSS_BANDS, SDSS_PIXEL_ARCSEC
 from datasets.cutouts.formats import PICTURE_BANDS, PICTURE_UNIT
 from datasets.errors import UserError
@@ -31,7 +27,6 @@ from utils.original.networks import (
     build_contrastive,
     build_denoiser,
     load_original,
-    original_name,
 )
 from utils.original.params import (
     Params,
@@ -41,47 +36,40 @@ from utils.original.params import (
     is_generative,
 )
 
-CONTRASTIVE_FILE, GENERATIVE_FILE, REPORT_FILE = "contrastive.pt", "generative.pt", "report.txt"
+CONTRASTIVE_FILE, GENERATIVE_FILE = "contrastive.pt", "generative.pt"
 PICTURE_SCALE_ARCSEC = 0.4  # per pixel, of the colour pictures of the 2022 paper
+# Mean and σ per band of the training images, in the order of the bands and in their unit.
+ImageStatistics = tuple[Sequence[float], Sequence[float]]
 
 
-@dataclass(frozen=True)
-class ImageStatistics:
-    """Mean and σ per band of the training images, in the order of the bands and in their unit."""
+def image_statistics(
+    bands: tuple[str, ...],
+    mean: Sequence[float] | None,
+    sigma: Sequence[float] | None,
+    survey: str | Path | None,
+) -> ImageStatistics:
+    """Those of a survey file, else the given ones, else ImageNet's for colour pictures.
 
-    mean: Sequence[float]
-    sigma: Sequence[float]
-
-    @classmethod
-    def of(
-        cls,
-        bands: tuple[str, ...],
-        mean: Sequence[float] | None,
-        sigma: Sequence[float] | None,
-        survey: str | Path | None,
-    ) -> ImageStatistics:
-        """Those of a survey file, else the given ones, else ImageNet's for colour pictures.
-
-        Raises:
-            UserError: no statistics of images of five bands, not one value per band, or an
-                unreadable survey file.
-        """
-        if survey is not None:
-            file = Survey(survey)
-            if file.bands != bands:
-                raise UserError(f"{survey} has the bands {file.bands}, the network {bands}")
-            return cls(file.image_mean.tolist(), file.image_sigma.tolist())
-        if mean is None and sigma is None and bands == PICTURE_BANDS:
-            return cls(IMAGENET_MEAN, IMAGENET_SIGMA)
-        if mean is None or sigma is None:
-            raise UserError(
-                "the original stores no image statistics: give the mean and the standard deviation "
-                f"of its training images in {', '.join(bands)} with --image-mean and "
-                "--image-sigma, or a survey file of these images with --survey"
-            )
-        if len(mean) != len(bands) or len(sigma) != len(bands):
-            raise UserError(f"--image-mean and --image-sigma take {len(bands)} values each")
-        return cls(mean, sigma)
+    Raises:
+        UserError: no statistics of images of five bands, not one value per band, or an unreadable
+            survey file.
+    """
+    if survey is not None:
+        file = Survey(survey)
+        if file.bands != bands:
+            raise UserError(f"{survey} has the bands {file.bands}, the network {bands}")
+        return file.image_mean.tolist(), file.image_sigma.tolist()
+    if mean is None and sigma is None and bands == PICTURE_BANDS:
+        return IMAGENET_MEAN, IMAGENET_SIGMA
+    if mean is None or sigma is None:
+        raise UserError(
+            "the original stores no image statistics: give the mean and the standard deviation "
+            f"of its training images in {', '.join(bands)} with --image-mean and "
+            "--image-sigma, or a survey file of these images with --survey"
+        )
+    if len(mean) != len(bands) or len(sigma) != len(bands):
+        raise UserError(f"--image-mean and --image-sigma take {len(bands)} values each")
+    return mean, sigma
 
 
 def bands_of(params: Params) -> tuple[str, ...]:
@@ -95,7 +83,7 @@ def convert(
     statistics: ImageStatistics,
     folder: Path,
 ) -> list[str]:
-    """Write the checkpoints, and a report that names every tensor.
+    """Write the checkpoints.
 
     Args:
         states: Towers, or towers and U-Net in any order.
@@ -105,7 +93,7 @@ def convert(
         folder: Made if needed; checkpoints in it are never overwritten.
 
     Returns:
-        The report in short: a line per file, and the unused parts of it.
+        A report: for every file what became of its tensors, and its states that are not used.
 
     Raises:
         UserError: the states do not make a generator, a file exists, a tensor is missing, left over
@@ -120,22 +108,20 @@ def convert(
     load_original(network, towers.weights)
     about = _describe(contrastive_config(of_towers), bands_of(of_towers), statistics)
     checkpoint = {"about": about, "network": network.state_dict()}
-    files = {CONTRASTIVE_FILE: (towers, network, checkpoint)}
+    files = {CONTRASTIVE_FILE: (towers, checkpoint)}
     if unet is not None:
         ranking = {"about": about, "weights": network.state_dict()}
         network = build_denoiser(of_unet)
         load_original(network, unet.weights)
         about = _describe(generative_config(of_unet), bands_of(of_unet), statistics)
         checkpoint = {"about": about, "contrastive": ranking, "network": network.state_dict()}
-        files[GENERATIVE_FILE] = (unet, network, checkpoint)
+        files[GENERATIVE_FILE] = (unet, checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
-    short, full = [], []
-    for name, (state, module, checkpoint) in files.items():
+    report = []
+    for name, (state, checkpoint) in files.items():
         write_checkpoint(folder / name, checkpoint)
-        short += _summary(state, name)
-        full += _listing(state, module, name)
-    write_text(folder / REPORT_FILE, "\n".join([*short, "", *full]) + "\n")
-    return short
+        report += _summary(state, name)
+    return report
 
 
 def _towers_and_unet(states: Sequence[OriginalState]) -> tuple[OriginalState, OriginalState | None]:
@@ -180,7 +166,7 @@ def _describe(
         name="the original's data",
     )
     kind = "generative" if isinstance(config, GenerativeConfig) else "contrastive"
-    images = ImageTransform("linear", statistics.mean, statistics.sigma)
+    images = ImageTransform("linear", *statistics)
     spectra = SpectrumTransform(config.data.representation, config.data.flux)
     return describe(kind, to_dict(config), survey, images, spectra)
 
@@ -188,14 +174,4 @@ def _describe(
 def _summary(state: OriginalState, name: str) -> list[str]:
     section = f" [{state.section}]" if state.section else ""
     used = f"{state.path}{section} -> {name}: all {len(state.weights)} tensors used"
-    others: dict[str, int] = {}
-    for unused in state.unused:
-        section = unused.partition(".")[0]
-        others[section] = others.get(section, 0) + 1
-    unused = ", ".join(f"{section} ({count} entries)" for section, count in others.items())
-    return [used, f"{state.path}: not used: {unused or 'nothing'}; named in {REPORT_FILE}"]
-
-
-def _listing(state: OriginalState, network: nn.Module, name: str) -> list[str]:
-    used = [f"{original_name(ours)} -> {name}: {ours}" for ours in network.state_dict()]
-    return used + [f"{unused} -> not used" for unused in state.unused]
+    return [used, f"{state.path}: not used: {', '.join(state.unused) or 'nothing'}"]

@@ -32,13 +32,13 @@ ARRAY_GLOBALS = [
 
 @dataclass(frozen=True)
 class OriginalState:
-    """The weights in a file of the original, and the names of its other content.
+    """The weights in a file of the original, and the names of its other states.
 
     Args:
         path: The file.
         section: Which of its states the weights are; empty for a bare state dict.
         weights: Tensors under the original's names, without the prefix `module.`.
-        unused: Names of all other tensors, arrays and states, with their section in front.
+        unused: Names of the other states.
     """
 
     path: Path
@@ -78,7 +78,7 @@ def read_original(path: str | Path) -> OriginalState:
         path,
         chosen,
         {name.removeprefix("module."): tensor for name, tensor in weights.items()},
-        [name for section, state in sections.items() for name in _names(state, section)],
+        list(sections),
     )
 
 
@@ -96,12 +96,3 @@ def _sections(content: Any) -> dict[str, Any]:
     if isinstance(content, Mapping) and all(isinstance(v, Tensor) for v in content.values()):
         return {"": content}
     return dict(content) if isinstance(content, Mapping) else {}
-
-
-def _names(value: Any, name: str) -> list[str]:
-    """Dotted names of the leaves of nested dicts and lists."""
-    if isinstance(value, Mapping) and value:
-        return [leaf for key, item in value.items() for leaf in _names(item, f"{name}.{key}")]
-    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        return [leaf for k, item in enumerate(value) for leaf in _names(item, f"{name}.{k}")]
-    return [name]
