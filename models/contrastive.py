@@ -189,11 +189,6 @@ def recall_at(ranks: Tensor, k: int) -> float:
     return (ranks < k).double().mean().item()
 
 
-def candidate_scores(images: Tensor, candidates: Tensor) -> Tensor:
-    """Similarity (B, P) of unit vectors of images (B, D) and of their candidates (B, P, D)."""
-    return torch.einsum("bd,bpd->bp", images, candidates)
-
-
 def best_first(scores: Tensor) -> Tensor:
     """Candidate numbers (B, P), int64, sorted by falling score (B, P); NaN comes last."""
     return scores.nan_to_num(nan=-torch.inf).argsort(dim=1, descending=True, stable=True)

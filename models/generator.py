@@ -16,10 +16,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from models.contrastive import ContrastiveModel, candidate_scores
+from models.contrastive import ContrastiveModel
 from models.diffusion import Denoiser
 from models.random_streams import RowNoise
 from models.samplers import Sampler
+
+SCORED_ROWS = 256  # candidates that go through the spectrum tower together
 
 
 @torch.no_grad()
@@ -110,7 +112,7 @@ def guided(estimate: Callable, tokens: Tensor, weight: float) -> Callable:
 
 @torch.no_grad()
 def score_candidates(
-    contrastive: ContrastiveModel, embeddings: Tensor, candidates: Tensor, rows_at_once: int = 256
+    contrastive: ContrastiveModel, embeddings: Tensor, candidates: Tensor
 ) -> Tensor:
     """Contrastive similarity of every candidate to its image.
 
@@ -118,7 +120,6 @@ def score_candidates(
         contrastive: trained towers, in evaluation mode.
         embeddings: unit vectors of the images (B, D), from the image tower.
         candidates: spectra (B, P, C, L), in the representation these towers were trained in.
-        rows_at_once: candidates that go through the spectrum tower together.
 
     Returns:
         Cosine similarities (B, P) in [-1, 1]; `contrastive.best_first` sorts them.
@@ -128,6 +129,6 @@ def score_candidates(
     """
     if contrastive.training:
         raise ValueError("the towers are in training mode: call .eval() before ranking")
-    spectra = candidates.flatten(0, 1).split(rows_at_once)  # (rows, C, L) each
+    spectra = candidates.flatten(0, 1).split(SCORED_ROWS)  # (rows, C, L) each
     vectors = torch.cat([contrastive.encode_spectra(rows) for rows in spectra])  # (R, D)
-    return candidate_scores(embeddings, vectors.unflatten(0, candidates.shape[:2]))
+    return torch.einsum("bd,bpd->bp", embeddings, vectors.unflatten(0, candidates.shape[:2]))

@@ -91,7 +91,8 @@ def test_training_mode_and_missing_keys_are_refused(images):
         candidates(denoiser.train(), images)
 
 
-def test_scores_are_the_cosines_of_the_towers(images):
+def test_scores_are_the_cosines_of_the_towers(images, monkeypatch):
+    monkeypatch.setattr("models.generator.SCORED_ROWS", 5)
     torch.manual_seed(0)
     towers = ContrastiveModel(
         ImageEncoder(18, embedding=8, width=8), SpectrumEncoder(1, 40, 8, 8, (1, 2))
@@ -100,7 +101,7 @@ def test_scores_are_the_cosines_of_the_towers(images):
     with pytest.raises(ValueError, match=r"\.eval\(\)"):
         score_candidates(towers, images, spectra)
     vectors = towers.eval().encode_images(images)
-    scores = score_candidates(towers, vectors, spectra, rows_at_once=5)
+    scores = score_candidates(towers, vectors, spectra)
     assert scores.shape == (3, 4)
     a, b = towers(images[2:], spectra[2, 1:2])
     assert scores[2, 1].item() == pytest.approx((a @ b.T).item(), abs=1e-5)

@@ -177,29 +177,22 @@ def load_imagenet(encoder: ImageEncoder, path: str | Path, section: str) -> None
     """Give `encoder` torchvision's ImageNet weights from a local file.
 
     Raises:
-        UserError: as `read_weights`; or they are of another network.
+        UserError: there is no such file, or it holds more than tensors, or those of another
+            network.
     """
     try:
-        encoder.load_imagenet(read_weights(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such weights file") from error
+    except Exception as error:
+        raise UserError(f"{path}: not a plain state dict ({type(error).__name__})") from error
+    try:
+        encoder.load_imagenet(state)
     except RuntimeError as error:
         raise UserError(
             f"{section}.imagenet_weights: {path} does not hold the weights of torchvision's ResNet "
             "of that depth"
         ) from error
-
-
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """A state dict from a local file, read without running code that it may contain.
-
-    Raises:
-        UserError: there is no such file, or it holds more than tensors.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such weights file") from error
-    except Exception as error:
-        raise UserError(f"{path}: not a plain state dict ({type(error).__name__})") from error
 
 
 def empty_prior(

@@ -14,11 +14,7 @@ PREFERRED = ("sdss-ugriz", "mock-ugriz", "mock-rgb")  # the first that fits cuto
 def shipped_weights() -> dict[str, Path]:
     """Names and files, the preferred ones first."""
     found = {path.stem: path for path in sorted(FOLDER.glob(f"*{SUFFIX}"))}
-    return {name: found[name] for name in sorted(found, key=_preference)}
-
-
-def _preference(name: str) -> int:
-    return PREFERRED.index(name) if name in PREFERRED else len(PREFERRED)
+    return {name: found[name] for name in (*PREFERRED, *found) if name in found}
 
 
 def weights_path(name: str) -> Path:

@@ -88,7 +88,7 @@ def diffusion_config(params: Params) -> DiffusionConfig:
             '"x-attention" can be trained with the original code'
         )
     size = _get(params, "spectrumunet")
-    multipliers = tuple(_get(size, "dim_mults")[: _levels(params)])
+    multipliers = tuple(_get(size, "dim_mults")[:-1])  # the last never becomes a width
     return DiffusionConfig(
         condition="joint",
         condition_depth=_get(size, "encoder_size"),
@@ -175,11 +175,6 @@ def _keys(params: Params, prefix: str = "") -> Iterator[str]:
             yield from _keys(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
-
-
-def _levels(params: Params) -> int:
-    """Levels of the U-Net: the last multiplier never becomes a width."""
-    return len(_get(_get(params, "spectrumunet"), "dim_mults")) - 1
 
 
 def _get(params: Params, key: str) -> Any:

@@ -47,17 +47,13 @@ def open_survey(config: DataConfig) -> Survey:
 def training_split(
     survey: Survey, config: DataConfig, device: torch.device
 ) -> tuple[SurveyDataset, SpectrumTransform]:
-    """The training galaxies for `device`, and the transform fitted to their spectra."""
+    """The training galaxies for `device`, and the transform fitted to their spectra.
+
+    Raises:
+        UserError: there are no training or no validation galaxies.
+    """
     rows = split_rows(survey, "train", config)
-    for split, found in (
-        ("training", rows),
-        ("validation", split_rows(survey, "validation", config)),
-    ):
-        if len(found) == 0:
-            raise UserError(
-                f"{survey.path}: no {split} galaxies: use more galaxies, or build the survey with "
-                "other --fractions"
-            )
+    split_rows(survey, "validation", config)  # refuses an empty one
     spectra = SpectrumTransform.fit(
         (survey.read("spectra", part) for part in blocks(rows)),
         config.representation,
