@@ -48,10 +48,7 @@ def build_contrastive(
 ) -> ContrastiveModel:
     """Both towers with fresh weights, or ImageNet's in the image tower.
 
-    Args:
-        config: Sizes.
-        bands: Number of bands of the images.
-        channels, length: Shape (C, L) of an encoded spectrum.
+    `channels` and `length` are the shape (C, L) of an encoded spectrum.
 
     Raises:
         UserError: `towers.imagenet_weights` cannot be read or are of another network.
@@ -85,12 +82,8 @@ def build_denoiser(
 ) -> Denoiser:
     """The denoiser of spectra with fresh weights.
 
-    Args:
-        config: Sizes and schedule.
-        contrastive: The trained pair of towers, whose features are the condition.
-        transform: Gives grid, channels and length of the spectra.
-        conditions: Ranges of redshift and S/N, from `training_ranges`; without them the denoiser
-            has no prior.
+    Features of the trained towers are its condition. `conditions` are the ranges of redshift and
+    S/N, from `training_ranges`; without them the denoiser has no prior.
 
     Raises:
         UserError: `diffusion.imagenet_weights` cannot be read or are of another network.
@@ -198,13 +191,7 @@ def load_imagenet(encoder: ImageEncoder, path: str | Path, section: str) -> None
 def empty_prior(
     config: PriorConfig, transform: SpectrumTransform, conditions: Ranges
 ) -> SpectrumPrior:
-    """A prior, to be filled by a fit or a checkpoint.
-
-    Args:
-        config: Sizes.
-        transform: Gives grid, channels and length of the spectra.
-        conditions: Ranges of redshift and S/N.
-    """
+    """A prior for ranges of redshift and S/N, to be filled by a fit or a checkpoint."""
     log_wavelength = torch.from_numpy(np.log10(transform.output_grid.angstrom))
     start, length = rest_grid(log_wavelength, *conditions[REDSHIFT])
     templates = torch.zeros(1 + config.components, length)

@@ -29,12 +29,7 @@ SHOWN_MATCHES = 5  # images shown for each, the most similar ones
 
 
 class ContrastiveObjective(nn.Module):
-    """The NT-Xent loss of a batch of pairs.
-
-    Args:
-        network: Both towers.
-        temperature: Temperature of the loss.
-    """
+    """The NT-Xent loss of a batch of pairs."""
 
     def __init__(self, network: ContrastiveModel, temperature: float):
         super().__init__()
@@ -46,16 +41,8 @@ class ContrastiveObjective(nn.Module):
 
 
 class ContrastiveTask:
-    """The contrastive stage: see `utils.training.trainer.Task`.
-
-    Args:
-        network: Both towers, on `device`.
-        config: The configuration.
-        images, spectra: Transforms, on `device`.
-        survey: The survey file, for the validation pool.
-        description: The checkpoint's description of itself.
-        device: Where to compute.
-    """
+    """The contrastive stage: see `utils.training.trainer.Task`. Networks and transforms are on
+    `device`; `description` is that of the checkpoint."""
 
     score_name = "validation_loss"
 

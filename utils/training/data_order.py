@@ -77,10 +77,8 @@ class EpochBatches(Sampler[Tensor]):
 def training_loader(dataset: Dataset, config: Config, device: torch.device) -> DataLoader:
     """Batches of the training split in the order of (seed, epoch).
 
-    Args:
-        dataset: The training split, which takes the positions of a whole batch.
-        config: Gives batch size (over all processes), seed and number of workers.
-        device: Where the batches go.
+    The dataset takes the positions of a whole batch; `optimiser.batch_size` counts the galaxies of
+    all processes.
 
     Raises:
         UserError: the training split is smaller than one batch, or a batch cannot be divided evenly

@@ -64,12 +64,7 @@ class CachedViews:
 
 
 class NewViews:
-    """A new view of each image in every step.
-
-    Args:
-        towers: The trained towers, on the device.
-        precision: Of the configuration's run.
-    """
+    """A new view of each image in every step."""
 
     def __init__(self, towers: TrainedContrastive, precision: str):
         self.towers, self.precision = towers, precision
@@ -89,14 +84,8 @@ def training_views(
 ) -> Views:
     """Views of training images, as `diffusion.condition_views` says.
 
-    The first process encodes them for all, in half precision.
-
-    Args:
-        towers: The trained towers, on the device.
-        survey: With the images.
-        rows: (N,) of the survey, ascending.
-        config: Of the run.
-        folder: Of the run, which keeps the encoded views; None: nothing is kept.
+    The first process encodes them for all, in half precision. `rows` (N,) are ascending; the
+    `folder` of the run keeps the encoded views, None keeps nothing.
     """
     count, device = config.diffusion.condition_views, towers.images.mean.device
     if count == 0:

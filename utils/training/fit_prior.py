@@ -44,12 +44,8 @@ def fitting_rows(survey: Survey, rows: np.ndarray, config: PriorConfig, seed: in
 
 
 def training_ranges(survey: Survey, rows: np.ndarray, config: GenerativeConfig) -> Ranges:
-    """Ranges of redshift and S/N of the galaxies; empty for a network without a prior.
-
-    Args:
-        survey: The survey.
-        rows: Training and validation rows.
-        config: The configuration.
+    """Ranges of redshift and S/N of the training and validation galaxies; empty for a network
+    without a prior.
 
     Raises:
         UserError: the catalogue lacks one of them for some of the galaxies, or a S/N is not
@@ -84,9 +80,7 @@ def fit_prior(
     Args:
         prior: From `empty_prior`; None for a network without one.
         spectra: Transform of the spectra, on the device of the prior.
-        survey: The survey.
         training: Training rows.
-        config: The configuration.
         saved: From `saved_prior`: restored instead.
 
     Raises:
@@ -159,13 +153,8 @@ def galaxy_parameters(
     """Parameters (z, ln S/N, coefficients) of the galaxies of a survey (all, D), on the CPU.
 
     The coefficients are those of the true spectra; for super resolution those of the true
-    low-resolution spectra, since generation has no others.
-
-    Args:
-        prior: With a fitted basis.
-        spectra: Transform of the spectra, on the device of the prior.
-        survey: The survey.
-        rows: The galaxies whose coefficients are computed; those of the others are NaN.
+    low-resolution spectra, since generation has no others. They are computed for `rows`, and NaN
+    for the others. The prior has a fitted basis; `spectra` is on its device.
     """
     parameters = torch.full((len(survey), prior.parameters_count), torch.nan)
     conditions = catalogue_conditions(survey)

@@ -45,11 +45,8 @@ class ParameterTask:
     """The parameter diffusion: see `utils.training.trainer.Task`.
 
     Args:
-        objective: The loss around the denoiser that is trained.
-        data: What it is trained on.
-        given: Fraction of the galaxies whose redshift, or S/N, is given.
+        given: Fraction of the galaxies whose redshift, or S/N, is given; 0 to 1.
         seed: Of the validation's times and noises.
-        constants: The parts of a checkpoint besides weights and states.
     """
 
     score_name = "validation_loss"
@@ -109,14 +106,7 @@ def train_parameters(
     flags: Flags,
 ) -> None:
     """Train the parameter diffusion in its part of the run directory; its network then has the
-    best weights.
-
-    Args:
-        objective: The loss around the denoiser, on the device.
-        data: What it is trained on.
-        constants: The parts of a checkpoint besides weights and states.
-        config, flags: Of the run.
-    """
+    best weights. `constants` are the parts of a checkpoint besides weights and states."""
     denoiser, optimiser = objective.denoiser, config.parameters.optimiser
     rows = informative_rows(data.survey, data.training, config.prior)
     denoiser.prior.fit(data.parameters[rows])

@@ -89,16 +89,8 @@ def load_regression(path: str | Path, survey: Survey, device: torch.device) -> T
 
 
 class RegressionTask:
-    """The regression for the trainer: see `utils.training.trainer.Task`.
-
-    Args:
-        network: The ResNet, on `device`.
-        config: The configuration.
-        images, spectra: Transforms, on `device`.
-        survey: The survey file, for the validation galaxies.
-        description: The checkpoint's description of itself.
-        device: Where to compute.
-    """
+    """The regression for the trainer: see `utils.training.trainer.Task`. Network and transforms are
+    on `device`; `description` is that of the checkpoint."""
 
     score_name = "validation_loss"
 

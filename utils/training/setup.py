@@ -87,12 +87,8 @@ def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeC
 def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
     """Give `network` the trained weights of a checkpoint of another run, to train them further.
 
-    The prior, the mean and σ of the photometry and the noise schedule stay as they are.
-
-    Args:
-        path: A checkpoint of the same stage.
-        kind: `contrastive`, `generative` or `regression`.
-        network: With fresh weights.
+    The prior, the mean and σ of the photometry and the noise schedule stay as they are. `kind` is
+    that of `read_checkpoint`.
 
     Raises:
         UserError: as `read_checkpoint`; or the checkpoint's network has other sizes.
@@ -155,9 +151,7 @@ def start(
 ) -> Path | None:
     """Train, from the beginning or from where a stopped run was.
 
-    Args:
-        task, loader, config, flags, device: Of the stage.
-        part: Subfolder of the run directory, for the first of two trainings.
+    `part` is a subfolder of the run directory, for the first of two trainings.
 
     Returns:
         The folder with the trained weights; None after a dry run, which ends before training.

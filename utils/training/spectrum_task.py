@@ -35,7 +35,6 @@ class SpectrumTask:
         objective: The loss around the denoiser that is trained; its prior, if any, is fitted.
         stage: What the checkpoint will hold besides: towers, transform, configuration, and the
             trained parameter denoiser.
-        data: What it is trained on.
     """
 
     score_name = "validation_loss"

@@ -66,17 +66,12 @@ class Task(Protocol):
 
 
 class AtomicSaver(BaseSaveHandler):
-    """Writes checkpoints into a folder, from the first process, each whole or not at all.
-
-    Args:
-        folder: The run directory.
-    """
+    """Writes checkpoints into a folder, from the first process, each whole or not at all."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def __call__(self, checkpoint: dict, filename: str, metadata: dict | None = None) -> None:
-        """Replace `filename` by the new checkpoint."""
         if idist.get_rank() == 0:
             if filename == LAST and (self.folder / LAST).exists():
                 (self.folder / LAST).replace(self.folder / PREVIOUS)
@@ -102,11 +97,7 @@ class ConstantState:
 
 
 class EpochMeans:
-    """Means of the steps' outputs over an epoch, summed on the device.
-
-    Args:
-        device: Where means over several processes are computed.
-    """
+    """Means of the steps' outputs over an epoch and, on `device`, over several processes."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -118,7 +109,6 @@ class EpochMeans:
         self.steps = 0
 
     def add(self, output: dict[str, Tensor | float]) -> None:
-        """Add the output of a step."""
         self.steps += 1
         for name, value in output.items():
             exact = value.double() if isinstance(value, Tensor) else value
@@ -141,7 +131,6 @@ class EpochMeans:
         return {name: value / self.steps for name, value in self.sums.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far."""
         return {"steps": self.steps, "sums": {n: float(v) for n, v in self.sums.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -150,15 +139,8 @@ class EpochMeans:
 
 
 class Trainer:
-    """A task and its optimiser, driven by one Ignite engine; writes nothing before `fit`.
-
-    Args:
-        task: The stage.
-        loader: From `training_loader`.
-        optimiser: Optimiser settings.
-        run: Run settings.
-        device: Where the task's modules are.
-    """
+    """A task, whose modules are on `device`, and its optimiser, driven by one Ignite engine; writes
+    nothing before `fit`."""
 
     def __init__(
         self,
