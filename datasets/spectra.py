@@ -183,7 +183,7 @@ def prepare_spectrum(
     smooth = _resample(wavelength, flux, grid, preparation)
     nodes = grid.angstrom
     interpolated = np.interp(nodes, wavelength, bad.astype(np.float64), left=1, right=1) > 0
-    offset, scale = _offset_and_scale(smooth, nodes, preparation)
+    offset, scale = offset_and_scale(smooth, nodes, preparation)
     return PreparedSpectrum(
         ((smooth - offset) / scale).astype(np.float32), interpolated, scale, offset
     )
@@ -267,7 +267,14 @@ def _gaussian(sigma_angstrom: float, grid: WavelengthGrid) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def _offset_and_scale(flux, wavelength, preparation: Preparation) -> tuple[float, float]:
+def offset_and_scale(
+    flux: np.ndarray, wavelength: np.ndarray, preparation: Preparation
+) -> tuple[float, float]:
+    """What a smoothed spectrum (n,) is normalised with: (flux − offset) / scale.
+
+    Raises:
+        SpectrumError: the scale is not positive.
+    """
     first, last = preparation.window_angstrom
     window = flux[(wavelength >= first) & (wavelength < last)]
     if not len(window):

@@ -41,23 +41,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _embed(options: argparse.Namespace) -> int:
-    from utils.generation.embedding_files import embed_files, make_embedder
+    from utils.generation.embeddings import KINDS, Embedder, write_index
 
     if not options.output and not options.probe:
         raise UserError("name the table to write with --output, or ask for --probe")
     if options.output and options.output.exists() and not options.overwrite:
         raise UserError(f"{options.output} exists; add --overwrite to replace it")
-    embedder = make_embedder(options)
+    embedder = Embedder.from_options(options)
     if options.probe:
         from utils.evaluation.linear_probe import probe_survey
 
         print(probe_survey(options.files, embedder))
     if options.output:
-        embeddings = embed_files(options.files, embedder, options)
+        index = embedder.files(options.files, options)
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        embeddings.write(options.output)
-        counts = {kind: int((embeddings.kind == kind).sum()) for kind in ("image", "spectrum")}
-        print(f"{counts['image']} images and {counts['spectrum']} spectra in {options.output}")
+        write_index(index, options.output)
+        images, spectra = (int((index["kind"] == kind).sum()) for kind in KINDS)
+        print(f"{images} images and {spectra} spectra in {options.output}")
     for rejected in embedder.skipped:
         print(f"skipped {rejected.path}: {rejected.reason}", file=sys.stderr)
     return int(bool(embedder.skipped))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from datasets.command_parser import CommandParser
@@ -49,22 +50,22 @@ def main(argv: list[str] | None = None) -> int:
 
 def _search(options: argparse.Namespace) -> int:
     from datasets.atomic_files import write_csv
-    from utils.generation.embedding_files import embed_files, make_embedder
-    from utils.generation.embeddings import Embeddings
-    from utils.generation.similar import find_similar
+    from utils.generation.embeddings import Embedder, read_index
+    from utils.generation.similar import COLUMNS, find_similar
 
     for path in (options.output, options.picture):
         if path and path.exists():
             raise UserError(f"{path} exists: name another file")
-    index, skipped = Embeddings.read(options.index), []
+    index, reader, skipped = read_index(options.index), None, []
     if bool(options.names) == bool(options.files):
         raise UserError("name files to search with, or galaxies of the index with --names")
     if options.names:
         queries = _named(index, options)
     else:
-        embedder = make_embedder(options)
-        queries, skipped = embed_files(options.files, embedder, options), embedder.skipped
-        if queries.towers != index.towers:
+        embedder = Embedder.from_options(options)
+        queries, skipped = embedder.files(options.files, options), embedder.skipped
+        reader = partial(embedder.reader, options=options)
+        if queries.meta["TOWERS"] != index.meta["TOWERS"]:
             raise UserError(
                 f"{options.index} was made with other weights than {options.weights}: name those "
                 "with --weights, or embed again"
@@ -72,9 +73,8 @@ def _search(options: argparse.Namespace) -> int:
     kind = WANTED.get(options.find)
     graph = options.index if options.approximate else None
     rows, matches = find_similar(index, queries, kind, options.count, graph)
-    header = ("query", "rank", "similarity", *rows[0]._fields[3:])
     if options.output:
-        write_csv(options.output, header, rows)
+        write_csv(options.output, ("query", "rank", "similarity", *COLUMNS), rows)
         print(f"{len(queries)} queries, {len(rows)} matches in {options.output}")
     else:
         for row in rows:
@@ -82,8 +82,7 @@ def _search(options: argparse.Namespace) -> int:
     if options.picture:
         from utils.generation.similar import plot_similar
 
-        survey = None if options.names else embedder.towers.survey
-        plot_similar(options.picture, index, queries, matches, survey)
+        plot_similar(options.picture, index, queries, matches, reader)
     for rejected in skipped:
         print(f"skipped {rejected.path}: {rejected.reason}", file=sys.stderr)
     return int(bool(skipped))
@@ -94,11 +93,11 @@ def _named(index, options: argparse.Namespace):
     import numpy as np
 
     kind = "spectrum" if options.spectra else "image"
-    chosen = np.isin(index.name, options.names) & (index.kind == kind)
-    missing = sorted(set(options.names) - set(index.name[chosen].tolist()))
+    chosen = np.isin(index["name"], options.names) & (index["kind"] == kind)
+    missing = sorted(set(options.names) - set(index["name"][chosen].tolist()))
     if missing:
         raise UserError(f"{options.index}: no {kind} of a galaxy called {', '.join(missing)}")
-    return index.select(chosen)
+    return index[chosen]
 
 
 if __name__ == "__main__":

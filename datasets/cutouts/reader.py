@@ -154,7 +154,7 @@ class CutoutReader:
         if not any(path.exists() for path in paths):
             raise CutoutError(f"{next(iter(paths))} does not exist")
         self.target = target
-        self.sources = _group(list(paths), {*target.bands, *(target.input_bands or ())})
+        self.sources = _group(list(paths), target.input_bands or target.bands)
         self._stems = frozenset(file_stem(source.name).casefold() for source in self.sources)
 
     def only(self, sources: Sequence[CutoutSource]) -> CutoutReader:
@@ -254,10 +254,11 @@ def _expand(source: Path) -> list[Path]:
     return [source]
 
 
-def _group(paths: Sequence[Path], bands: Iterable[str]) -> list[CutoutSource]:
+def _group(paths: Sequence[Path], bands: Sequence[str]) -> list[CutoutSource]:
     """One source per cutout file; FITS files of one folder whose names differ only in the band
-    together: `name-u`, `name-g` …, or `HSC-G-9813`, `HSC-R-9813` …"""
-    recognised = {band.lower() for band in (*bands, *COMMON_BANDS)}
+    together, in the order of `bands`: `name-u`, `name-g` …, or `HSC-G-9813`, `HSC-R-9813` …"""
+    known = [band.lower() for band in dict.fromkeys((*bands, *COMMON_BANDS))]
+    recognised = set(known)
     paths, beside = _without_weights(paths)
     groups: dict[tuple[Path, str, str], dict[str, Path]] = defaultdict(dict)
     for path in paths:
@@ -266,7 +267,8 @@ def _group(paths: Sequence[Path], bands: Iterable[str]) -> list[CutoutSource]:
                 groups[path.parent, before, after].setdefault(band, path)
     sources, grouped = [], set()
     for (_, before, after), files in sorted(groups.items(), key=lambda item: -len(item[1])):
-        files = {band: path for band, path in files.items() if path not in grouped}
+        in_order = sorted(files.items(), key=lambda item: known.index(item[0].lower()))
+        files = {band: path for band, path in in_order if path not in grouped}
         if len(files) > 1:
             grouped.update(files.values())
             name = before[:-1] + after if before else after[1:]  # without one separator
@@ -303,11 +305,9 @@ def _bands_in(stem: str, recognised: set[str]) -> Iterator[tuple[str, str, str]]
 
 
 def _uniquely_named(sources: Sequence[CutoutSource]) -> list[CutoutSource]:
-    """The second of two sources of one name, in the order of their paths, is `name~2`; bytes that
-    are not UTF-8 are `?`, as names become text."""
+    """The second of two sources of one name, in the order of their paths, is `name~2`."""
     taken: set[str] = set()
     names = {}
     for source in sorted(sources, key=lambda source: source.paths):
-        name = source.name.encode("utf-8", "replace").decode()
-        names[source.paths] = free_name(name, taken)
+        names[source.paths] = free_name(source.name, taken)
     return [replace(source, name=names[source.paths]) for source in sources]

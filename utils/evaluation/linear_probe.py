@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from astropy.table import vstack
 
 from datasets.errors import UserError
 from datasets.survey import SPLITS, Survey
-from utils.generation.embeddings import KINDS, Embedder, is_survey, joined
+from utils.generation.embeddings import KINDS, Embedder, is_survey
 
 PENALTIES = 10.0 ** np.arange(-6, 3)
 LEAST = 20  # galaxies with a value in each split
@@ -31,7 +32,7 @@ def probe_survey(files: Sequence[str], embedder: Embedder) -> str:
     survey = Survey(files[0])
     lines = [f"{'column':<24} {'R² image':>16} {'σ image':>10} {'R² spectrum':>16} {'σ':>10}"]
     vectors = {
-        (kind, split): joined(embedder.survey(files[0], split, [kind])).vectors
+        (kind, split): vstack(embedder.survey(files[0], split, [kind]))["embedding"].data
         for kind in KINDS
         for split in SPLITS
     }

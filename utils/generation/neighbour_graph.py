@@ -47,7 +47,7 @@ class NeighbourGraph:
 
     def nearest(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices (Q, K) and scalar products (Q, K), best first; arguments as of
-        `Embeddings.nearest`. What the graph does not reach has the product −∞."""
+        `utils.generation.embeddings.nearest`. What the graph does not reach has the product −∞."""
         count = min(count, len(self._graph))
         self._graph.expansion_search = max(EXPANSION, 2 * count)
         found = self._graph.search(queries, count, threads=usable_cores())

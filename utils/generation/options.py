@@ -92,17 +92,7 @@ def generation_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, help="folder for the results, made new")
     _add_sampling(parser.add_argument_group("sampling (default: as the checkpoint was trained)"))
     _add_conditions(parser.add_argument_group("conditions"))
-    files = parser.add_argument_group("about the cutouts, where their headers do not state it")
-    files.add_argument("--bands", help="bands of the files in their order, e.g. u,g,r,i,z")
-    files.add_argument("--pixel-scale", type=positive, help="arcsec per pixel of the files")
-    files.add_argument(
-        "--unit",
-        help="flux unit of the files, e.g. nanomaggy or nJy; or one for each of their bands",
-    )
-    files.add_argument(
-        "--zero-point",
-        help="AB magnitude of one count, instead; or one for each band: 24.6,25.1,25",
-    )
+    _add_cutouts(parser)
     _add_computing(parser.add_argument_group("computing"))
     parser.add_argument(
         "--shards",
@@ -178,6 +168,20 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_cutouts(parser: argparse.ArgumentParser) -> None:
+    files = parser.add_argument_group("about the cutouts, where their headers do not state it")
+    files.add_argument("--bands", help="bands of the files in their order, e.g. u,g,r,i,z")
+    files.add_argument("--pixel-scale", type=positive, help="arcsec per pixel of the files")
+    files.add_argument(
+        "--unit",
+        help="flux unit of the files, e.g. nanomaggy or nJy; or one for each of their bands",
+    )
+    files.add_argument(
+        "--zero-point",
+        help="AB magnitude of one count, instead; or one for each band: 24.6,25.1,25",
+    )
+
+
 def _add_computing(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, … (%(default)s)")
     group.add_argument(
@@ -203,7 +207,5 @@ def add_embedding_network(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE",
         help="weights that come with the project, or a checkpoint of either stage (%(default)s)",
     )
-    parser.add_argument("--bands", help="bands of the cutouts in their order, e.g. u,g,r,i,z")
-    parser.add_argument("--pixel-scale", type=float, help="arcsec per pixel of the cutouts")
-    parser.add_argument("--unit", help="flux unit of the cutouts, e.g. nanomaggy or nJy")
+    _add_cutouts(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, … (%(default)s)")

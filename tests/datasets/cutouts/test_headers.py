@@ -1,6 +1,7 @@
 """What headers of surveys state: units, zero points, pixel scales, positions, planes beside."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -273,6 +274,17 @@ def test_files_that_differ_in_the_band_are_one_galaxy(tmp_path, pattern, case):
     cutouts = read(tmp_path)
     assert len(cutouts) == 2
     assert_same(cutouts[0])
+
+
+@pytest.mark.parametrize("bands", [None, tuple(BANDS), tuple(BANDS[::-1])])
+def test_what_is_stated_of_bands_is_in_their_order_not_in_that_of_the_files(tmp_path, bands):
+    zero_points = {band: 25.0 + number for number, band in enumerate(BANDS)}
+    for band, plane in zip(BANDS, image(), strict=True):
+        counts = plane * 10 ** (0.4 * (zero_points[band] - 22.5))
+        write(tmp_path / f"gal-{band}.fits", [counts], [{"PIXSCALE": 0.396}])
+    stated = ",".join(str(zero_points[band]) for band in bands or BANDS)
+    target = replace(UGRIZ, input_bands=bands, input_unit=stated_units(None, stated))
+    assert_same(next(iter(CutoutReader(tmp_path, target))))
 
 
 def test_names_of_any_kind_name_different_files(tmp_path):

@@ -375,7 +375,7 @@ def test_names_are_unique_and_do_not_depend_on_the_order(tmp_path):
 def test_names_that_are_not_utf8_become_text(tmp_path):
     for name in (b"caf\xe9.npy", b"caf\xe8.npy"):
         np.save(tmp_path / os.fsdecode(name), image())
-    assert [c.name for c in read(tmp_path)] == ["caf?", "caf?~2"]
+    assert [c.name for c in read(tmp_path)] == [r"caf\xe8", r"caf\xe9"]
 
 
 def test_globs_and_lists_of_paths(tmp_path):

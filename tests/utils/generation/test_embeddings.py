@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 
 import h5py
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
+import generate
 from datasets.cutouts.export import export
 from datasets.errors import UserError
 from datasets.survey import Survey
 from tests.support import REAL_DATA, needs_real_data
 from utils import embed, search
 from utils.evaluation.linear_probe import probe
-from utils.generation.embeddings import Embeddings
+from utils.generation import similar
+from utils.generation.embeddings import nearest, read_index, write_index
 from utils.generation.neighbour_graph import NeighbourGraph
 
 
@@ -46,24 +50,23 @@ def test_a_survey_gives_a_table_that_astropy_opens(index, tiny_survey):
 
 
 def test_what_is_read_is_what_was_written(index, tmp_path):
-    first = Embeddings.read(index)
-    first.write(tmp_path / "again.fits")
-    again = Embeddings.read(tmp_path / "again.fits")
-    for name, values in vars(first).items():
-        np.testing.assert_array_equal(getattr(again, name), values)
+    first = read_index(index)
+    first["source"] = ["Übung\\" + os.fsdecode(b"\xe9")] * len(first)
+    write_index(first, tmp_path / "again.fits")
+    again = read_index(tmp_path / "again.fits")
+    assert again.colnames == first.colnames and again.meta["TOWERS"] == first.meta["TOWERS"]
+    for name in first.colnames:
+        np.testing.assert_array_equal(again[name], first[name])
     (tmp_path / "other.fits").write_text("no table")
     with pytest.raises(UserError, match=r"python -m utils\.embed"):
-        Embeddings.read(tmp_path / "other.fits")
+        read_index(tmp_path / "other.fits")
 
 
 def test_the_search_is_exact():
     generator = np.random.default_rng(1)
     vectors = generator.normal(size=(700, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    nothing = np.zeros(700)
-    names = np.arange(700).astype(str)
-    index = Embeddings(vectors, names, names, names, *[nothing] * 5, towers="")
-    found, similarity = index.nearest(vectors[:300], 5)
+    found, similarity = nearest(vectors, vectors[:300], 5)
     expected = np.argsort(-(vectors[:300] @ vectors.T), axis=1)[:, :5]
     np.testing.assert_array_equal(found, expected)
     assert (found[:, 0] == np.arange(300)).all() and np.all(np.diff(similarity) <= 0)
@@ -97,7 +100,7 @@ def test_a_graph_of_neighbours_finds_almost_all_of_them(tmp_path):
 
 
 def test_the_approximate_search_finds_the_same(index, tiny_towers, tmp_path):
-    given = ["--names", *Embeddings.read(index).name[:4].tolist(), "--find", "spectra"]
+    given = ["--names", *read_index(index)["name"][:4].tolist(), "--find", "spectra"]
     for name, options in (("exact", []), ("graph", ["--approximate"])):
         output = ["--output", str(tmp_path / f"{name}.csv")]
         assert run_search(index, tiny_towers, *given, *options, *output) == 0
@@ -121,13 +124,61 @@ def test_an_image_finds_spectra_and_its_own_image(index, tiny_survey, tiny_tower
 
 
 def test_a_galaxy_of_the_index_does_not_find_itself(index, tiny_towers, tmp_path):
-    names = Embeddings.read(index).name[:2].tolist()
+    names = read_index(index)["name"][:2].tolist()
     output, picture = tmp_path / "found.csv", tmp_path / "found.png"
     given = ["--names", *names, "--output", str(output), "--picture", str(picture)]
     assert run_search(index, tiny_towers, *given, "--find", "images", "--count", "3") == 0
     assert all(row["name"] != row["query"] for row in rows_of(output))
     assert picture.stat().st_size > 10_000
     assert run_search(index, tiny_towers, *given) == 2  # does not overwrite
+
+
+def test_a_picture_shows_each_cutout_as_it_was_embedded(index, tiny_survey, tiny_towers, tmp_path):
+    """Files of one band each, some of many cutouts, and others that cannot be used."""
+    survey, folder = Survey(tiny_survey), tmp_path / "UGC#1a"
+    images = survey.read("images", survey.indices("test")[:4])
+    folder.mkdir()
+    for band, image in zip(survey.bands, images[0], strict=True):
+        fits.PrimaryHDU(image).writeto(folder / f"one#a-{band}.fits")
+    broken = np.full_like(images[1], np.nan)
+    np.savez(folder / "many.npz", images=np.stack([broken, *images[1:]]))
+    about = ["--bands", "u,g,r,i,z", "--pixel-scale", "0.396", "--unit", "nanomaggy"]
+    picture = tmp_path / "found.png"
+    given = [str(folder), *about, "--picture", str(picture), "--find", "images"]
+    shown = []
+    with pytest.MonkeyPatch.context() as patch:
+        plot = similar.plot_cells
+        patch.setattr(similar, "plot_cells", lambda rows: shown.extend(rows) or plot(rows))
+        assert run_search(index, tiny_towers, *given) == 1  # one cutout is skipped
+    assert [row[0].title for row in shown] == ["many#1", "many#2", "many#3", "one#a"]
+    for row, image in zip(shown, [*images[1:], images[0]], strict=True):
+        np.testing.assert_allclose(row[0].image, image, rtol=1e-5)
+        np.testing.assert_allclose(row[1].image, image, rtol=1e-5)  # its best match: itself
+
+
+def test_spectra_of_a_shard_keep_their_names(tiny_survey, tiny_towers, tiny_generator, tmp_path):
+    export(Survey(tiny_survey), tmp_path / "in", "test", 3)
+    made = [str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--shards", "--no-measure"]
+    assert generate.main([*made, "--checkpoint", str(tiny_generator), "--workers", "0"]) == 0
+    shards = str(tmp_path / "out" / "shards")
+    arguments = [shards, "--spectra", "--weights", str(tiny_towers), "--device", "cpu"]
+    assert embed.main([*arguments, "--output", str(tmp_path / "index.fits")]) == 0
+    index = read_index(tmp_path / "index.fits")
+    names = [path.stem for path in sorted((tmp_path / "in").iterdir())]
+    assert index["name"].tolist() == [f"shard_000000.h5#{name}" for name in names]
+    assert index["row"].tolist() == [0, 1, 2]
+    given = ["--names", index["name"][2], "--spectra", "--find", "spectra"]
+    output = ["--output", str(tmp_path / "a.csv"), "--picture", str(tmp_path / "a.png")]
+    assert run_search(tmp_path / "index.fits", tiny_towers, *given, *output) == 0
+    assert len(rows_of(tmp_path / "a.csv")) == 2  # the others
+
+
+def test_a_search_without_matches_says_so(index, tiny_towers, tmp_path):
+    one = read_index(index)[:1]
+    write_index(one, tmp_path / "one.fits")
+    given = ["--names", one["name"][0], "--output", str(tmp_path / "a.csv")]
+    assert run_search(tmp_path / "one.fits", tiny_towers, *given) == 0
+    assert rows_of(tmp_path / "a.csv") == []
 
 
 def test_mistakes_are_named(index, tiny_survey, tiny_towers, tiny_generator, tmp_path, capsys):
@@ -166,9 +217,9 @@ def test_real_spectra_are_prepared_as_for_a_survey(tmp_path):
     files = sorted((REAL_DATA / "spec_files").glob("*.fits"))[:3]
     output = tmp_path / "spectra.fits"
     status = embed.main([*map(str, files), "--spectra", "--output", str(output)])
-    embeddings = Embeddings.read(output)
-    assert status in (0, 1) and len(embeddings) >= 1 and set(embeddings.kind) == {"spectrum"}
-    assert np.isfinite(embeddings.vectors).all() and (embeddings.identifier > 0).all()
+    index = read_index(output)
+    assert status in (0, 1) and len(index) >= 1 and set(index["kind"]) == {"spectrum"}
+    assert np.isfinite(index["embedding"]).all() and (index["identifier"] > 0).all()
 
 
 def test_a_survey_of_other_pixels_is_refused(tiny_survey, tiny_towers, tmp_path, capsys):
