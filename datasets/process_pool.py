@@ -46,11 +46,18 @@ def process_pool(
 def _follow_the_parent(start: Callable[..., object] | None, *arguments: object) -> None:
     """Leave Ctrl-C to the process that started this one, and end when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    end_with_parent()
     if start:
         start(*arguments)
 
 
-def _end_with_the_parent() -> None:
-    wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+def end_with_parent() -> None:
+    """End this process when the one that started it is killed: it would go on alone, and write
+    into the folder of a run that is started again."""
+    if parent := multiprocessing.parent_process():
+
+        def watch() -> None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()

@@ -7,13 +7,10 @@ goes on where it was.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import parent_process
-from multiprocessing.connection import wait
 
 from datasets.errors import UserError
 
@@ -66,15 +63,3 @@ def stop_at_signals() -> Iterator[None]:
 def stopped_by(number: int) -> Interrupted:
     """The error of a run that the signal `number` ended."""
     return Interrupted(f"stopped by {signal.Signals(number).name}: go on with --resume")
-
-
-def end_with_parent() -> None:
-    """End this process when the one that started it is killed: it would go on alone, and write
-    into the folder of a run that is started again."""
-    if parent := parent_process():
-
-        def watch() -> None:
-            wait([parent.sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()

@@ -29,10 +29,11 @@ from datasets.cutouts.reader import Cutout
 from datasets.errors import UserError
 from datasets.file_names import as_text, file_stem
 from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
+from datasets.process_pool import end_with_parent
 from datasets.processors import one_thread_each, usable_cores
 from datasets.survey_description import SurveyDescription
 from datasets.synthetic_photometry import scale_to_photometry
-from utils.core.interruption import SIGNALS, end_with_parent
+from utils.core.interruption import SIGNALS
 from utils.core.run_log import shielded
 from utils.generation.candidates import Candidates
 from utils.generation.generated_spectrum import BLOCK, GeneratedSpectrum, Provenance

@@ -80,9 +80,8 @@ class Galaxy:
     excess_variance: np.ndarray
 
     def kernel(self, sigma_star_km_s: float) -> np.ndarray:
-        """Variance (m,) of the kernel that brings the library to the width of this galaxy; without
-        a dispersion (NaN), to its resolution."""
-        return np.nan_to_num(sigma_star_km_s) ** 2 + self.excess_variance
+        """Variance (m,) of the kernel that brings the library to the width of this galaxy."""
+        return sigma_star_km_s**2 + self.excess_variance
 
 
 @dataclass(frozen=True)

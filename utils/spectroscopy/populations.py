@@ -165,11 +165,15 @@ def _fit_one(
         return {}
     has_sigma = observation.sigma is not None
     sigma_star, sigma_err, velocity = fit_kinematics(galaxy, bank, START_KM_S, has_sigma)
+    if np.isnan(sigma_star):
+        return {}
     galaxy = observation.at_rest(_moved(redshift, velocity), bank)
     if engine == "ppxf":
         sigma_star, sigma_err, shift, ebv, weights = fit_with_ppxf(galaxy, bank, sigma_star)
     else:
         sigma_star, sigma_err, shift = fit_kinematics(galaxy, bank, sigma_star, has_sigma)
+        if np.isnan(sigma_star):
+            return {}
         galaxy = observation.at_rest(_moved(redshift, velocity + shift), bank)
         ebv, weights = _mixture(galaxy, bank.at(galaxy.kernel(sigma_star)), bank)
     populations = bank.at(galaxy.kernel(sigma_star))

@@ -55,11 +55,7 @@ def fit_with_ppxf(
         "mask": good,
         "quiet": True,
     }
-    kinematics = ppxf(
-        start=[0.0, np.nan_to_num(start_km_s, nan=bank.grid.km_s)],
-        degree=POLYNOMIAL_DEGREE,
-        **common,
-    )
+    kinematics = ppxf(start=[0.0, start_km_s], degree=POLYNOMIAL_DEGREE, **common)
     velocity, sigma_star = kinematics.sol
     dust = {
         "start": [0.1],

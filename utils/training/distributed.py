@@ -23,13 +23,13 @@ import torch.multiprocessing as mp
 from torch.distributed import is_torchelastic_launched
 
 from datasets.errors import UserError, run_command
+from datasets.process_pool import end_with_parent
 from datasets.processors import usable_cores
 from utils.core.command_line import Flags
 from utils.core.config import Config, RunConfig
 from utils.core.device import pick_device
 from utils.core.interruption import (
     Interrupted,
-    end_with_parent,
     handle_signals,
     stop_at_signals,
     stopped_by,
