@@ -21,6 +21,7 @@ import numpy as np
 
 from datasets.command_parser import CommandParser
 from datasets.errors import UserError, run_command
+from utils.plotting.style import new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +41,16 @@ SHIFTS = {
     "seeing × 1.5": {"seeing": 1.5}, "exposure ÷ 5": {"depth": 0.2},
     "redshifts 0.17 to 0.20": {"redshifts": (0.17, 0.20)},
     "redshifts 0.01 to 0.04": {"redshifts": (0.01, 0.04)},
+}  # fmt: skip
+PANELS = {  # of the curves
+    "no galaxy, or a damaged image": (
+        "stars", "blank sky", "bright column", "half of the image missing", "r band missing",
+    ),
+    "bands, scale or centre mistaken": (
+        "bands in reverse order", "g and r exchanged", "i and z exchanged", "pixels half as large",
+        "pixels twice as large", "flux in µJy (× 3.6)", "flux × 0.1", "off-centre by 6 arcsec",
+    ),
+    "another survey": tuple(SHIFTS),
 }  # fmt: skip
 
 
@@ -78,7 +89,7 @@ def _write(options: argparse.Namespace) -> int:
             examples[name] = images[0]
         area = area_under_curve(own, p)
         print(f"{name:<28} {area:6.3f} {np.mean(p <= generator.novelty.limit):8.2f}")
-    save_figure(draw(own, curves), Path(options.output))
+    save_figure(draw(own, curves, generator.novelty.limit), Path(options.output))
     if options.examples:
         save_figure(draw_examples(examples, options.weights), options.examples)
     return 0
@@ -192,27 +203,27 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def draw(galaxies: np.ndarray, others: dict[str, np.ndarray]) -> Figure:
-    """ROC curves: share of impostors flagged against the share of galaxies flagged."""
-    from utils.plotting.style import new_figure, styled
-
-    @styled
-    def drawn() -> Figure:
-        figure = new_figure(3.6)
-        axes = figure.subplots()
-        thresholds = np.unique(galaxies)
-        wrong = [np.mean(galaxies <= p) for p in thresholds]
-        for number, (name, values) in enumerate(others.items()):
-            line = ("-", "--", ":")[number // 6 % 3]
-            axes.plot(wrong, [np.mean(values <= p) for p in thresholds], line, lw=1.0, label=name)
+@styled
+def draw(galaxies: np.ndarray, others: dict[str, np.ndarray], limit: float) -> Figure:
+    """ROC curves: share of impostors flagged against the share of galaxies flagged, and where the
+    flag's limit lies."""
+    figure = new_figure(4.1)
+    thresholds = np.unique(galaxies)
+    wrong = [np.mean(galaxies <= p) for p in thresholds]
+    for axes, (title, names) in zip(
+        figure.subplots(1, len(PANELS), sharey=True), PANELS.items(), strict=True
+    ):
+        for number, name in enumerate(names):
+            shares = [np.mean(others[name] <= p) for p in thresholds]
+            label = f"{name}: {area_under_curve(galaxies, others[name]):.3f}"
+            axes.plot(wrong, shares, ":" if number > 5 else "-", lw=1.2, label=label)
         axes.plot(wrong, wrong, color="0.7", lw=0.6)
-        axes.set(xscale="log", xlim=(1 / len(galaxies), 1), ylim=(0, 1.01))
-        axes.set_xlabel("galaxies like the training's that are flagged")
-        axes.set_ylabel("others that are flagged")
-        figure.legend(loc="outside right upper")
-        return figure
-
-    return drawn()
+        axes.axvline(np.mean(galaxies <= limit), color="0.5", lw=0.6)
+        axes.set(title=title, xscale="log", xlim=(1 / len(galaxies), 1), ylim=(0, 1.02))
+        axes.set_xlabel("galaxies that are flagged")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), title="area under the curve")
+    figure.axes[0].set_ylabel("impostors that are flagged")
+    return figure
 
 
 if __name__ == "__main__":

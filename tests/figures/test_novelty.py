@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from figures.novelty import area_under_curve, draw, draw_examples, impostors
+from figures.novelty import PANELS, area_under_curve, draw, draw_examples, impostors
 
 GALAXIES = 32
 
@@ -70,5 +70,11 @@ def test_impostors_are_drawn_beside_their_spectra(made):
 
 def test_the_picture_has_a_curve_for_each():
     p = np.linspace(0.01, 1, 100)
-    figure = draw(p, {"stars": p / 10, "blank sky": p})
-    assert len(figure.axes[0].lines) == 3
+    others = {name: p / 10 for names in PANELS.values() for name in names}
+    figure = draw(p, others | {"stars": p}, 0.05)
+    for axes, names in zip(figure.axes, PANELS.values(), strict=True):
+        *curves, _, limit = axes.lines
+        assert len(curves) == len(names) and limit.get_xdata() == [0.05, 0.05]
+    shares = [line.get_ydata() for line in figure.axes[0].lines[:3]]
+    np.testing.assert_array_equal(shares[0], figure.axes[0].lines[-2].get_ydata())  # like galaxies
+    assert np.all(shares[1] >= shares[0]) and shares[1][10] == 1
