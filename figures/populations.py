@@ -38,7 +38,7 @@ def draw_bpt(results: Results) -> Figure:
         axes.set_title(f"{LABELS[name]}: {share:.0%} above Kewley", loc="left")
         axes.set_xlabel(r"log [N II]6584 / H$\alpha$")
     panels[0].set_ylabel(r"log [O III]5007 / H$\beta$")
-    panels[0].legend(loc="lower left")
+    panels[0].legend(loc="lower left", title=f"{np.count_nonzero(secure)} galaxies")
     return figure
 
 
@@ -104,7 +104,8 @@ def draw_mass_metallicity(results: Results) -> Figure | None:
     figure = Figure(figsize=(COLUMN_WIDTH_INCHES, 2.7), layout="constrained")
     axes = figure.subplots()
     true = np.where(results.truth["secure"] > 0, gas_metallicity(results.truth), np.nan)
-    axes.plot(results.log_mass, true, ".", ms=2, color=COLOURS["quiet"], alpha=0.5, rasterized=True)
+    points = {"ms": 2, "color": COLOURS["truth"], "alpha": 0.3, "rasterized": True}
+    axes.plot(results.log_mass, true, ".", label="single true spectra", **points)
     for method in (GENERATED, PHOTOMETRY, CLIMATOLOGY):
         curve = found[method]["mass_metallicity"]
         if "log_mass" not in curve:
