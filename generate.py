@@ -89,7 +89,7 @@ def _generate(options: argparse.Namespace, workers: Workers | None) -> int:
     print(plan(run, reader), end="\n" if run.rank == 0 else "")
     if options.dry_run:
         return 0
-    settings = settings_of(run, sampling, options)
+    settings = settings_of(run, sampling, reader, options)
     with stop_at_signals(), run.open(settings, options.resume):
         run.run(reader)
         if not run.finished:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-IDENTIFIERS = ("specobjid", "identifier", "objid", "bestobjid")  # first: preferred
+IDENTIFIERS = ("identifier", "objid", "specobjid", "bestobjid")  # first: preferred
 NAMES = ("name", "file", "image", "spectrum")  # of text, also where it is all digits
 RA = ("ra", "ra_obj", "raj2000", "ra_deg", "alpha_j2000")  # degrees
 DEC = ("dec", "dec_obj", "dej2000", "decj2000", "dec_deg", "delta_j2000")

@@ -324,6 +324,20 @@ def test_impossible_numbers_are_refused_before_anything_is_written(
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_a_run_does_not_go_on_with_another_galaxy_under_the_same_name(
+    cutouts, tiny_generator, tmp_path, capsys
+):
+    path = next(cutouts.iterdir())
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(path, tmp_path / folder / "galaxy.fits")
+    more = ["--no-pictures", "--no-measure", "--candidates", "2"]
+    out = tmp_path / "out"
+    assert run(tmp_path / "b", tiny_generator, out, *more) == 0
+    assert run(tmp_path / "?" / "galaxy.fits", tiny_generator, out, *more, "--resume") == 2
+    assert "files_of_one_name" in capsys.readouterr().err
+
+
 def test_a_file_name_that_is_not_utf8_is_a_name_like_others(cutouts, tiny_generator, tmp_path):
     image = fits.getdata(next(cutouts.iterdir()))
     (tmp_path / "in").mkdir()

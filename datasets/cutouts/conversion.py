@@ -123,7 +123,7 @@ class CutoutFormat:
             names = self.bands
         if len(names) != len(planes):
             raise CutoutError(f"has {len(planes)} bands but the names {', '.join(names)}")
-        return planes, [_position(band, names) for band in self.bands]
+        return planes, [position_of_band(band, names) for band in self.bands]
 
     def _flux_factors(
         self, units: Sequence[str | None], scales: Sequence[float | None], remarks: list[str]
@@ -283,7 +283,8 @@ def _overlaps(inputs: int, outputs: int, ratio: float) -> np.ndarray:
     centre = inputs // 2 - outputs // 2 + outputs / 2 if ratio == 1 else inputs / 2
     lower = (np.arange(outputs)[:, None] - outputs / 2) * ratio + centre
     pixel = np.arange(inputs)
-    return np.clip(np.minimum(lower + ratio, pixel + 1) - np.maximum(lower, pixel), 0, None)
+    overlaps = np.minimum(lower + ratio, pixel + 1) - np.maximum(lower, pixel)
+    return np.where(overlaps > 1e-9, overlaps, 0.0)  # not what rounding leaves at the edge
 
 
 def _is_bytes(planes: np.ndarray | Sequence[np.ndarray]) -> bool:
@@ -300,7 +301,7 @@ def _bands_first(planes: np.ndarray | Sequence[np.ndarray], count: int) -> Seque
     return planes
 
 
-def _position(band: str, names: Sequence[str]) -> int:
+def position_of_band(band: str, names: Sequence[str]) -> int:
     """Where `band` is among `names`: by its name, else as a word of one ("SDSS-r")."""
     exact = [k for k, name in enumerate(names) if name.strip().lower() == band.lower()]
     words = [re.split(r"[^a-z0-9]+", name.lower()) for name in names]

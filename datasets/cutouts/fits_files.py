@@ -63,7 +63,9 @@ def _chosen(hdus: fits.HDUList, remarks: list[str]) -> list:
     if not bands:
         raise CutoutError(f"holds no image but {', '.join(hdu.name or '?' for hdu in images)}")
     cubes = [hdu for hdu in bands if hdu.header["NAXIS"] > 2]
-    chosen = cubes[:1] or bands
+    if len(cubes) > 1:
+        raise CutoutError(f"holds {len(cubes)} cubes, {', '.join(map(_called, cubes))}: keep one")
+    chosen = cubes or bands
     others = [hdu for hdu in images if not any(hdu is one for one in chosen)]
     if others:
         names = sorted({_called(hdu) for hdu in others})
@@ -84,7 +86,7 @@ def read_band_files(paths: Mapping[str, Path]) -> RawCutout:
     """One cutout from FITS files of one band each, `{band: path}`."""
     parts = {band: next(read_fits(path)) for band, path in paths.items()}
     for band, part in parts.items():
-        if len(part.planes) != 1:
+        if len(part.planes) != 1 or part.index is not None:
             raise CutoutError(f"the file of band {band} holds more than one image")
     first = next(iter(parts.values()))
     remarks = [remark for part in parts.values() for remark in part.remarks]

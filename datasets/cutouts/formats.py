@@ -82,6 +82,7 @@ class RawCutout:
     dec: float = math.nan
     centre: tuple[float, float] = (math.nan, math.nan)  # right ascension, declination by the WCS
     identifier: int = 0
+    specobjid: int = 0  # of the spectrum, which is the identifier where the file states no other
     redshift: float = math.nan
     index: int | None = None  # in a file of many
     remarks: tuple[str, ...] = ()  # what of the file was not used, or not believed
@@ -129,12 +130,13 @@ def stated_fields(values: Mapping[str, Any], remarks: list[str]) -> dict[str, An
             break
     if found["redshift"] <= UNKNOWN_REDSHIFT:
         found["redshift"] = math.nan
-    return {**found, "identifier": _identifier(values, remarks)}
+    identifier = _identifier(values, FIELDS["identifier"], remarks)
+    return {**found, "identifier": identifier, "specobjid": _identifier(values, ["specobjid"], [])}
 
 
-def _identifier(values: Mapping[str, Any], remarks: list[str]) -> int:
-    """The first exact identifier among `values`; 0 without one."""
-    for name in FIELDS["identifier"]:
+def _identifier(values: Mapping[str, Any], names: Sequence[str], remarks: list[str]) -> int:
+    """The first exact identifier of these names among `values`; 0 without one."""
+    for name in names:
         if name in values:
             identifier, inexact = identifiers_of(np.atleast_1d(values[name]), name)
             if identifier[0]:

@@ -21,7 +21,7 @@ from astropy.coordinates import ICRS
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from datasets.cutouts.formats import PLAUSIBLE_PIXELS_ARCSEC, is_no_band
+from datasets.cutouts.formats import PLAUSIBLE_PIXELS_ARCSEC, CutoutError, is_no_band
 
 COUNTS = re.compile(
     r"(adu|counts?|cts?|dn|e-?|electrons?|photons?)((\s*/\s*|\s+per\s+)s(ec(ond)?)?|\s*s\^?-1)?",
@@ -147,6 +147,9 @@ def sky_geometry(header: fits.Header) -> tuple[float | None, float, float, float
     if not wcs.has_celestial or wcs.pixel_shape is None:
         return unknown
     scale = math.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))
+    sides = np.hypot(*wcs.pixel_scale_matrix)
+    if not math.isclose(*sides, rel_tol=0.01):
+        raise CutoutError("pixels are not square: resample the image first")
     believed = PLAUSIBLE_PIXELS_ARCSEC[0] <= 3600 * scale <= PLAUSIBLE_PIXELS_ARCSEC[1]
     if "CRVAL1" not in header or not believed:
         return 3600 * scale, math.nan, math.nan, math.nan

@@ -12,7 +12,7 @@ import copy
 import glob
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.atomic_files import write_csv
-from datasets.cutouts.conversion import CutoutFormat
+from datasets.cutouts.conversion import CutoutFormat, position_of_band
 from datasets.cutouts.formats import (
     CutoutError,
     RawCutout,
@@ -157,6 +157,17 @@ class CutoutReader:
         self.sources = _group(list(paths), target.input_bands or target.bands)
         self._stems = frozenset(file_stem(source.name).casefold() for source in self.sources)
 
+    def namesakes(self) -> dict[str, str]:
+        """The files of one name, in several folders or of several kinds, by what tells them
+        apart."""
+        names = [re.sub(r"~\d+$", "", source.name).casefold() for source in self.sources]
+        several = [name for name, times in Counter(names).items() if times > 1]
+        return {
+            source.name: str(source.paths[0])
+            for source, name in zip(self.sources, names, strict=True)
+            if name in several
+        }
+
     def only(self, sources: Sequence[CutoutSource]) -> CutoutReader:
         """A reader of some of the `sources`."""
         reader = copy.copy(self)
@@ -201,6 +212,7 @@ class CutoutReader:
             files = ", ".join(path.name for path in source.passed_over)
             raw = replace(raw, remarks=(*raw.remarks, f"files passed over: {files}"))
         try:
+            _check_bands(source.bands, self.target.input_bands)
             image, assumptions = self.target.convert(raw)
         except (UserError, ValueError, TypeError) as error:
             return Rejected(f"{path}{number}", why_unreadable(error))
@@ -257,8 +269,7 @@ def _expand(source: Path) -> list[Path]:
 def _group(paths: Sequence[Path], bands: Sequence[str]) -> list[CutoutSource]:
     """One source per cutout file; FITS files of one folder whose names differ only in the band
     together, in the order of `bands`: `name-u`, `name-g` …, or `HSC-G-9813`, `HSC-R-9813` …"""
-    known = [band.lower() for band in dict.fromkeys((*bands, *COMMON_BANDS))]
-    recognised = set(known)
+    recognised = {word for band in (*bands, *COMMON_BANDS) for word in _words(band)}
     paths, beside = _without_weights(paths)
     groups: dict[tuple[Path, str, str], dict[str, Path]] = defaultdict(dict)
     for path in paths:
@@ -267,7 +278,7 @@ def _group(paths: Sequence[Path], bands: Sequence[str]) -> list[CutoutSource]:
                 groups[path.parent, before, after].setdefault(band, path)
     sources, grouped = [], set()
     for (_, before, after), files in sorted(groups.items(), key=lambda item: -len(item[1])):
-        in_order = sorted(files.items(), key=lambda item: known.index(item[0].lower()))
+        in_order = sorted(files.items(), key=lambda item: _place(item[0], bands))
         files = {band: path for band, path in in_order if path not in grouped}
         if len(files) > 1:
             grouped.update(files.values())
@@ -280,6 +291,27 @@ def _group(paths: Sequence[Path], bands: Sequence[str]) -> list[CutoutSource]:
         for source in sources
     ]
     return _uniquely_named(sorted(sources, key=lambda source: order[source.paths[0]]))
+
+
+def _words(band: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", band.lower())
+
+
+def _place(band: str, bands: Sequence[str]) -> int:
+    """Where `band` is among `bands`; behind them if it is none of them."""
+    try:
+        return position_of_band(band, bands)
+    except UserError:
+        return len(bands)
+
+
+def _check_bands(named: Sequence[str] | None, stated: Sequence[str] | None) -> None:
+    """Refuse files of one band each whose names contradict the bands that are stated."""
+    if named and stated and [_place(band, stated) for band in named] != [*range(len(stated))]:
+        raise CutoutError(
+            f"--bands {','.join(stated)}: by their names the files of one band each are of "
+            f"{', '.join(named)}"
+        )
 
 
 def _without_weights(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, list[Path]]]:

@@ -194,7 +194,9 @@ class ListedImages:
         self.refused: list[tuple[str, str]] = []
         sources = self._reader.sources
         try:
-            identifiers = [raw.identifier for source in sources for raw in source.read()]
+            identifiers = [
+                raw.specobjid or raw.identifier for source in sources for raw in source.read()
+            ]
         except Exception as error:  # libraries raise anything on damage
             raise SourceError(f"{path}: {why_unreadable(error)}") from error
         if not any(identifiers):

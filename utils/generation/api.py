@@ -112,6 +112,8 @@ class Generator:
         products = Products(Path(), survey, provenance, kept, pictures=0)
         requested = requested_conditions(pipeline, given)
         run = make_run(products, pipeline, sampling, None, given, requested, None)
+        if isinstance(cutouts, np.ma.MaskedArray):
+            cutouts = cutouts.astype(float).filled(np.nan)
         if isinstance(cutouts, np.ndarray):
             redshifts = np.asarray(redshift, float) if each else None
             reader: Any = _of_array(cutouts, target, redshifts, names)

@@ -183,7 +183,7 @@ class Embedder:
         parts = []
         shown = iter(tqdm(self._usable(reader), "images", len(reader), disable=None))
         while batch := list(islice(shown, BATCH)):
-            numbers = [cutout.name.rpartition("#")[2] for cutout in batch]
+            numbers = [cutout.name.partition("#")[2] for cutout in batch]
             parts.append(
                 self._table(
                     "image",

@@ -161,7 +161,7 @@ def cutout_format(survey: SurveyDescription, options: argparse.Namespace) -> Cut
         survey.bands,
         survey.pixel_scale_arcsec,
         survey.image_size,
-        input_bands=tuple(options.bands.split(",")) if options.bands else None,
+        input_bands=tuple(map(str.strip, options.bands.split(","))) if options.bands else None,
         input_pixel_scale_arcsec=options.pixel_scale,
         input_unit=stated_units(options.unit, options.zero_point),
     )
@@ -241,7 +241,7 @@ def provenance_of(
 
 
 def settings_of(
-    run: BatchRun, sampling: SamplingConfig, options: argparse.Namespace
+    run: BatchRun, sampling: SamplingConfig, reader: CutoutReader, options: argparse.Namespace
 ) -> dict[str, Any]:
     """The settings that must stay the same for a run to go on."""
     table = run.redshifts
@@ -259,6 +259,7 @@ def settings_of(
         "pixel_scale": options.pixel_scale,
         "unit": options.unit,
         "zero_point": options.zero_point,
+        "files_of_one_name": reader.namesakes(),
         **(_settings_of_shards(run, options) if options.shards else {}),
     }
 

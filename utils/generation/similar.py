@@ -74,7 +74,9 @@ def find_similar(
 
 def _same(index: Table, place: int, queries: Table, q: int) -> bool:
     """Whether it is the query itself, the same image or the same spectrum."""
-    return all(index[name][place] == queries[name][q] for name in COLUMNS[:4])
+    if Path(index["source"][place]).resolve() != Path(queries["source"][q]).resolve():
+        return False
+    return all(index[name][place] == queries[name][q] for name in ("kind", "name", "row"))
 
 
 def plot_similar(

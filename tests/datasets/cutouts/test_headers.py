@@ -276,15 +276,37 @@ def test_files_that_differ_in_the_band_are_one_galaxy(tmp_path, pattern, case):
     assert_same(cutouts[0])
 
 
-@pytest.mark.parametrize("bands", [None, tuple(BANDS), tuple(BANDS[::-1])])
+@pytest.mark.parametrize(
+    "bands", [None, tuple(BANDS), tuple(BANDS[::-1]), tuple(f"SDSS-{band}" for band in BANDS)]
+)
 def test_what_is_stated_of_bands_is_in_their_order_not_in_that_of_the_files(tmp_path, bands):
     zero_points = {band: 25.0 + number for number, band in enumerate(BANDS)}
     for band, plane in zip(BANDS, image(), strict=True):
         counts = plane * 10 ** (0.4 * (zero_points[band] - 22.5))
         write(tmp_path / f"gal-{band}.fits", [counts], [{"PIXSCALE": 0.396}])
-    stated = ",".join(str(zero_points[band]) for band in bands or BANDS)
+    stated = ",".join(str(zero_points[band[-1]]) for band in bands or BANDS)
     target = replace(UGRIZ, input_bands=bands, input_unit=stated_units(None, stated))
     assert_same(next(iter(CutoutReader(tmp_path, target))))
+
+
+def test_files_of_other_bands_than_stated_are_refused(tmp_path):
+    for band in "ugriy":
+        write(tmp_path / f"gal-{band}.fits", [image()[0]], [{"PIXSCALE": 0.396}])
+    (rejected,) = CutoutReader(tmp_path, replace(UGRIZ, input_bands=tuple(BANDS)))
+    assert rejected.reason.endswith("the files of one band each are of u, g, r, i, y")
+
+
+def test_several_cubes_in_a_file_are_refused(tmp_path):
+    header = {"BANDS": "ugriz", "PIXSCALE": 0.396, "BUNIT": "nanomaggy"}
+    write(tmp_path / "a.fits", [image(), image()], [header, header])
+    assert "holds 2 cubes" in reason(tmp_path)
+
+
+def test_pixels_that_are_not_square_are_refused(tmp_path):
+    wcs = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 180.0, "CRVAL2": 0.0}
+    sides = {"CDELT1": -0.198 / 3600, "CDELT2": 0.396 / 3600}
+    write(tmp_path / "a.fits", image(), headers(**wcs, **sides, BUNIT="nanomaggy"))
+    assert "not square" in reason(tmp_path)
 
 
 def test_names_of_any_kind_name_different_files(tmp_path):

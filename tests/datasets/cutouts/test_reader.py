@@ -372,6 +372,20 @@ def test_names_are_unique_and_do_not_depend_on_the_order(tmp_path):
     assert names == {str(paths[1]): "x", str(paths[0]): "x~2"}
 
 
+def test_rounding_at_the_edge_does_not_take_in_what_is_not_finite(tmp_path):
+    """A frame of NaN that begins where the network's field ends."""
+    fine = np.pad(image().repeat(3, axis=1).repeat(3, axis=2) / 9, ((0, 0), (7, 7), (7, 7)))
+    fine[:, :7], fine[:, -7:], fine[:, :, :7], fine[:, :, -7:] = [np.nan] * 4
+    save_fits(tmp_path / "a.fits", fine, BANDS="ugriz", PIXSCALE=0.396 / 3, BUNIT="nanomaggy")
+    np.testing.assert_allclose(read_one(tmp_path).image, image(), rtol=1e-4, atol=1e-6)
+
+
+def test_files_of_one_band_that_hold_many_cutouts_are_refused(tmp_path):
+    for band in "ugriz":
+        save_fits(tmp_path / f"a-{band}.fits", np.ones((3, 1, 64, 64)), BANDS=band, PIXSCALE=0.396)
+    assert "more than one image" in reason(tmp_path)
+
+
 def test_names_that_are_not_utf8_become_text(tmp_path):
     for name in (b"caf\xe9.npy", b"caf\xe8.npy"):
         np.save(tmp_path / os.fsdecode(name), image())

@@ -66,6 +66,13 @@ def test_candidates_are_ranked_as_asked_for(generator, images):
         assert set(one.numbers) == set(other.numbers)
 
 
+def test_masked_pixels_are_not_taken_for_flux(generator, images):
+    masked = np.ma.MaskedArray(images.copy(), np.zeros(images.shape, bool))
+    masked[0, 2, 3, 3], masked.mask[0, 2, 3, 3] = 1e6, True
+    with pytest.raises(UserError, match="cutout 0: 1 pixels are not finite"):
+        generator(masked, candidates=2)
+
+
 def test_a_galaxy_of_an_array_that_cannot_be_used_is_named(generator, images):
     with pytest.warns(UserWarning, match="1: redshift 9 in the cutout"):
         spectra = generator(images, redshift=np.array([0.1, 9, 0.1]), candidates=2)

@@ -142,6 +142,7 @@ def test_a_picture_shows_each_cutout_as_it_was_embedded(index, tiny_survey, tiny
         fits.PrimaryHDU(image).writeto(folder / f"one#a-{band}.fits")
     broken = np.full_like(images[1], np.nan)
     np.savez(folder / "many.npz", images=np.stack([broken, *images[1:]]))
+    np.save(folder / "9223372036854775817.npy", images[0])  # a specObjID
     about = ["--bands", "u,g,r,i,z", "--pixel-scale", "0.396", "--unit", "nanomaggy"]
     picture = tmp_path / "found.png"
     given = [str(folder), *about, "--picture", str(picture), "--find", "images"]
@@ -150,8 +151,14 @@ def test_a_picture_shows_each_cutout_as_it_was_embedded(index, tiny_survey, tiny
         plot = similar.plot_cells
         patch.setattr(similar, "plot_cells", lambda rows: shown.extend(rows) or plot(rows))
         assert run_search(index, tiny_towers, *given) == 1  # one cutout is skipped
-    assert [row[0].title for row in shown] == ["many#1", "many#2", "many#3", "one#a"]
-    for row, image in zip(shown, [*images[1:], images[0]], strict=True):
+    assert [row[0].title for row in shown] == [
+        "9223372036854775817",
+        "many#1",
+        "many#2",
+        "many#3",
+        "one#a",
+    ]
+    for row, image in zip(shown, [images[0], *images[1:], images[0]], strict=True):
         np.testing.assert_allclose(row[0].image, image, rtol=1e-5)
         np.testing.assert_allclose(row[1].image, image, rtol=1e-5)  # its best match: itself
 
