@@ -47,7 +47,7 @@ def run(rank: int, config: ContrastiveConfig, flags: Flags) -> None:
     shape = spectra.channels, spectra.length
     network = build_contrastive(config.towers, len(survey.bands), *shape).to(device)
     if config.run.start_from:
-        start_from(config.run.start_from, "contrastive", network)
+        start_from(config.run.start_from, "contrastive", network, survey.bands)
     description = describe(
         "contrastive", to_dict(config), SurveyDescription.of(survey), images, spectra
     )

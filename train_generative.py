@@ -71,7 +71,7 @@ def run(rank: int, config: GenerativeConfig, flags: Flags) -> None:
     parameter_denoiser = build_parameter_denoiser(config, towers.network, spectra)
     denoiser = build_denoiser(config, towers.network, spectra, ranges).to(device)
     if config.run.start_from:
-        start_from(config.run.start_from, "generative", denoiser)
+        start_from(config.run.start_from, "generative", denoiser, survey.bands)
     about = describe(
         "generative", to_dict(config), SurveyDescription.of(survey), towers.images, spectra
     )

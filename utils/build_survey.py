@@ -34,7 +34,7 @@ def _build(options: dict) -> int:
     from datasets.cutouts.conversion import stated_units
     from datasets.sdss.survey_builder import build_survey
 
-    options["bands"] = tuple(options["bands"].split(","))
+    options["bands"] = tuple(map(str.strip, options["bands"].split(",")))
     options["input_unit"] = stated_units(options.pop("unit"), options.pop("zero_point"))
     print(build_survey(**options).describe())
     return 0
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the images in their files, where the headers lack it, arcsec per px",
     )  # fmt: skip
     add("--unit", help="flux unit of the images, where the headers lack it: nanomaggy, nJy, ...")
-    add("--zero-point", help="AB magnitude of one count, instead; or one for each band")
+    add("--zero-point", help="AB magnitude of one count, instead; or one for each of --bands")
     add(
         "--z-range", type=float, nargs=2, metavar=("MIN", "MAX"),
         help="keep MIN < z < MAX; the papers use 0.05 0.15 (no cut)",

@@ -46,7 +46,7 @@ def run(rank: int, config: RegressionConfig, flags: Flags) -> None:
     manual_seed(config.run.seed)
     network = build_regression(config.network, len(survey.bands), spectra).to(device)
     if config.run.start_from:
-        start_from(config.run.start_from, "regression", network)
+        start_from(config.run.start_from, "regression", network, survey.bands)
     description = describe(
         "regression", to_dict(config), SurveyDescription.of(survey), images, spectra
     )

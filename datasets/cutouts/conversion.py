@@ -89,7 +89,10 @@ class CutoutFormat:
         planes = [everything[k] for k in chosen]
         stated = self.input_pixel_scale_arcsec or raw.pixel_scale_arcsec
         scales = _of_bands("pixel scales", stated, chosen, len(everything))
-        units = _of_bands("units", self.input_unit or raw.unit, chosen, len(everything))
+        if self.input_unit and not self.input_bands:  # stated for the network's bands, if for each
+            units = _of_bands("units", self.input_unit, range(len(chosen)), len(chosen))
+        else:
+            units = _of_bands("units", self.input_unit or raw.unit, chosen, len(everything))
         if not (self.assume or (raw.bare and planes[0].shape == (self.size, self.size))):
             if None in units and not self.takes_pictures:
                 raise CutoutError("unit not given: state it with --unit or --zero-point")

@@ -61,7 +61,7 @@ def download(identifiers: Iterable[int], base_url: str, folder: Path, parallel: 
     Returns:
         Whether all files are there at the end.
     """
-    identifiers = sorted({int(identifier) for identifier in identifiers})
+    identifiers = sorted({int(identifier) for identifier in identifiers} - {0})
     folder.mkdir(parents=True, exist_ok=True)
     skipped = {one.specobjid: one for one in _read_skipped(folder / SKIP_LIST)}
     absent = {i for i, one in skipped.items() if one.reason.startswith(NOT_FOUND)}

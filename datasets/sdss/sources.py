@@ -8,6 +8,7 @@ pipeline version in the remaining bits is compared afterwards.
 from __future__ import annotations
 
 import glob
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -85,7 +86,8 @@ class SpecFiles:
     """
 
     def __init__(self, source: str) -> None:
-        pattern = f"{source}/**/*.fits*" if Path(source).is_dir() else source
+        folder = Path(source).is_dir()
+        pattern = f"{glob.escape(source)}/**/*.fits*" if folder else source
         found = {path: _named(path) for path in sorted(glob.glob(pattern, recursive=True))}
         self.paths = [path for path, identifier in found.items() if identifier is not None]
         self.misnamed = [
@@ -291,6 +293,8 @@ class SelectionCuts:
         """Why a spectrum is not selected; empty if it is."""
         if spectrum.specobjid != identifier:
             return f"other pipeline version: the image belongs to specObjID {identifier}"
+        if not all(map(math.isfinite, (spectrum.ra, spectrum.dec, spectrum.z))):
+            return f"position or redshift unknown: {spectrum.ra}, {spectrum.dec}, z = {spectrum.z}"
         if spectrum.spectral_class != "GALAXY":
             return f"not a galaxy: class {spectrum.spectral_class}"
         if spectrum.zwarning & ~MANY_OUTLIERS and not self.allow_warnings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -101,7 +102,16 @@ class EvaluationSetup:
         rows = np.arange(len(self.survey)) if split == "all" else self.survey.indices(split)
         if len(rows) == 0:
             raise UserError(f"{self.survey.path}: no galaxies in the split {split}")
-        return _with_redshift(self.survey, rows, split)[: self.options.galaxies]
+        rows = _with_redshift(self.survey, rows, split)[: self.options.galaxies]
+        training = self.library.catalogue["identifier"][self.library.indices("train")]
+        known = np.isin(self.survey.catalogue["identifier"][rows], training[training > 0]).sum()
+        if known:
+            print(
+                f"warning: {known} of {len(rows)} galaxies are among those that the networks and "
+                "baselines were made of: their scores are too good",
+                file=sys.stderr,
+            )
+        return rows
 
     @cached_property
     def training_rows(self) -> np.ndarray:

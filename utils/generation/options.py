@@ -174,11 +174,12 @@ def _add_cutouts(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--pixel-scale", type=positive, help="arcsec per pixel of the files")
     files.add_argument(
         "--unit",
-        help="flux unit of the files, e.g. nanomaggy or nJy; or one for each of their bands",
+        help="flux unit of the files, e.g. nanomaggy or nJy; or one for each of --bands, or of the "
+        "network's bands",
     )
     files.add_argument(
         "--zero-point",
-        help="AB magnitude of one count, instead; or one for each band: 24.6,25.1,25",
+        help="AB magnitude of one count, instead; or likewise one for each band: 24.6,25.1,25",
     )
 
 

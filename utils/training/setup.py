@@ -84,16 +84,20 @@ def check_towers(towers: TrainedContrastive, survey: Survey, config: GenerativeC
         )
 
 
-def start_from(path: str | Path, kind: str, network: nn.Module) -> None:
+def start_from(path: str | Path, kind: str, network: nn.Module, bands: Sequence[str]) -> None:
     """Give `network` the trained weights of a checkpoint of another run, to train them further.
 
     The prior, the mean and σ of the photometry and the noise schedule stay as they are. `kind` is
-    that of `read_checkpoint`.
+    that of `read_checkpoint`; a warning says if `bands`, those of the survey, are others.
 
     Raises:
         UserError: as `read_checkpoint`; or the checkpoint's network has other sizes.
     """
-    weights, own = trained_weights(read_checkpoint(path, kind)), network.state_dict()
+    checkpoint = read_checkpoint(path, kind)
+    before = checkpoint["about"]["survey"]["bands"]
+    if [*before] != [*bands]:
+        LOGGER.warning("%s was trained on %s, not %s", path, ", ".join(before), ", ".join(bands))
+    weights, own = trained_weights(checkpoint), network.state_dict()
     built_with = ("schedule.", "prior.", "condition.photometry_mean", "condition.photometry_sigma")
     shapes, own_shapes = (
         {name: w.shape for name, w in state.items() if not name.startswith(built_with)}

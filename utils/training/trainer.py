@@ -204,6 +204,9 @@ class Trainer:
         state = self.engine.state
         if state.iteration >= self.iterations:
             LOGGER.info("%s: all %g epochs are done", folder, self.config.epochs)
+            if self.writes and (folder / BEST).exists():  # the parts besides may have changed
+                best = torch.load(folder / BEST, map_location="cpu", weights_only=True)
+                write_checkpoint(folder / BEST, best | self.task.constants)
             return
         length = len(self.loader)
         epochs = math.ceil(self.iterations / length)

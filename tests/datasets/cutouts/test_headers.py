@@ -289,6 +289,15 @@ def test_what_is_stated_of_bands_is_in_their_order_not_in_that_of_the_files(tmp_
     assert_same(next(iter(CutoutReader(tmp_path, target))))
 
 
+def test_zero_points_are_those_of_the_networks_bands_in_a_cube_of_another_order(tmp_path):
+    zero_points = 25.0 + np.arange(5)
+    counts = image() * 10 ** (0.4 * (zero_points[:, None, None] - 22.5))
+    header = {"BANDS": "ziryug", "PIXSCALE": 0.396}
+    write(tmp_path / "a.fits", [counts[[4, 3, 2, 2, 0, 1]]], [header])  # and one more, y
+    stated = stated_units(None, ",".join(map(str, zero_points)))
+    assert_same(next(iter(CutoutReader(tmp_path, replace(UGRIZ, input_unit=stated)))))
+
+
 def test_files_of_other_bands_than_stated_are_refused(tmp_path):
     for band in "ugriy":
         write(tmp_path / f"gal-{band}.fits", [image()[0]], [{"PIXSCALE": 0.396}])

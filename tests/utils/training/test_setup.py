@@ -65,14 +65,19 @@ def test_other_sizes_and_other_stages_are_refused(tiny_towers):
     network = load_contrastive(tiny_towers).network
     network.spectrum_encoder = torch.nn.Linear(2, 3)
     with pytest.raises(UserError, match="needs the same sizes"):
-        start_from(tiny_towers, "contrastive", network)
+        start_from(tiny_towers, "contrastive", network, "ugriz")
     with pytest.raises(UserError, match="a generative one is needed"):
-        start_from(tiny_towers, "generative", network)
+        start_from(tiny_towers, "generative", network, "ugriz")
 
 
 def test_the_towers_of_a_generator_can_be_trained_further(tiny_towers, tiny_generator):
     network, trained = load_contrastive(tiny_towers).network, load_contrastive(tiny_generator)
     with torch.no_grad():
         network.image_encoder.fc.weight.zero_()
-    start_from(tiny_generator, "contrastive", network)
+    start_from(tiny_generator, "contrastive", network, "ugriz")
     assert torch.equal(network.image_encoder.fc.weight, trained.network.image_encoder.fc.weight)
+
+
+def test_weights_of_other_bands_are_reported(tiny_towers, caplog):
+    start_from(tiny_towers, "contrastive", load_contrastive(tiny_towers).network, "rgiuz")
+    assert "trained on u, g, r, i, z, not r, g, i, u, z" in caplog.text

@@ -204,6 +204,14 @@ def test_generative_resume_is_exact(
     stopped = tmp_path / "stopped"
     check_resume(main, arguments, whole, stopped, monkeypatch, (task, "prepare", step))
     assert_same_run(whole / "parameters", stopped / "parameters")
+    changed = ["--parameters.optimiser.epochs=6", "--sampling.candidates=5", "--resume"]
+    assert main([*arguments, "--optimiser.epochs=3", f"--run.output={whole}", *changed]) == 0
+    best, parameters = (read_checkpoint(p / "best.pt") for p in (whole, whole / "parameters"))
+    assert best["about"]["config"]["sampling"]["candidates"] == 5
+    for name, weights in parameters["network"].items():
+        torch.testing.assert_close(best["parameters"][name], weights, rtol=0, atol=0)
+    sizes = [read_checkpoint(p / "best.pt")["network"].keys() for p in (whole, stopped)]
+    assert sizes[0] == sizes[1]
 
 
 def test_epochs_may_be_a_fraction(contrastive_run, tmp_path, capsys):
