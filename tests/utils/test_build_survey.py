@@ -137,6 +137,8 @@ def test_every_refusal_has_its_reason(tmp_path, spectra, cube):
         4: {"ZWARNING": ("J", 16)},  # MANY_OUTLIERS: harmless
         5: {"CLASS": ("6A", "QSO")},
         6: {"RUN2D": ("7A", "103"), "SPECOBJID": None},
+        11: {"Z": ("E", np.nan)},
+        12: {"PLUG_RA": ("D", np.nan)},
     }
     paths = {k: spectra / f"spec-0266-51630-{k:04d}.fits" for k in range(1, COUNT + 1)}
     for k, change in changes.items():
@@ -153,10 +155,14 @@ def test_every_refusal_has_its_reason(tmp_path, spectra, cube):
     stranger = spectra / "spec-9999-51630-0001.fits"
     shutil.copy(paths[1], stranger)
 
-    status, refused = build(tmp_path, spectra.parent, cube, "--z-range", 0.05, 0.15)
+    spectra.parent.rename(odd := tmp_path / "spec[1]")  # a name that is also a pattern
+    status, refused = build(tmp_path, odd, cube, "--z-range", 0.05, 0.15)
+    refused = {path.replace(str(odd), str(spectra.parent)): why for path, why in refused.items()}
     assert status == 0
-    check_rows(Survey(tmp_path / "survey.h5"), [1, 4, 9, 10, 11, 12])
+    check_rows(Survey(tmp_path / "survey.h5"), [1, 4, 9, 10])
     expected = {
+        paths[11]: "position or redshift unknown",
+        paths[12]: "position or redshift unknown: nan",
         paths[2]: "outside the redshift range: z = 0.3",
         paths[3]: "unreliable redshift: zwarning 5",
         paths[5]: "not a galaxy: class QSO",

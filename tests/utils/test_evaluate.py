@@ -308,11 +308,12 @@ def test_candidates_of_another_version_of_the_code_are_refused(
 
 
 def test_a_survey_of_other_galaxies_has_the_baselines_of_the_training_survey(
-    tiny_generator, tiny_survey, tmp_path
+    tiny_generator, tiny_survey, tmp_path, capsys
 ):
     other = make_tiny_survey(tmp_path / "other.h5", 30, seed=4)
     more = ("--split", "all", "--training-survey", str(tiny_survey), "--no-measure")
     assert run(tiny_generator, other, tmp_path / "shifted", *more) == 0
+    assert "too good" not in capsys.readouterr().err
     metrics = json.loads((tmp_path / "shifted" / "evaluation.json").read_text())
     assert metrics["identity"]["galaxies"] == GALAXIES and "retrieval" not in metrics
     training = Survey(tiny_survey)
@@ -320,6 +321,12 @@ def test_a_survey_of_other_galaxies_has_the_baselines_of_the_training_survey(
     truth = Survey(other).read("spectra", np.arange(GALAXIES))
     constant = metrics["observed"]["methods"][CONSTANT]["mse_mean"]["value"]
     assert constant == pytest.approx(np.mean((truth - mean) ** 2), rel=1e-4)
+
+
+def test_scores_of_training_galaxies_are_warned_of(tiny_generator, tiny_survey, tmp_path, capsys):
+    assert run(tiny_generator, tiny_survey, tmp_path, "--split", "all", "--no-measure") == 0
+    known = np.intersect1d(np.arange(GALAXIES), Survey(tiny_survey).indices("train"))
+    assert f"{np.sum(known > 0)} of {GALAXIES} galaxies are among those" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from utils.spectroscopy.measurements import DEFAULT_REDSHIFT_RANGE
 from utils.spectroscopy.ssp_library import read_library
 
 REDSHIFT_MARGIN = 0.03  # added on both sides of the range of redshifts in which they are fitted
+SAME = ("identifier", "ra", "dec")  # of one galaxy in two surveys
 MASSES = ("log_mass", "logMass_Maraston09", "logMass_ConroyDust")  # columns with log M★/M☉
 
 
@@ -103,9 +104,11 @@ class EvaluationSetup:
         if len(rows) == 0:
             raise UserError(f"{self.survey.path}: no galaxies in the split {split}")
         rows = _with_redshift(self.survey, rows, split)[: self.options.galaxies]
-        training = self.library.catalogue["identifier"][self.library.indices("train")]
-        known = np.isin(self.survey.catalogue["identifier"][rows], training[training > 0]).sum()
-        if known:
+        own, training = (
+            set(zip(*(survey.catalogue[name][part] for name in SAME), strict=True))
+            for survey, part in ((self.survey, rows), (self.library, self.library.indices("train")))
+        )
+        if known := sum(galaxy[0] > 0 for galaxy in own & training):  # 0: unknown
             print(
                 f"warning: {known} of {len(rows)} galaxies are among those that the networks and "
                 "baselines were made of: their scores are too good",
