@@ -147,10 +147,9 @@ def sky_geometry(header: fits.Header) -> tuple[float | None, float, float, float
     if not wcs.has_celestial or wcs.pixel_shape is None:
         return unknown
     scale = math.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))
-    sides = np.hypot(*wcs.pixel_scale_matrix)
-    if not math.isclose(*sides, rel_tol=0.01):
-        raise CutoutError("pixels are not square: resample the image first")
     believed = PLAUSIBLE_PIXELS_ARCSEC[0] <= 3600 * scale <= PLAUSIBLE_PIXELS_ARCSEC[1]
+    if believed and not math.isclose(*np.hypot(*wcs.pixel_scale_matrix), rel_tol=0.01):
+        raise CutoutError("pixels are not square: resample the image first")
     if "CRVAL1" not in header or not believed:
         return 3600 * scale, math.nan, math.nan, math.nan
     width, height = wcs.pixel_shape
