@@ -84,6 +84,8 @@ def fit_lines(spectra: ContinuumFit, redshift: np.ndarray) -> LineFit:
     core = _near(CORE_KM_S) / _near(CORE_KM_S).sum(axis=0)  # (m, L), means over the line
     covered = (spectra.weight > 0) @ core
     amplitude, error = (np.where(covered >= 0.6, x * scale, np.nan) for x in (amplitude, error))
+    nothing = np.isnan(amplitude).all(axis=1)  # then these are only what was assumed of them
+    velocity, width = (np.where(nothing, np.nan, x) for x in (velocity, width))
     side = _near(SIDE_KM_S[1]) & ~_near(SIDE_KM_S[0])
     level = spectra.continuum @ (side / side.sum(axis=0))
     level = np.where(level > 0, level, np.nan)

@@ -170,7 +170,11 @@ def _normal_equations(
         for k in range(j + 1):
             matrix[j, k] = correlate(weight_spectrum, patterns[j] * patterns[k])
         level = matrix[j, j].mean(axis=1, keepdims=True)
-        matrix[j, j] += RIDGE * (matrix[j, j] + np.where(level > 0, level, 1.0))
+        # Of a line that is outside the spectrum at every lag, the level is rounding: the ridge is
+        # then that of one that is covered at one lag in a thousand.
+        least = 1e-3 * weight.mean(axis=1, keepdims=True) * np.sum(patterns[j] ** 2)
+        level = np.maximum(level, np.where(least > 0, least, 1.0))
+        matrix[j, j] += RIDGE * (matrix[j, j] + level)
     return matrix, vector
 
 

@@ -62,11 +62,14 @@ def test_threads_of_linear_algebra_change_nothing(mock, spectra):
 
 
 def test_unknown_redshifts_measure_nothing(mock, spectra):
-    redshift = np.array([np.nan, mock.catalogue["z"][1]])
-    measured = measure(mock.grid.angstrom, spectra[:2], redshift=redshift)
+    redshift = np.array([np.nan, mock.catalogue["z"][1], 0.1])
+    flux = spectra[:3].copy()
+    flux[2] = np.nan
+    measured = measure(mock.grid.angstrom, flux, redshift=redshift)
     for name, column in measured.items():
         if column.dtype.kind == "f":
             assert np.isnan(column[0]), name
+            assert np.isnan(column[2]) or name == "z", name
     assert measured["bpt"][0] == "undetermined"
     assert np.isfinite(measured["Halpha_ew"][1])
 

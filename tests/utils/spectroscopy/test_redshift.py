@@ -37,6 +37,23 @@ def test_templates_are_found_where_they_are():
     assert np.all(fit.margin > 100.0)
 
 
+@pytest.mark.parametrize("first", [5000.0, 5500.0, 6000.0])
+def test_a_line_that_no_redshift_brings_into_the_spectrum_does_no_harm(first):
+    """[O II] of spectra that begin, or are masked, far to the red of it."""
+    redshift, mixture = quiescent_and_star_forming(20)
+    flux = spectra(redshift, mixture)
+    generator = np.random.default_rng(2)
+    sigma = np.full(flux.shape, 0.01)
+    flux += generator.normal(0.0, sigma)
+    red = WAVELENGTH >= first
+    for given in (np.where(red, sigma, np.inf), None):
+        fit = fit_redshift(WAVELENGTH, np.where(red, flux, np.nan), given)
+        np.testing.assert_allclose(fit.redshift, redshift, atol=3e-4)
+        assert np.all((fit.error > 1e-6) & (fit.error < 1e-3))
+    fit = fit_redshift(WAVELENGTH[red], flux[:, red], sigma[:, red])
+    np.testing.assert_allclose(fit.redshift, redshift, atol=3e-4)
+
+
 def test_errors_are_the_scatter():
     redshift, mixture = quiescent_and_star_forming(2)
     flux = np.repeat(spectra(redshift, mixture), 60, axis=0)
