@@ -94,7 +94,7 @@ def catalogue_row(spectrum: GeneratedSpectrum, file: str) -> dict:
     """The columns of one spectrum, in the file of that name, that need no measurement."""
     colours = np.array(spectrum.colours) - np.array(spectrum.image_colours)
     sampled = np.full(1, np.nan) if spectrum.redshifts is None else spectrum.redshifts
-    redshift, scatter = median_and_scatter(sampled[None])
+    redshift, scatter = np.round(median_and_scatter(sampled[None]), 7)  # digits of float32
     return {
         "name": spectrum.name,
         "identifier": np.uint64(spectrum.identifier),  # in one type: mixed ones become floats
