@@ -19,6 +19,7 @@ from utils.spectroscopy.wavelength import (
     LogGrid,
     fill_bad_pixels,
     good_pixels,
+    pixel_widths,
     resample,
     weights_on_grid,
 )
@@ -72,12 +73,14 @@ class Galaxy:
     """One spectrum on the fitted pixels, every array (m,).
 
     flux has median 1; root_weight is 1/σ, 0 on emission lines and bad pixels; excess_variance is
-    σ_galaxy² − σ_library² in (km/s)².
+    σ_galaxy² − σ_library² in (km/s)². independent counts the good pixels of the spectrum itself,
+    where these are the wider ones.
     """
 
     flux: np.ndarray
     root_weight: np.ndarray
     excess_variance: np.ndarray
+    independent: float
 
     def kernel(self, sigma_star_km_s: float) -> np.ndarray:
         """Variance (m,) of the kernel that brings the library to the width of this galaxy."""
@@ -107,4 +110,6 @@ class Observation:
         scale = (np.median(np.abs(rest[weight > 0])) if (weight > 0).any() else 0.0) or 1.0
         resolution = np.interp(observed, self.wavelength_angstrom, self.resolution_km_s)
         excess = resolution**2 - bank.sigma_km_s**2
-        return Galaxy(rest / scale, np.sqrt(weight) * scale, excess)
+        widths = pixel_widths(self.wavelength_angstrom, bank.grid)
+        independent = np.sum((weight > 0) / np.interp(observed, self.wavelength_angstrom, widths))
+        return Galaxy(rest / scale, np.sqrt(weight) * scale, excess, float(independent))

@@ -54,8 +54,9 @@ class ContinuumFit:
     """Rest-frame spectra on `CONTINUUM_GRID`, every array (N, m), per observed Å.
 
     weight is 1/σ², 0 where there is no measurement; without σ it comes from the local scatter of
-    the residuals and their correlation between neighbouring pixels. basis (K, m) and covariance
-    (N, K, K) of its coefficients give the uncertainty of the continuum.
+    the residuals and their correlation between neighbouring pixels. The uncertainty of the
+    continuum is that of the model, covariance (N, K, K) of the coefficients of basis (K, m), around
+    its running mean slow_basis (K, m), and that of the running mean of the data, slow_variance.
     """
 
     flux: np.ndarray
@@ -63,6 +64,8 @@ class ContinuumFit:
     continuum: np.ndarray
     basis: np.ndarray
     covariance: np.ndarray
+    slow_basis: np.ndarray
+    slow_variance: np.ndarray
 
 
 def line_free(
@@ -122,7 +125,9 @@ def fit_continuum(
     used &= (rest - model) ** 2 * weight < CLIP**2 * _scatter(rest - model, weight, used)
     model, covariance = _linear_fit(rest, weight * used, basis)
     continuum = model + local_mean(rest - model, used)
-    return ContinuumFit(rest, weight, continuum, basis, covariance)
+    slow = local_mean(basis, np.tile(line_free(CONTINUUM_GRID), (len(basis), 1)))
+    noise = _mean_variance(weight, used)
+    return ContinuumFit(rest, weight, continuum, basis, covariance, slow, noise)
 
 
 def _least_variance(flux: np.ndarray) -> np.ndarray:
@@ -161,6 +166,15 @@ def local_mean(values: np.ndarray, used: np.ndarray) -> np.ndarray:
     whole = np.sum(values * used, axis=1, keepdims=True) / np.maximum(used.sum(1), 1)[:, None]
     enough = fraction * SMOOTHING_PIXELS > 0.5
     return np.where(enough, total / np.where(enough, fraction, 1.0), whole)
+
+
+def _mean_variance(weight: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Variance (N, m) of `local_mean` of independent noise, 0 where it has no pixels."""
+    variance = np.divide(1.0, weight, out=np.zeros_like(weight), where=used)
+    count = SMOOTHING_PIXELS * uniform_filter1d(
+        used.astype(float), SMOOTHING_PIXELS, axis=1, mode="constant"
+    )
+    return local_mean(variance, used) / np.maximum(count, 1.0)
 
 
 def correlated_pixels(residual: np.ndarray, used: np.ndarray) -> np.ndarray:

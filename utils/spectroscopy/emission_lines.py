@@ -69,28 +69,38 @@ def fit_lines(spectra: ContinuumFit, redshift: np.ndarray) -> LineFit:
     data = ((spectra.flux - spectra.continuum)[:, pixels]) / scale
     weight = spectra.weight[:, pixels] * scale**2
     model = _LineModel(CONTINUUM_GRID.angstrom[pixels])
-    parameters, covariance, response = model.fit(data, weight)
-    amplitude = parameters[:, :-2]
-    by_continuum = response @ spectra.basis[:, pixels].T  # (N, P, K)
-    covariance += (
-        by_continuum
-        @ (spectra.covariance / scale[..., None] ** 2)
-        @ np.swapaxes(by_continuum, 1, 2)
-    )
-    error = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))[:, :-2]
+    parameters, variance, response = model.fit(data, weight)
+    amplitude = parameters[:, :-2] * scale
     velocity, width = (
         x * SPEED_OF_LIGHT_KM_S for x in (parameters[:, -2], np.exp(parameters[:, -1]))
     )
     core = _near(CORE_KM_S) / _near(CORE_KM_S).sum(axis=0)  # (m, L), means over the line
     covered = (spectra.weight > 0) @ core
-    amplitude, error = (np.where(covered >= 0.6, x * scale, np.nan) for x in (amplitude, error))
+    amplitude = np.where(covered >= 0.6, amplitude, np.nan)
     nothing = np.isnan(amplitude).all(axis=1)  # then these are only what was assumed of them
     velocity, width = (np.where(nothing, np.nan, x) for x in (velocity, width))
     side = _near(SIDE_KM_S[1]) & ~_near(SIDE_KM_S[0])
-    level = spectra.continuum @ (side / side.sum(axis=0))
+    side = side / side.sum(axis=0)
+    level = spectra.continuum @ side
     level = np.where(level > 0, level, np.nan)
+    variance, response = variance[:, :-2] * scale**2, response[:, :-2]
+    around = spectra.basis - spectra.slow_basis  # what the running mean leaves
+    by_basis = response @ around[:, pixels].T  # (N, L, K)
+    slow = spectra.slow_variance @ core
+
+    def error(level_share: np.ndarray | float) -> np.ndarray:
+        """Of the flux plus a share (N, L) of the error of the level, in units of the flux."""
+        share = by_basis + np.asarray(level_share)[..., None] * (side.T @ around.T)
+        mean = response.sum(axis=-1) + level_share
+        covariance = share @ spectra.covariance
+        by_model = np.sum(covariance * share, axis=-1)
+        both = mean * np.sum(covariance * (core.T @ spectra.slow_basis.T), axis=-1)
+        return np.sqrt(variance + by_model + 2.0 * both + mean**2 * slow)
+
+    ew = amplitude / level
     observed = (1.0 + redshift)[:, None]
-    columns = (amplitude * observed, error * observed, amplitude / level, error / level)
+    flux_error = np.where(np.isnan(amplitude), np.nan, error(0.0))
+    columns = (amplitude * observed, flux_error * observed, ew, error(ew) / level)
     named = (dict(zip(LINES, column.T, strict=True)) for column in columns)
     return LineFit(*named, velocity, width)
 
@@ -148,7 +158,7 @@ class _LineModel:
     def fit(
         self, data: np.ndarray, weight: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Parameters (N, P), covariance (N, P, P), response to changes of the data (N, P, m)."""
+        """Parameters (N, P), their variances (N, P), response to changes of the data (N, P, m)."""
         parameters = np.tile(self.centre, (len(data), 1))
         damping = np.full(len(data), 1e-3)
         state = self.linearise(parameters, data, weight)[:3]
@@ -165,7 +175,7 @@ class _LineModel:
             damping = np.where(better, damping * 0.1, damping * 10.0)
         _, curvature, _, weighted = self.linearise(parameters, data, weight)
         covariance = np.linalg.inv(self._regular(curvature))
-        return parameters, covariance, covariance @ weighted
+        return parameters, np.diagonal(covariance, axis1=1, axis2=2), covariance @ weighted
 
     @staticmethod
     def _regular(curvature: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ class NonNegativeFit:
 
 def noise_scale(chi2: float, galaxy: Galaxy, has_sigma: bool) -> float:
     """Factor on the variance of the noise that explains χ²; at least 1 if σ was given."""
-    reduced = chi2 / max(np.count_nonzero(galaxy.root_weight), 1)
+    reduced = chi2 / max(galaxy.independent, 1.0)
     return max(reduced, 1.0) if has_sigma else reduced
 
 

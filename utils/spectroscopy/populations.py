@@ -192,7 +192,7 @@ def _fit_one(
         "metallicity_err": metallicity_err,
         "ebv": ebv,
         "ebv_err": ebv_err,
-        "population_chi2": chi2 / np.count_nonzero(galaxy.root_weight),
+        "population_chi2": chi2 / galaxy.independent,
     }
 
 

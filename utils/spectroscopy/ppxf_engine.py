@@ -66,6 +66,7 @@ def fit_with_ppxf(
     mixture = ppxf(
         start=[velocity, sigma_star], fixed=[True, True], degree=-1, dust=[dust], **common
     )
-    scaled_error = kinematics.error[1] * np.sqrt(max(kinematics.chi2, 1.0))
+    reduced = kinematics.chi2 * np.count_nonzero(galaxy.root_weight) / galaxy.independent
+    scaled_error = kinematics.error[1] * np.sqrt(max(reduced, 1.0))
     ebv = float(mixture.dust[0]["sol"][0])
     return sigma_star, scaled_error, velocity, ebv, mixture.weights

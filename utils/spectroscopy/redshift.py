@@ -23,7 +23,7 @@ import numpy as np
 from scipy import fft
 
 from datasets.errors import UserError
-from utils.spectroscopy.continuum import local_mean
+from utils.spectroscopy.continuum import correlated_pixels, local_mean
 from utils.spectroscopy.galaxy_templates import RedshiftTemplates
 from utils.spectroscopy.wavelength import (
     DEFAULT_REDSHIFT_RANGE,
@@ -31,6 +31,7 @@ from utils.spectroscopy.wavelength import (
     LogGrid,
     fill_bad_pixels,
     good_pixels,
+    pixel_widths,
     resample,
     weights_on_grid,
 )
@@ -66,7 +67,7 @@ def fit_redshift(
         flux: (N, n) in any unit; NaN marks bad pixels.
         sigma: (N, n) in the same unit, not finite or 0 where there is no measurement. If the best
             fit is worse than σ allows, σ is scaled up to it for error and margin; without σ all
-            pixels have the same weight and the residuals set the scale.
+            pixels have the same weight, and the residuals give the noise and its correlation.
         templates: default `RedshiftTemplates.default()`.
         redshift_range: lower and upper end of the search.
 
@@ -95,7 +96,11 @@ def fit_redshift(
     peaks = _peaks(gain, int(np.ceil(SEPARATION_KM_S / grid.km_s)))
     best, margin = _choose(matrix, vector, gain, peaks, templates.lines)
     noise = _reduced_chi2(data, weight, gain, best)
-    noise = noise if sigma is None else np.maximum(noise, 1.0)
+    if sigma is None:
+        residual = data - _best_fit(matrix, vector, patterns, first, best, data.shape[1])
+        noise *= correlated_pixels(residual, weight > 0)[:, 0]
+    else:
+        noise = np.maximum(noise * pixel_widths(wavelength_angstrom, grid).mean(), 1.0)
     pixel, error = parabola(gain / noise[:, None], best)
     margin /= noise
     scale = grid.step * np.log(10.0)
@@ -228,6 +233,24 @@ def _choose(
     margin = np.take_along_axis(value, best, 1) - np.take_along_axis(value, second, 1)
     margin = np.where(np.isinf(margin), np.nan, margin)
     return np.take_along_axis(peaks, best, 1)[:, 0], margin[:, 0]
+
+
+def _best_fit(
+    matrix: np.ndarray,
+    vector: np.ndarray,
+    patterns: np.ndarray,
+    first: np.ndarray,
+    best: np.ndarray,
+    length: int,
+) -> np.ndarray:
+    """The templates at the best lags (N,), fitted to the spectra, (N, length)."""
+    rows = np.arange(len(best))
+    matrix = np.broadcast_to(matrix, (*matrix.shape[:2], *vector.shape[1:]))
+    lower = np.moveaxis(matrix[:, :, rows, best], -1, 0)
+    full = lower + np.swapaxes(np.tril(lower, -1), 1, 2)
+    coefficient = np.linalg.solve(full, vector[:, rows, best].T[..., None])
+    shifted = patterns[:, first[best][:, None] + np.arange(length)]  # (K, N, length)
+    return np.einsum("nk,kni->ni", coefficient[..., 0], shifted)
 
 
 def _reduced_chi2(

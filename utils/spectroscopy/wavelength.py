@@ -135,12 +135,16 @@ def weights_on_grid(
 ) -> np.ndarray:
     """Inverse variances (N, m) on a rest-frame grid, 0 unless both pixels around are good.
 
-    Variances are interpolated linearly, as if resampled pixels were independent.
+    Variances are interpolated linearly, as if resampled pixels were independent. Where the pixels
+    of the spectra are wider than those of the grid, which then repeat the same noise, variances are
+    multiplied by the ratio of the widths: sums over pixels have the right errors.
     """
     position, outside = _positions(wavelength_angstrom, redshift, grid)
     if sigma is None and good.all():
         return (~outside).astype(float)
     variance = np.where(good, 1.0 if sigma is None else sigma, np.inf) ** 2
+    if sigma is not None:
+        variance *= pixel_widths(wavelength_angstrom, grid)
     left = np.minimum(position.astype(np.intp), wavelength_angstrom.size - 2)
     share = position - left
     low, high = (np.take_along_axis(variance, left + k, axis=1) for k in (0, 1))
@@ -148,6 +152,14 @@ def weights_on_grid(
         on_grid = (1.0 - share) * low + share * high
     usable = np.isfinite(on_grid) & ~outside
     return np.divide(1.0, on_grid, out=np.zeros_like(on_grid), where=usable)
+
+
+def pixel_widths(wavelength_angstrom: np.ndarray, grid: LogGrid) -> np.ndarray:
+    """Widths (n,) of pixels in units of those of a grid, at least 1.
+
+    So many pixels of the grid share the noise of one.
+    """
+    return np.maximum(np.gradient(np.log10(wavelength_angstrom)) / grid.step, 1.0)
 
 
 def pixel_edges(wavelength_angstrom: np.ndarray) -> np.ndarray:

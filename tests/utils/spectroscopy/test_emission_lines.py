@@ -35,8 +35,10 @@ def emission(redshift: float, width_km_s: float, velocity_km_s: float = 0.0) -> 
     return flux
 
 
-def measured(flux: np.ndarray, redshift: np.ndarray, sigma: np.ndarray | None = None) -> LineFit:
-    return fit_lines(fit_continuum(WAVELENGTH, flux, sigma, redshift), redshift)
+def measured(
+    flux: np.ndarray, redshift: np.ndarray, sigma: np.ndarray | None = None, every: int = 1
+) -> LineFit:
+    return fit_lines(fit_continuum(WAVELENGTH[::every], flux, sigma, redshift), redshift)
 
 
 @pytest.mark.parametrize("width_km_s", [90.0, 180.0])
@@ -81,6 +83,34 @@ def test_errors_are_the_scatter_and_nothing_is_biased_at_low_signal():
         pull = (fit.flux[name] - 0.05 * FLUXES[name]) / fit.flux_err[name]
         assert abs(pull.mean()) < 0.3, name
         assert pull.std() == pytest.approx(1.0, abs=0.25), name
+
+
+def test_equivalent_widths_have_the_errors_of_their_continuum():
+    """Most of the error, for a strong line in a noisy spectrum."""
+    redshift = np.full(200, 0.09)
+    stars = np.interp(WAVELENGTH / 1.09, REST_GRID.angstrom, kcorrect_stars()[1])
+    clean = (stars / np.median(stars) + 3.0 * emission(0.09, 130.0))[::2]
+    sigma = np.full((200, clean.size), 0.3)
+    noise = np.random.default_rng(10).normal(0.0, sigma)
+    true = measured(clean[None], redshift[:1], sigma[:1], every=2)
+    fit = measured(clean + noise, redshift, sigma, every=2)
+    for name in ("Halpha", "OIII5007", "Hbeta"):
+        pull = (fit.ew[name] - true.ew[name]) / fit.ew_err[name]
+        assert pull.std() == pytest.approx(1.0, abs=0.2), name
+    assert np.median(fit.ew_err["Halpha"] / fit.flux_err["Halpha"]) > 2.0 * np.median(
+        fit.ew["Halpha"] / fit.flux["Halpha"]
+    )
+
+
+def test_pixels_wider_than_the_grid_s_do_not_count_twice():
+    redshift = np.full(300, 0.09)
+    clean = 1.0 + 0.05 * emission(0.09, 200.0)[::3]
+    sigma = np.full((300, clean.size), 0.05)
+    noisy = clean + np.random.default_rng(11).normal(0.0, sigma)
+    fit = measured(noisy, redshift, sigma, every=3)
+    for name in ("Halpha", "Hbeta", "NII6584"):
+        pull = (fit.flux[name] - fit.flux[name].mean()) / fit.flux_err[name]
+        assert pull.std() == pytest.approx(1.0, abs=0.15), name
 
 
 def test_without_sigma_the_noise_is_found_correlation_included():

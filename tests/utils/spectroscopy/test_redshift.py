@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from datasets.errors import UserError
 from utils.spectroscopy.galaxy_templates import RedshiftTemplates
@@ -66,6 +67,16 @@ def test_errors_are_the_scatter():
         assert pull[galaxy].std() == pytest.approx(1.0, abs=0.35)
     free = fit_redshift(WAVELENGTH, flux + generator.normal(0.0, sigma))
     np.testing.assert_allclose(np.median(free.error[:60]), np.median(fit.error[:60]), rtol=0.2)
+
+
+def test_without_sigma_the_noise_is_found_correlation_included():
+    redshift, mixture = quiescent_and_star_forming(2)
+    flux = np.repeat(spectra(redshift, mixture), 60, axis=0)
+    noise = np.random.default_rng(7).normal(0.0, 0.2, flux.shape)
+    fit = fit_redshift(WAVELENGTH, flux + gaussian_filter1d(noise, 2.0, axis=1))
+    pull = (fit.redshift - np.repeat(redshift, 60)) / fit.error
+    for galaxy in (slice(0, 60), slice(60, 120)):
+        assert pull[galaxy].std() == pytest.approx(1.0, abs=0.35)
 
 
 def test_spectra_of_equal_weights_share_their_matrix_and_nothing_else():
