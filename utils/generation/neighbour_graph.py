@@ -73,6 +73,8 @@ def _built(vectors: np.ndarray) -> Index:
     with tqdm(total=len(vectors), desc="graph of neighbours", unit="vector", disable=None) as bar:
         for start in range(0, len(vectors), BLOCK):
             part = vectors[start : start + BLOCK]
-            graph.add(np.arange(start, start + len(part)), part, threads=usable_cores())
+            # Threads that start with an empty graph do not see each other's vectors.
+            threads = usable_cores() if start else 1
+            graph.add(np.arange(start, start + len(part)), part, threads=threads)
             bar.update(len(part))
     return graph
