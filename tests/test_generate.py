@@ -264,6 +264,18 @@ def test_redshifts_from_a_table(generated, cutouts, tiny_generator, tmp_path, ca
     assert "other values of catalogue" in capsys.readouterr().err
 
 
+def test_a_row_that_names_two_cutouts_is_refused(cutouts, tiny_generator, tmp_path, capsys):
+    for folder, path in zip("ab", cutouts.iterdir(), strict=False):
+        (tmp_path / folder).mkdir()
+        shutil.copy(path, tmp_path / folder / "g.fits")
+    table = tmp_path / "photoz.csv"
+    options = ["--catalogue", str(table), "--redshift-column", "z", "--dry-run"]
+    for rows, status in (("a/g.fits,0.07\nb/g.fits,0.08", 0), ("g.fits,0.07", 2)):
+        table.write_text(f"file,z\n{rows}\n")
+        assert run(tmp_path / "*/g.fits", tiny_generator, tmp_path / "out", *options) == status
+    assert "photoz.csv: g.fits names 2 cutouts" in capsys.readouterr().err
+
+
 def test_redshifts_of_the_cutouts_out_of_range_are_rejected_one_by_one(
     cutouts, tiny_generator, tmp_path
 ):

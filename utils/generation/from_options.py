@@ -197,7 +197,13 @@ def make_run(
     redshifts: RedshiftTable | None,
     workers: Workers | None = None,
 ) -> BatchRun:
-    """The run over all cutouts, or, with `--shards`, this process's part of it."""
+    """The run over all cutouts, or, with `--shards`, this process's part of it.
+
+    Raises:
+        UserError: it is not clear which of the redshifts belongs to which cutout.
+    """
+    if redshifts:
+        redshifts.check(reader.sources)
     arguments = {
         "products": products,
         "pipeline": pipeline,

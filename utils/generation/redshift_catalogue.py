@@ -1,24 +1,31 @@
 """Redshifts of galaxies from a user's table: CSV, ECSV, FITS or VOTable.
 
-Rows are matched with cutouts by name (columns `name`, `file`) or by an exact 64-bit identifier.
+Rows are matched with cutouts by name or path (columns `name`, `file`), as far as a row gives its
+folders, or by an exact 64-bit identifier.
 Text of digits and integers stay integers: the 53 bits of a float64 are too few.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from datasets.cutouts.formats import FIELDS
-from datasets.cutouts.reader import Cutout
+from datasets.cutouts.reader import Cutout, CutoutSource
 from datasets.errors import UserError
 from datasets.identifiers import exact_identifiers
 from datasets.tables import read_table, redshifts
 
 NAMES = ("name", "file")
+
+real_folder = cache(os.path.realpath)  # without links
 
 
 class RedshiftTable:
@@ -26,8 +33,8 @@ class RedshiftTable:
 
     Args:
         path: The file, with one of these columns (in any case): `name` or `file`, a cutout's name
-            or its file's, with or without suffix and folder; `identifier`, `objid`, `specobjid` or
-            `bestobjid`, integers or text of digits.
+            or its file's, with or without suffix, alone or behind all or the last of its folders;
+            `identifier`, `objid`, `specobjid` or `bestobjid`, integers or text of digits.
         column: The column of redshifts; those that are empty or not finite are unknown.
 
     Raises:
@@ -55,25 +62,73 @@ class RedshiftTable:
 
     def _add(self, name: str, key: str | int, redshift: float) -> None:
         if math.isfinite(redshift) and self._redshifts.setdefault(key, redshift) != redshift:
+            paths = ", or give the paths of its cutouts in a column file" if name in NAMES else ""
             raise UserError(
                 f"{self.path}: {name} {key} has the redshifts {self._redshifts[key]:g} and "
-                f"{redshift:g}; leave one row of it"
+                f"{redshift:g}; leave one row of it{paths}"
             )
 
+    def check(self, sources: Iterable[CutoutSource]) -> None:
+        """Refuse rows that name several of these cutouts, and cutouts whose rows disagree.
+
+        Raises:
+            UserError: there are some.
+        """
+        known = {re.sub(r"#\d+$", "", key) for key in self._redshifts if isinstance(key, str)}
+        known |= self._redshifts.keys()
+        fitting: dict[str, list[str]] = defaultdict(list)
+        for source in sources:
+            path = source.paths[0]
+            keys = [key for key in _forms(source.name, path) if key in known]
+            if source.name in known and source.name not in keys:  # as `name~2`
+                keys = [source.name, *(key for key in keys if "/" in key)]
+            for key in keys:
+                fitting[key].append(str(path))
+            values = {self._redshifts[key]: key for key in keys if key in self._redshifts}
+            if len(values) > 1:
+                raise UserError(
+                    f"{self.path}: the rows of {' and '.join(values.values())} have different "
+                    f"redshifts, and all of them name {path}; leave one of them"
+                )
+        for key, paths in fitting.items():
+            if len(paths) > 1:
+                raise UserError(
+                    f"{self.path}: {key} names {len(paths)} cutouts, {paths[0]} and {paths[1]}; "
+                    "give their paths in a column file"
+                )
+
     def redshift(self, cutout: Cutout) -> float:
-        """The redshift of a cutout, by its name, else by its identifier; NaN without either."""
-        keys: list[str | int] = [cutout.name]
-        if cutout.path.name.startswith(f"{cutout.name}."):  # not of a file of many
-            keys.append(cutout.path.name)
-        keys.append(cutout.identifier)
+        """The redshift of a cutout, by its name, its path, or its identifier; NaN without any."""
+        keys = (cutout.name, *_forms(cutout.name, cutout.path), cutout.identifier)
         return next((self._redshifts[key] for key in keys if key in self._redshifts), math.nan)
+
+
+def _forms(name: str, path: Path) -> list[str]:
+    """How a row may name a cutout: with all folders, with the last ones, or without any."""
+    file = path.name
+    if not file.startswith(f"{name}."):
+        name = re.sub(r"~\d+(?=#|$)", "", name)  # as files of one name in several folders have it
+    names = [name, file] if file.startswith(f"{name}.") else [name]  # not of a file of many
+    folder = os.path.abspath(path.parent)
+    forms = []
+    for parts in dict.fromkeys((Path(folder).parts, Path(real_folder(folder)).parts)):
+        folders = ["/".join(parts[first:]) for first in range(1, len(parts))]
+        folders.insert(0, Path(*parts).as_posix())
+        forms += [f"{folder}/{name}" for folder in folders for name in names]
+    return [*dict.fromkeys(forms), *names]
 
 
 def _keys(path: Path, name: str, values: np.ndarray) -> Iterator[tuple[int, str | int]]:
     """Rows and what their galaxies are called; rows without are left out."""
     if name in NAMES:
-        texts = (str(value).strip().rsplit("/", 1)[-1] for value in values)
-        yield from ((row, text) for row, text in enumerate(texts) if text)
+        for row, value in enumerate(values):
+            folder, _, file = str(value).strip().rpartition("/")
+            if os.path.isabs(folder):
+                folder = Path(real_folder(folder)).as_posix()
+            elif folder:
+                folder = re.sub(r"^(\.\.?(/|$))+", "", os.path.normpath(folder))
+            if file:
+                yield row, f"{folder}/{file}" if folder else file
         return
     try:
         identifiers = exact_identifiers(values, name)

@@ -1,13 +1,14 @@
 """Redshifts from tables of every kind: exact joins, and what is refused with its remedy."""
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.table import Column, MaskedColumn, Table
 
-from datasets.cutouts.reader import Cutout
+from datasets.cutouts.reader import Cutout, CutoutSource
 from datasets.errors import UserError
 from utils.generation.redshift_catalogue import RedshiftTable
 
@@ -61,15 +62,50 @@ def test_names_are_text_and_missing_redshifts_are_unknown(tmp_path, suffix):
 
 def test_files_with_or_without_suffix_and_folder(tmp_path):
     path = tmp_path / "table.csv"
-    path.write_text(
-        "# exported\nfile,z\ncutouts/a.fits.gz,0.1\nb,0.2\nmany#1,0.3\nmany.npz,9\ng.fits,9\n"
-    )
+    path.write_text("# exported\nfile,z\nsomewhere/a.fits.gz,0.1\nb,0.2\nmany#1,0.3\nmany.npz,9\n")
     table = RedshiftTable(path, "z")
     assert table.redshift(cutout("a", "a.fits.gz")) == 0.1
     assert table.redshift(cutout("b", "b.npy")) == 0.2
     assert table.redshift(cutout("many#1", "many.npz")) == 0.3
     assert math.isnan(table.redshift(cutout("many#2", "many.npz")))  # not that of the whole file
-    assert math.isnan(table.redshift(cutout("g~2", "g.fits")))  # of another folder
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "table.csv"
+    path.write_text(
+        f"file,z\na/g.fits,0.1\n../x/b/g,0.2\n{tmp_path}/somewhere/c/g.fits,0.3\na/many#1,0.4\n"
+    )
+    table = RedshiftTable(path, "z")
+    cutouts = [
+        cutout("g", "a/g.fits"), cutout("g~2", "x/b/g.fits"), cutout("g~3", "c/g.fits"),
+        cutout("many~2#1", "a/many.npz"), cutout("g~4", "d/g.fits"), cutout("g~5", "y/b/g.fits"),
+        cutout("many#1", "b/many.npz"),
+    ]  # fmt: skip
+    found = [table.redshift(one) for one in cutouts]
+    np.testing.assert_array_equal(found, [0.1, 0.2, 0.3, 0.4, np.nan, np.nan, np.nan])
+    table.check([CutoutSource(one.name.partition("#")[0], (one.path,)) for one in cutouts])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("g.fits,0.1", r"g\.fits names 2 cutouts, .*a/g.fits and .*b/g.fits; give their paths"),
+        ("g,0.1", "g names 2 cutouts"),
+        ("g,0.1\nb/g.fits,0.1", "g names 2 cutouts"),
+        ("many#1,0.1", "many names 2 cutouts, .*a/many.npz and .*b/many.npz"),
+        ("a/g.fits,0.1\na/g,0.2", "a/g and a/g.fits have different redshifts, .*leave one"),
+        ("g~2,0.1\nb/g,0.2", "g~2 and b/g have different redshifts"),
+        ("a/g,0.1\nb/g,0.2", None),
+        ("g,0.1\ng~2,0.2", None),  # as catalogues of generated spectra have them
+    ],
+)
+def test_rows_of_several_cutouts_and_cutouts_of_several_rows(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(f"file,z\n{text}\n")
+    table = RedshiftTable(tmp_path / "t.csv", "z")
+    files = {"g": "a/g.fits", "g~2": "b/g.fits", "many": "a/many.npz", "many~2": "b/many.npz"}
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        table.check([CutoutSource(name, (Path(path),)) for name, path in files.items()])
 
 
 def test_a_name_goes_before_an_identifier(tmp_path):
