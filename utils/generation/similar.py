@@ -125,8 +125,9 @@ def _cell(
         raise UserError(f"{source}: to show cutouts, name the queries as files, not with --names")
     of_folder = reader([str(Path(source).parent)])  # files of one band each belong together
     own = of_folder.only([one for one in of_folder.sources if Path(source) in one.paths])
+    number = str(entry["name"]).partition("#")[2]  # before it, `~2` tells folders apart
     for cutout in own:
-        if isinstance(cutout, Cutout) and cutout.name == entry["name"]:
+        if isinstance(cutout, Cutout) and cutout.name.partition("#")[2] == number:
             return Cell(title, image=cutout.image, bands=own.target.bands)
     raise UserError(f"{source}: its cutout {entry['name']} cannot be read any more")
 

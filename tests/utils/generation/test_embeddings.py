@@ -163,6 +163,24 @@ def test_a_picture_shows_each_cutout_as_it_was_embedded(index, tiny_survey, tiny
         np.testing.assert_allclose(row[1].image, image, rtol=1e-5)  # its best match: itself
 
 
+def test_a_picture_shows_files_of_one_name_in_two_folders(
+    index, tiny_survey, tiny_towers, tmp_path, monkeypatch
+):
+    survey = Survey(tiny_survey)
+    images = survey.read("images", survey.indices("test")[:2])
+    for folder, image in zip("ab", images, strict=True):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "g.npy", image)
+    shown = []
+    plot = similar.plot_cells
+    monkeypatch.setattr(similar, "plot_cells", lambda rows: shown.extend(rows) or plot(rows))
+    given = [str(tmp_path / "*" / "g.npy"), "--picture", str(tmp_path / "found.png")]
+    assert run_search(index, tiny_towers, *given, "--find", "images") == 0
+    assert [row[0].title for row in shown] == ["g", "g~2"]
+    for row, image in zip(shown, images, strict=True):
+        np.testing.assert_allclose(row[0].image, image, rtol=1e-5)
+
+
 def test_spectra_of_a_shard_keep_their_names(tiny_survey, tiny_towers, tiny_generator, tmp_path):
     export(Survey(tiny_survey), tmp_path / "in", "test", 3)
     made = [str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--shards", "--no-measure"]
