@@ -144,6 +144,9 @@ class CubeImages:
         self.refused: list[tuple[str, str]] = []
         self.identifiers = deepdip.read_identifiers(path)
 
+    def name(self, row: int) -> str:
+        return f"{self._path}#{row}"
+
     def read(self, rows: np.ndarray) -> Iterator[np.ndarray | str]:
         """Images (bands, 64, 64) of increasing rows, or the reason why one cannot be used."""
         for block in deepdip.iterate_images(self._path, rows):
@@ -179,6 +182,9 @@ class FolderImages:
             raise SourceError(f"{folder}: no files named by specObjID, as 299548501317019648.npy")
         self.identifiers = np.array(list(self._sources), dtype=np.uint64)
 
+    def name(self, row: int) -> str:
+        return str(self._sources[int(self.identifiers[row])].paths[0])
+
     def read(self, rows: np.ndarray) -> Iterator[np.ndarray | str]:
         """Images (bands, 64, 64), or the reason why one cannot be used."""
         sources = list(self._sources.values())
@@ -209,8 +215,11 @@ class ListedImages:
                 self.refused.append((f"{path}#{row}", f"a second image of {identifier}"))
             elif not identifier:
                 self.refused.append((f"{path}#{row}", "image: no specObjID"))
-        self._rows = list(first.values())
+        self._path, self._rows = path, list(first.values())
         self.identifiers = np.array(list(first), dtype=np.uint64)
+
+    def name(self, row: int) -> str:
+        return f"{self._path}#{self._rows[row]}"
 
     def read(self, rows: np.ndarray) -> Iterator[np.ndarray | str]:
         """Images (bands, 64, 64) of increasing rows, or the reason why one cannot be used."""

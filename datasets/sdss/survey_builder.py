@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
@@ -36,6 +36,7 @@ from datasets.tables import read_catalogue
 
 BLOCK_GALAXIES = 64  # prepared and held at a time
 TASK_GALAXIES = 4  # of these, handed to a process at a time
+NAMED = 3  # of those that are refused for one reason, on the terminal
 
 
 class Pair(NamedTuple):
@@ -145,7 +146,12 @@ def _pair(
 ) -> list[Pair]:
     """Spectra with an image (and a row in the catalogue), in the order of the images."""
     refused += [Refusal(path, "", why) for path, why in (*spectra.misnamed, *images.refused)]
-    rows = match_identifiers(spectra.observations, observation(images.identifiers))
+    observed = observation(images.identifiers)
+    rows = match_identifiers(spectra.observations, observed)
+    partners = match_identifiers(observed, spectra.observations)
+    for row in np.setdiff1d(np.arange(len(observed)), rows).tolist():
+        why = "no spectrum" if partners[row] < 0 else "a second image of one observation"
+        refused.append(Refusal(images.name(row), int(images.identifiers[row]), why))
     in_catalogue = match_identifiers(images.identifiers, catalogue.get("specobjid", np.empty(0)))
     pairs: list[Pair] = []
     order = np.argsort(rows, kind="stable")  # the cube is read once, front to back
@@ -217,10 +223,15 @@ def _append(writer: SurveyWriter, galaxies: list[Galaxy], catalogue: dict[str, n
 
 
 def write_refusals(path: Path, refused: list[Refusal]) -> None:
-    """List refusals in a CSV file, and count their reasons on the terminal."""
+    """List refusals in a CSV file, and count their reasons, with the first of each, on the
+    terminal."""
     write_csv(path, Refusal._fields, refused)
-    for reason, count in Counter(_kind(one.reason) for one in refused).most_common():
-        print(f"refused {count}: {reason} (see {path})", file=sys.stderr)
+    sources: dict[str, list[str]] = defaultdict(list)
+    for one in refused:
+        sources[_kind(one.reason)].append(Path(one.source).name)
+    for reason, names in sorted(sources.items(), key=lambda item: -len(item[1])):
+        first = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+        print(f"refused {len(names)}: {reason}: {first} (see {path})", file=sys.stderr)
 
 
 def _kind(reason: str) -> str:

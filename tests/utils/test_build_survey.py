@@ -80,12 +80,13 @@ def cube(tmp_path):
 
 
 def build(tmp_path, spectra, images, *options):
+    """The exit status, and why by source; without the cube's many images that have no spectra."""
     output = tmp_path / "survey.h5"
     arguments = [output, "--spectra", spectra, "--images", images, "--workers", 1, *options]
     status = main([str(argument) for argument in arguments])
     with open(tmp_path / "survey.refused.csv") as file:
-        refused = {row["source"]: row["reason"] for row in csv.DictReader(file)}
-    return status, refused
+        rows = [row for row in csv.DictReader(file) if row["reason"] != "no spectrum"]
+    return status, {row["source"]: row["reason"] for row in rows}
 
 
 def check_rows(survey, expected):
@@ -258,6 +259,49 @@ def test_a_collection_without_a_column_is_named(tmp_path, cube, capsys):
     path = write_collection(tmp_path / "a.h5", range(1, COUNT + 1), cls=None)
     assert main([str(tmp_path / "s.h5"), "--spectra", str(path), "--images", str(cube)]) == 2
     assert "a.h5 lacks the columns cls: add them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["images", "many.npz", "sdss.npz"])
+def test_images_without_spectra_and_spectra_without_images_are_listed(
+    tmp_path, spectra, source, capsys
+):
+    folder, images = tmp_path / "images", np.stack([image(k) for k in range(1, COUNT + 1)])
+    stored = np.array(IDENTIFIERS, np.uint64)
+    folder.mkdir()
+    for identifier, pixels in zip(IDENTIFIERS[:-1], images[:-1], strict=True):
+        np.save(folder / f"{identifier}.npy", pixels)
+    np.savez(tmp_path / "many.npz", images=images[:-1], specobjid=stored[:-1])
+    cube = images[:-1].transpose(0, 2, 3, 1)
+    np.savez(tmp_path / "sdss.npz", cube=cube, specobjid=stored[:-1])
+    for k in (2, 3, 5, 7):
+        (spectra / f"spec-0266-51630-{k:04d}.fits").unlink()
+    assert (
+        build(tmp_path, spectra, tmp_path / source, *(STATED if source != "sdss.npz" else ()))[0]
+        == 0
+    )
+    with open(tmp_path / "survey.refused.csv") as file:
+        found = {(row["source"], row["specobjid"], row["reason"]) for row in csv.DictReader(file)}
+    rows = [1, 2, 4, 6]
+    names = [f"{IDENTIFIERS[row]}.npy" if source == "images" else f"{source}#{row}" for row in rows]
+    paths = [str((folder if source == "images" else tmp_path) / name) for name in names]
+    expected = {
+        (path, str(IDENTIFIERS[row]), "no spectrum") for path, row in zip(paths, rows, strict=True)
+    }
+    alone = f"spec-0266-51630-{COUNT:04d}.fits"
+    assert found == {*expected, (str(spectra / alone), "", "no image")}
+    printed = capsys.readouterr().err
+    assert f"refused 4: no spectrum: {', '.join(names[:3])}, … (see " in printed
+    assert f"refused 1: no image: {alone} (see " in printed
+
+
+def test_two_images_of_one_observation(tmp_path, spectra):
+    folder, second = tmp_path / "images", spec_object_identifier(266, 51630, 1, "103")
+    folder.mkdir()
+    for k, identifier in enumerate([*IDENTIFIERS, second], start=1):
+        np.save(folder / f"{identifier}.npy", image(k))
+    status, refused = build(tmp_path, spectra, folder, *STATED)
+    assert (status, len(Survey(tmp_path / "survey.h5"))) == (0, COUNT)
+    assert refused == {str(folder / f"{second}.npy"): "a second image of one observation"}
 
 
 def test_unknown_identifiers_find_no_partner(tmp_path, cube):
