@@ -19,6 +19,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from datasets.command_parser import CommandParser
 from datasets.errors import UserError, run_command
 from datasets.processors import usable_cores
@@ -102,13 +104,32 @@ def _measure(options: argparse.Namespace) -> int:
         workers=options.workers,
         progress=sys.stderr.isatty(),
     )
+    for path, reason in skipped.items():
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    if options.redshift == "catalogue" and columns:
+        _check_redshifts(columns["source"], columns["z_catalogue"])
     if columns:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         write_catalogue(options.output, columns, units(options.ssp is not None))
         print(f"{len(columns['z'])} galaxies in {options.output}")
-    for path, reason in skipped.items():
-        print(f"skipped {path}: {reason}", file=sys.stderr)
     return int(bool(skipped) or not columns)
+
+
+def _check_redshifts(sources: np.ndarray, redshift: np.ndarray) -> None:
+    """Warn of spectra (N,) without redshift.
+
+    Raises:
+        UserError: none has one.
+    """
+    without = sources[~np.isfinite(redshift)]
+    if not len(without):
+        return
+    more = f", and {len(without) - 1} more of {len(sources)} spectra" if len(without) > 1 else ""
+    why = f"{without[0]}{more}: no redshift in the file"
+    remedy = "leave out --redshift catalogue to fit it"
+    if len(without) == len(sources):
+        raise UserError(f"{why}; {remedy}")
+    print(f"warning: {why}, all measurements are NaN; {remedy}", file=sys.stderr)
 
 
 if __name__ == "__main__":

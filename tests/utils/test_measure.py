@@ -1,5 +1,7 @@
 """The command that measures files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -81,6 +83,24 @@ def test_a_survey_with_the_redshifts_of_its_catalogue(tiny_survey, tmp_path):
     assert table["identifier"].tolist() == survey.catalogue["identifier"][rows].tolist()
     np.testing.assert_array_equal(table["z"], survey.catalogue["z"][rows])
     assert table["source"][0].endswith(f"#{rows[0]}")
+
+
+def test_spectra_without_the_redshift_that_is_asked_for_are_named(tmp_path, capsys):
+    unknown = replace(generated(0.07, scale=12.0), redshift=np.nan)
+    for name in "ab":
+        write_spectrum(tmp_path / f"{name}.fits", unknown)
+    output = tmp_path / "catalogue.fits"
+    arguments = [str(tmp_path), "--output", str(output), "--redshift", "catalogue"]
+    assert main([*arguments, "--workers", "1"]) == 2
+    first, remedy = tmp_path / "a.fits", "; leave out --redshift catalogue to fit it"
+    why = f"error: {first}, and 1 more of 2 spectra: no redshift in the file{remedy}"
+    assert why in capsys.readouterr().err
+    assert not output.exists()
+    write_spectrum(tmp_path / "b.fits", generated(0.2, scale=12.0))
+    assert main([*arguments, "--workers", "1"]) == 0
+    why = f"warning: {first}: no redshift in the file, all measurements are NaN{remedy}"
+    assert why in capsys.readouterr().err
+    assert np.isfinite(Table.read(output)["Halpha_ew"].filled(np.nan)).tolist() == [False, True]
 
 
 def test_nothing_to_measure(tmp_path, capsys):
