@@ -113,18 +113,23 @@ def by_subgroup(
         baseline: the method that the generator is compared with, galaxy by galaxy.
 
     Returns:
-        By subgroup: `galaxies`, and by score its `value` and `error`, and under `difference` that
-        to the baseline with its 95 % interval.
+        By subgroup: `galaxies`, and by score its `value` and `error`, of a ratio of paired means as
+        in the other tables, and under `difference` that to the baseline with its 95 % interval.
     """
     result = {}
     for group, mask in masks.items():
-        result[group] = {"galaxies": int(mask.sum())}
+        number, total = int(mask.sum()), len(mask)
+        result[group] = {"galaxies": number}
+        # of deviations: so σ/√N over all galaxies is that of the mean over the subgroup
+        weight = mask * np.sqrt(total * (total - 1) / (number * (number - 1)))
         for name in SCORES:
-            scale = errors[unit][name].mean()
-            own, other = (errors[method][name][mask] / scale for method in (GENERATED, baseline))
-            result[group][name] = ratio_with_error(own, np.ones_like(own)) | {
-                "difference": with_interval(mean_difference, own, other)
-            }
+            own, other, scale = (errors[method][name] for method in (GENERATED, baseline, unit))
+            mean = own[mask].mean()
+            difference = with_interval(
+                mean_difference, own[mask] / scale.mean(), other[mask] / scale.mean()
+            )
+            result[group][name] = ratio_with_error(mean + weight * (own - mean), scale)
+            result[group][name]["difference"] = difference
     return result
 
 

@@ -5,7 +5,15 @@ import pytest
 
 from datasets.mock.build import make_mock
 from datasets.survey import Survey
-from utils.evaluation.subgroups import EDGE_ON, _axis_ratio, axis_ratios, spectral_classes
+from utils.evaluation.bootstrap import ratio_with_error
+from utils.evaluation.subgroups import (
+    EDGE_ON,
+    SCORES,
+    _axis_ratio,
+    axis_ratios,
+    by_subgroup,
+    spectral_classes,
+)
 
 SCALE = 0.396  # arcsec per pixel
 SEEING = 1.3 / 2.3548  # arcsec, Gaussian σ
@@ -27,6 +35,28 @@ def test_spectral_classes():
     assert found["LINER"] == [3]
     assert found["post-starburst"] == [5]
     assert found["EW Hα < 3 Å"] == [5, 6]
+
+
+def test_errors_of_all_galaxies_are_those_of_the_main_table_and_of_classes_as_repeated():
+    """The climatology's mean, the unit, has an error, too; galaxies hard for both are paired."""
+
+    def scores(seed):
+        rng = np.random.default_rng(seed)
+        hard = rng.gamma(2.0, size=300)
+        return [hard * rng.uniform(0.5, 1.5, 300) for _ in "ab"]
+
+    masks = {"all": np.ones(300, bool), "most": np.arange(300) < 200, "few": np.arange(300) < 5}
+    own, unit = scores(0)
+    errors = {"generated": own, "climatology": unit}
+    errors = {method: dict.fromkeys(SCORES, values) for method, values in errors.items()}
+    found = by_subgroup(masks, errors, "climatology", "climatology")
+    main = ratio_with_error(own, unit)["error"]
+    assert found["all"]["crps"]["error"] == pytest.approx(main)
+    again = [scores(seed) for seed in range(1, 2001)]
+    for group, mask in masks.items():
+        scatter = np.std([own[mask].mean() / unit.mean() for own, unit in again])
+        rel = 0.1 if group != "few" else 0.5  # of five galaxies little can be said
+        assert found[group]["crps"]["error"] == pytest.approx(scatter, rel=rel), group
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.6, 1.0])
