@@ -26,6 +26,7 @@ from datasets.cutouts.headers import flux_unit, is_band, linear, pixel_scale, sk
 from datasets.file_limits import check_bytes
 from datasets.fits_input import open_fits
 
+MAX_TURN_DEGREES = 2.0  # between the bands of a cutout: a pixel, 30 px from the centre
 PIXEL_BYTES = 4  # as read: float32, and more only for images that are float64 or scaled
 
 
@@ -90,6 +91,7 @@ def read_band_files(paths: Mapping[str, Path]) -> RawCutout:
             raise CutoutError(f"the file of band {band} holds more than one image")
     first = next(iter(parts.values()))
     remarks = [remark for part in parts.values() for remark in part.remarks]
+    _check_axes([paths[band].name for band in parts], [part.axes for part in parts.values()])
     remarks += _shifted([part.centre for part in parts.values()], first.pixel_scale_arcsec[0])
     return replace(
         first,
@@ -127,8 +129,12 @@ def _about(hdus: Sequence, primary: fits.Header, remarks: list[str]) -> dict[str
         for hdu, place in zip(hdus, places, strict=True)
     )
     units = tuple(flux_unit(header, remarks) for header in headers)
+    bands = _bands_of_cube(headers[0]) if cube else _bands_of_planes(hdus)
+    if not cube:
+        names = [f"band {name}" for name in bands or range(1, len(hdus) + 1)]
+        _check_axes(names, [place[4] for place in places])
     remarks += _shifted([place[1:3] for place in places], scales[0])
-    _, ra, dec, radius = places[0]
+    _, ra, dec, radius, axes = places[0]
     stated = ({key.lower(): value for key, value in h.items() if key} for h in headers[0].maps)
     fields = stated_fields(ChainMap(*stated), remarks)
     # RA and DEC in the header of a survey's image may be the telescope's: only inside the image.
@@ -137,12 +143,29 @@ def _about(hdus: Sequence, primary: fits.Header, remarks: list[str]) -> dict[str
     if not math.isnan(ra) and not distance <= radius:
         fields.update(ra=ra, dec=dec)
     return {
-        "bands": _bands_of_cube(headers[0]) if cube else _bands_of_planes(hdus),
+        "bands": bands,
         "pixel_scale_arcsec": scales,  # of a cube one for all bands
         "unit": units,
         "centre": places[0][1:3],
+        "axes": axes,
         **fields,
     }
+
+
+def _check_axes(names: Sequence[str], axes: Sequence[np.ndarray]) -> None:
+    """Refuse bands whose pixels, by their world coordinates, are turned to each other by more than
+    `MAX_TURN_DEGREES`, or mirrored; names are those of the bands or of their files."""
+    known = [(n, own) for n, own in zip(names, axes, strict=True) if np.isfinite(own).all()]
+    for name, own in known[1:]:
+        turn = own @ known[0][1].T
+        degrees = math.degrees(math.atan2(turn[0, 1] - turn[1, 0], turn.trace()))
+        mirrored = np.linalg.det(turn) < 0
+        if mirrored or abs(degrees) > MAX_TURN_DEGREES:
+            how = "mirrored" if mirrored else f"turned by {abs(degrees):.0f} degrees"
+            raise CutoutError(
+                f"{name} is {how} against {known[0][0]}, by their world coordinates: resample "
+                "all bands to the pixels of one (package reproject)"
+            )
 
 
 def _shifted(centres: Sequence[tuple[float, float]], scale_arcsec: float | None) -> list[str]:

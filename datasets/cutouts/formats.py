@@ -81,6 +81,7 @@ class RawCutout:
     ra: float = math.nan
     dec: float = math.nan
     centre: tuple[float, float] = (math.nan, math.nan)  # right ascension, declination by the WCS
+    axes: np.ndarray | None = None  # of the pixels on the sky, likewise (`headers.sky_geometry`)
     identifier: int = 0
     specobjid: int = 0  # of the spectrum, which is the identifier where the file states no other
     redshift: float = math.nan

@@ -133,39 +133,43 @@ def _arcsec(value: Any) -> float | None:
         return None
 
 
-def sky_geometry(header: fits.Header) -> tuple[float | None, float, float, float]:
+def sky_geometry(header: fits.Header) -> tuple[float | None, float, float, float, np.ndarray]:
     """Pixel scale in arcsec; right ascension, declination (ICRS) of the centre and half-diagonal,
-    in degrees. What the header does not state is None or NaN."""
+    in degrees; directions (axis, to the east and north) of the columns and rows, of length 1. What
+    the header does not state is None or NaN."""
     header = header.copy()
     if "CTYPE1" not in header and ("CD1_1" in header or "CDELT1" in header):
         header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
-    unknown = (None, math.nan, math.nan, math.nan)
+    nowhere = math.nan, math.nan, math.nan, np.full((2, 2), math.nan)
     try:
         wcs = WCS(header).celestial
     except Exception:  # contradictory keywords, of which wcslib knows many: as if there were none
-        return unknown
+        return None, *nowhere
     if not wcs.has_celestial or wcs.pixel_shape is None:
-        return unknown
+        return None, *nowhere
     scale = math.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))
     believed = PLAUSIBLE_PIXELS_ARCSEC[0] <= 3600 * scale <= PLAUSIBLE_PIXELS_ARCSEC[1]
     if believed and not math.isclose(*np.hypot(*wcs.pixel_scale_matrix), rel_tol=0.01):
         raise CutoutError("pixels are not square: resample the image first")
     if "CRVAL1" not in header or not believed:
-        return 3600 * scale, math.nan, math.nan, math.nan
+        return 3600 * scale, *nowhere
     width, height = wcs.pixel_shape
-    ra, dec = _centre(wcs, (width - 1) / 2, (height - 1) / 2)
-    return 3600 * scale, ra, dec, scale * math.hypot(width, height) / 2
+    column, row = (width - 1) / 2, (height - 1) / 2
+    ra, dec = _positions(wcs, column + np.array([0, 1, 0]), row + np.array([0, 0, 1]))
+    east = ((ra[1:] - ra[0] + 180) % 360 - 180) * math.cos(math.radians(dec[0]))
+    axes = np.stack([east, dec[1:] - dec[0]], axis=1)
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    return 3600 * scale, float(ra[0]), float(dec[0]), scale * math.hypot(width, height) / 2, axes
 
 
-def _centre(wcs: WCS, column: float, row: float) -> tuple[float, float]:
-    """ICRS coordinates of a pixel, in degrees, whatever the frame of the header; NaN if it has none
+def _positions(wcs: WCS, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ICRS coordinates of pixels, in degrees, whatever the frame of the header; NaN if it has none
     that can be converted."""
     modern = wcs.wcs.radesys.strip() in ("", "ICRS", "FK5") and wcs.wcs.equinox != 1950.0
     if modern and wcs.wcs.ctype[0].startswith("RA--"):
-        ra, dec = wcs.all_pix2world(column, row, 0)
-        return float(ra), float(dec)
+        return tuple(wcs.all_pix2world(columns, rows, 0))
     try:
-        position = wcs.pixel_to_world(column, row).transform_to(ICRS())
+        positions = wcs.pixel_to_world(columns, rows).transform_to(ICRS())
     except Exception:  # a frame that astropy does not know
-        return math.nan, math.nan
-    return float(position.ra.deg), float(position.dec.deg)
+        return np.full_like(columns, math.nan), np.full_like(columns, math.nan)
+    return positions.ra.deg, positions.dec.deg

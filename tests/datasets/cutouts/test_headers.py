@@ -208,6 +208,39 @@ def test_bands_that_do_not_lie_on_each_other_are_reported(tmp_path):
     assert read_one(tmp_path).assumptions == (text,)
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "how"),
+    [  # directions to the east and north; of the other bands west and north
+        ((-1, 0), (0, 1), None),
+        ((-math.cos(0.02), math.sin(0.02)), (math.sin(0.02), math.cos(0.02)), None),
+        ((1, 0), (0, -1), "is turned by 180 degrees against"),
+        ((0, 1), (1, 0), "is turned by 90 degrees against"),
+        ((-0.8, 0.6), (0.6, 0.8), "is turned by 37 degrees against"),
+        ((-1, 0), (0, -1), "is mirrored against"),
+        ((1, 0), (0, 1), "is mirrored against"),
+    ],
+)
+@pytest.mark.parametrize("equinox", [{}, {"RADESYS": "FK4", "EQUINOX": 1950.0}])
+def test_bands_that_are_turned_or_mirrored_are_refused(tmp_path, columns, rows, how, equinox):
+    turned = tangential(**equinox) | {"CDELT1": 1 / 9000, "CDELT2": 1 / 9000}
+    for axis, (east, north) in enumerate((columns, rows), start=1):
+        turned |= {f"PC1_{axis}": east, f"PC2_{axis}": north}
+    of_bands = [tangential(**equinox) | {"BAND": band} for band in BANDS]
+    of_bands[3] = turned | {"BAND": "i"}
+    write(tmp_path / "a.fits", image(), of_bands)
+    files = tmp_path / "files"
+    files.mkdir()
+    for header, band, plane in zip(of_bands, BANDS, image(), strict=True):
+        write(files / f"a-{band}.fits", [plane], [header])
+    if how is None:
+        assert read_one(tmp_path).assumptions == read_one(files).assumptions == ()
+        return
+    assert reason(tmp_path).startswith(
+        f"band i {how} band u, by their world coordinates: resample all"
+    )
+    assert reason(files).startswith(f"a-i.fits {how} a-u.fits, by their world coordinates")
+
+
 # Planes and files that are no bands
 
 
