@@ -183,7 +183,8 @@ class Cell:
 
 @styled
 def plot_cells(rows: Sequence[Sequence[Cell]]) -> Figure:
-    """Queries, each with its matches in a row of images and spectra."""
+    """Queries, each with its matches in a row of images and spectra, each spectrum on a scale for
+    itself."""
     columns = max(map(len, rows))
     figure = new_figure(1.2 * len(rows) + 0.2)
     grid = figure.subplots(len(rows), columns, squeeze=False)
@@ -198,7 +199,13 @@ def plot_cells(rows: Sequence[Sequence[Cell]]) -> Figure:
             axes.plot(cell.wavelength_angstrom, cell.flux, color=COLOURS["truth"], lw=0.4)
             axes.set_xlim(*cell.wavelength_angstrom[[0, -1]])
             axes.set_ylim(*flux_limits([cell.flux]))
-            axes.tick_params(labelleft=False, labelsize=5)
+            axes.tick_params(labelsize=5)
+            axes.set_yticks([])
+        spectra = [axes for axes in line if axes.lines]
+        for axes in spectra[:1]:
+            axes.set_ylabel("Flux (arb. units)", fontsize=6)
+    if any(axes.lines for axes in grid.flat):
+        figure.supxlabel(WAVELENGTH_LABEL, fontsize=6)
     for line in grid:  # the query stands out
         line[0].spines[:].set(color=COLOURS["highlight"], linewidth=1.5)
     return figure

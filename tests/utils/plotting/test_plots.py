@@ -9,13 +9,15 @@ import pytest
 
 from tests.support import ROOT
 from utils.plotting.plots import (
+    Cell,
     contact_sheets,
+    plot_cells,
     plot_generated,
     plot_preview,
     plot_retrieval,
     save_figure,
 )
-from utils.plotting.spectrum_panel import MARKS, Panel, flux_limits
+from utils.plotting.spectrum_panel import MARKS, WAVELENGTH_LABEL, Panel, flux_limits
 from utils.plotting.style import COLOURS
 
 BANDS = ("u", "g", "r", "i", "z")
@@ -101,6 +103,16 @@ def test_retrieval_frames_the_own_image():
     grid = np.reshape(figure.axes, (2, 5))
     framed = [[axes.spines["top"].get_linewidth() == 2 for axes in row] for row in grid]
     assert framed == [[False, True, False, True, False], [False, True, False, False, False]]
+
+
+def test_spectra_that_are_found_have_labelled_axes_and_images_have_not():
+    image = Cell("image", image=np.ones((5, 64, 64)), bands=BANDS)
+    spectrum = Cell("spectrum", GRID, np.ones(len(GRID)))
+    figure = plot_cells([[image, spectrum, spectrum], [spectrum, image, image]])
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["", "Flux (arb. units)", "", "Flux (arb. units)", "", ""]
+    assert figure.get_supxlabel() == WAVELENGTH_LABEL
+    assert plot_cells([[image, image]]).get_supxlabel() == ""
 
 
 def test_limits_show_lines_but_not_at_any_price():
