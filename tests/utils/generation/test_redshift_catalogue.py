@@ -70,7 +70,7 @@ def test_files_with_or_without_suffix_and_folder(tmp_path):
     assert math.isnan(table.redshift(cutout("many#2", "many.npz")))  # not that of the whole file
 
 
-def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path, monkeypatch):
+def test_files_of_one_name_are_matched_by_their_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "table.csv"
     path.write_text(
