@@ -273,7 +273,7 @@ def test_a_row_that_names_two_cutouts_is_refused(cutouts, tiny_generator, tmp_pa
     for rows, status in (("a/g.fits,0.07\nb/g.fits,0.08", 0), ("g.fits,0.07", 2)):
         table.write_text(f"file,z\n{rows}\n")
         assert run(tmp_path / "*/g.fits", tiny_generator, tmp_path / "out", *options) == status
-    assert "photoz.csv: g.fits names 2 cutouts" in capsys.readouterr().err
+    assert "photoz.csv: g.fits names cutouts of several folders" in capsys.readouterr().err
 
 
 def test_redshifts_of_the_cutouts_out_of_range_are_rejected_one_by_one(

@@ -69,32 +69,33 @@ class RedshiftTable:
             )
 
     def check(self, sources: Iterable[CutoutSource]) -> None:
-        """Refuse rows that name several of these cutouts, and cutouts whose rows disagree.
+        """Refuse rows that name cutouts of several folders, and cutouts whose rows disagree.
 
         Raises:
             UserError: there are some.
         """
         known = {re.sub(r"#\d+$", "", key) for key in self._redshifts if isinstance(key, str)}
         known |= self._redshifts.keys()
-        fitting: dict[str, list[str]] = defaultdict(list)
+        fitting: dict[str, list[Path]] = defaultdict(list)
         for source in sources:
             path = source.paths[0]
             keys = [key for key in _forms(source.name, path) if key in known]
             if source.name in known and source.name not in keys:  # as `name~2`
                 keys = [source.name, *(key for key in keys if "/" in key)]
             for key in keys:
-                fitting[key].append(str(path))
+                fitting[key].append(path)
             values = {self._redshifts[key]: key for key in keys if key in self._redshifts}
             if len(values) > 1:
                 raise UserError(
                     f"{self.path}: the rows of {' and '.join(values.values())} have different "
                     f"redshifts, and all of them name {path}; leave one of them"
                 )
-        for key, paths in fitting.items():
-            if len(paths) > 1:
+        for key, (first, *paths) in fitting.items():
+            others = [path for path in paths if path.parent != first.parent]
+            if others:
                 raise UserError(
-                    f"{self.path}: {key} names {len(paths)} cutouts, {paths[0]} and {paths[1]}; "
-                    "give their paths in a column file"
+                    f"{self.path}: {key} names cutouts of several folders, {first} and "
+                    f"{others[0]}; give their paths in a column file"
                 )
 
     def redshift(self, cutout: Cutout) -> float:

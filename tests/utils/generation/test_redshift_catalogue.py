@@ -90,10 +90,13 @@ def test_files_of_one_name_are_matched_by_their_folders(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("g.fits,0.1", r"g\.fits names 2 cutouts, .*a/g.fits and .*b/g.fits; give their paths"),
-        ("g,0.1", "g names 2 cutouts"),
-        ("g,0.1\nb/g.fits,0.1", "g names 2 cutouts"),
-        ("many#1,0.1", "many names 2 cutouts, .*a/many.npz and .*b/many.npz"),
+        (
+            "g.fits,0.1",
+            r"g\.fits names cutouts of several folders, a/g.fits and b/g.fits; give their",
+        ),
+        ("g,0.1", "g names cutouts of"),
+        ("g,0.1\nb/g.fits,0.1", "g names cutouts of"),
+        ("many#1,0.1", "many names cutouts of several folders, .*a/many.npz and .*b/many.npz"),
         ("a/g.fits,0.1\na/g,0.2", "a/g and a/g.fits have different redshifts, .*leave one"),
         ("g~2,0.1\nb/g,0.2", "g~2 and b/g have different redshifts"),
         ("a/g,0.1\nb/g,0.2", None),
@@ -106,6 +109,15 @@ def test_rows_of_several_cutouts_and_cutouts_of_several_rows(tmp_path, text, mes
     files = {"g": "a/g.fits", "g~2": "b/g.fits", "many": "a/many.npz", "many~2": "b/many.npz"}
     with pytest.raises(UserError, match=message) if message else nullcontext():
         table.check([CutoutSource(name, (Path(path),)) for name, path in files.items()])
+
+
+def test_a_picture_beside_a_cutout_is_of_the_same_galaxy(tmp_path):
+    (tmp_path / "t.csv").write_text("file,z\ng,0.1\nh.fits,0.2\n")
+    table = RedshiftTable(tmp_path / "t.csv", "z")
+    files = {"g": "a/g.fits", "g~2": "a/g.jpg", "h": "a/h.fits", "h~2": "a/h.jpg"}
+    table.check([CutoutSource(name, (Path(path),)) for name, path in files.items()])
+    found = [table.redshift(cutout(name, path)) for name, path in files.items()]
+    np.testing.assert_array_equal(found, [0.1, 0.1, 0.2, np.nan])
 
 
 def test_a_name_goes_before_an_identifier(tmp_path):
