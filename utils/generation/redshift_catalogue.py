@@ -25,7 +25,7 @@ from datasets.tables import read_table, redshifts
 
 NAMES = ("name", "file")
 
-real_folder = cache(os.path.realpath)  # without links
+_real_folder = cache(os.path.realpath)  # without links
 
 
 class RedshiftTable:
@@ -112,7 +112,7 @@ def _forms(name: str, path: Path) -> list[str]:
     names = [name, file] if file.startswith(f"{name}.") else [name]  # not of a file of many
     folder = os.path.abspath(path.parent)
     forms = []
-    for parts in dict.fromkeys((Path(folder).parts, Path(real_folder(folder)).parts)):
+    for parts in dict.fromkeys((Path(folder).parts, Path(_real_folder(folder)).parts)):
         folders = ["/".join(parts[first:]) for first in range(1, len(parts))]
         folders.insert(0, Path(*parts).as_posix())
         forms += [f"{folder}/{name}" for folder in folders for name in names]
@@ -125,7 +125,7 @@ def _keys(path: Path, name: str, values: np.ndarray) -> Iterator[tuple[int, str 
         for row, value in enumerate(values):
             folder, _, file = str(value).strip().rpartition("/")
             if os.path.isabs(folder):
-                folder = Path(real_folder(folder)).as_posix()
+                folder = Path(_real_folder(folder)).as_posix()
             elif folder:
                 folder = re.sub(r"^(\.\.?(/|$))+", "", os.path.normpath(folder))
             if file:
