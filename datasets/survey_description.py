@@ -11,7 +11,7 @@ from datasets.spectra import Preparation, WavelengthGrid
 from datasets.survey import Survey
 
 # What has to be alike for a network to take a survey as it is.
-IMAGES = ("bands", "pixel_scale_arcsec", "image_unit")
+IMAGES = ("bands", "pixel_scale_arcsec", "image_size", "image_unit")
 SPECTRA = ("grid", "preparation")
 
 

@@ -88,7 +88,8 @@ def build_survey(
         output: The survey file; an existing one is not overwritten.
         spectra: Folder or glob of spec files, or HDF5 collection.
         images: DeepDIP cube, folder of cutouts named by specObjID, or file of many.
-        catalogue: Table with specObjID; its columns are kept, galaxies outside it refused.
+        catalogue: Table with specObjID; its columns are kept but for those of the spectra, and sn
+            replaces the measured one. Galaxies outside it are refused.
         bands, pixel_scale_arcsec: Of the survey's images of 64 × 64 px.
         input_pixel_scale_arcsec, input_unit: Of the files, where their headers lack them.
         z_range, allow_warnings: See `SelectionCuts`.
@@ -107,7 +108,7 @@ def build_survey(
         assume=False,
     )
     sources = open_spectra(spectra), open_images(images, target)
-    table = read_catalogue(catalogue) if catalogue else {}
+    table = _catalogue(catalogue) if catalogue else {}
     grid, recipe = PREPARATIONS[preparation]
     inputs = {"spectra": spectra, "images": images, "catalogue": catalogue}
     provenance = {name: Path(value).name for name, value in inputs.items() if value}
@@ -136,6 +137,23 @@ def build_survey(
     for remark, count in sources[1].remarks.most_common():
         print(f"of {count} images: {remark}", file=sys.stderr)
     return Survey(output)
+
+
+def _catalogue(path: str | Path) -> dict[str, np.ndarray]:
+    """The table, with remarks about what of it is not taken, or is taken for something measured."""
+    table = read_catalogue(path)
+    again = len(table["specobjid"]) - len(np.unique(table["specobjid"]))
+    others = [name for name in SPECTRUM_COLUMNS if name in table and name != "specobjid"]
+    if again:
+        print(f"{path}: {again} rows repeat a specObjID: the first of each counts", file=sys.stderr)
+    if others:
+        print(
+            f"{path}: {', '.join(others)}: left out, the survey has those of the spectra",
+            file=sys.stderr,
+        )
+    if "sn" in table:
+        print(f"{path}: sn replaces the S/N measured in the spectra", file=sys.stderr)
+    return table
 
 
 def _pair(

@@ -190,7 +190,7 @@ def test_of_two_pipeline_versions_that_of_the_image_is_taken(tmp_path, spectra, 
     check_rows(Survey(tmp_path / "survey.h5"), range(1, COUNT + 1))
 
 
-def test_folder_of_images_and_catalogue(tmp_path, spectra):
+def test_folder_of_images_and_catalogue(tmp_path, spectra, capsys):
     folder = tmp_path / "images"
     folder.mkdir()
     for k in range(1, COUNT + 1):
@@ -198,8 +198,9 @@ def test_folder_of_images_and_catalogue(tmp_path, spectra):
     np.save(folder / f"{IDENTIFIERS[2]}.npy", np.full((5, 64, 64), np.nan))
     table = tmp_path / "catalogue.csv"
     other = range(2, COUNT + 1)
-    lines = [f"{IDENTIFIERS[k - 1]},{1237650795146051733 + k},{k / 10},{k}\n" for k in other]
-    table.write_text("specObjID,objID,logMass_Maraston09,sn\n" + "".join(lines))
+    lines = [f"{IDENTIFIERS[k - 1]},{1237650795146051733 + k},{k / 10},{k},0.9\n" for k in other]
+    lines.append(f"{IDENTIFIERS[1]},0,0,0,0.9\n")
+    table.write_text("specObjID,objID,logMass_Maraston09,sn,z\n" + "".join(lines))
     status, refused = build(tmp_path, spectra, folder, "--catalogue", table, *STATED)
     assert status == 0
     survey = Survey(tmp_path / "survey.h5")
@@ -210,6 +211,11 @@ def test_folder_of_images_and_catalogue(tmp_path, spectra):
     np.testing.assert_array_equal(survey.catalogue["logmass_maraston09"], fiber / 10)
     reasons = [refused[str(spectra / f"spec-0266-51630-{k:04d}.fits")] for k in (1, 3)]
     assert reasons[0] == "not in the catalogue" and reasons[1].startswith("image: ")
+    assert (survey.catalogue["z"] < 0.9).all()
+    remarks = capsys.readouterr().err
+    assert "1 rows repeat a specObjID: the first of each counts" in remarks
+    assert "z: left out, the survey has those of the spectra" in remarks
+    assert "sn replaces the S/N measured in the spectra" in remarks
 
 
 @pytest.mark.parametrize("suffix", ["npy", "fits"])

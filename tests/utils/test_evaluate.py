@@ -389,6 +389,16 @@ def test_images_of_another_scale_are_refused(changed_survey, tiny_generator, tmp
     assert f"{path}: pixel_scale_arcsec is 0.262" in capsys.readouterr().err
 
 
+def test_images_of_another_size_are_refused(changed_survey, tiny_generator, tmp_path, capsys):
+    path = changed_survey()
+    with h5py.File(path, "r+") as file:
+        images = file["images"][..., 8:-8, 8:-8]
+        del file["images"]
+        file["images"] = images
+    assert run(tiny_generator, path, tmp_path) == USER_ERROR
+    assert f"{path}: image_size is 48" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("more", [("--galaxies", "0"), ("--galaxies", "-3"), ("--candidates", "0")])
 def test_numbers_below_one_are_refused(tiny_generator, tiny_survey, tmp_path, more, capsys):
     with pytest.raises(SystemExit):

@@ -109,11 +109,16 @@ def _spawn(
         with handle_signals(pass_on):
             while not context.join():
                 pass
-    except (mp.ProcessRaisedException, mp.ProcessExitedException):
-        if failures.empty():  # killed, by the system for example
-            if signals:  # before they could handle it
-                raise stopped_by(signals[0]) from None
-            raise
+    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        if signals and failures.empty():  # before they could handle it
+            raise stopped_by(signals[0]) from None
+        # Torch ends the others with a signal, which is their failure then.
+        killed = not signals and getattr(error, "signal_name", None)
+        if killed or failures.empty():
+            raise UserError(
+                "a process of the training was killed, perhaps for lack of memory: go on with "
+                "--resume, or with fewer run.processes"
+            ) from None
         kind, text = failures.get()  # the first failure; those of the others follow from it
         raise kind(f"in a process:\n{text}" if kind is RuntimeError else text) from None
 

@@ -214,6 +214,18 @@ def test_a_signal_outside_the_training_asks_for_another_start(capsys):
     assert "stopped by SIGTERM: go on with --resume" in capsys.readouterr().err
 
 
+def killed(rank, config, flags):
+    if rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(30)
+
+
+def test_a_killed_process_ends_the_training_with_a_remedy(capsys):
+    config = ContrastiveConfig(run=RunConfig(processes=2, device="cpu"))
+    assert launch(killed, config, Flags()) == USER_ERROR
+    assert "a process of the training was killed" in capsys.readouterr().err
+
+
 def children(parent: int) -> set[int]:
     """Processes started by `parent`, and by those."""
     found = set()
