@@ -52,13 +52,6 @@ def _parser() -> argparse.ArgumentParser:
         help="searched by the fit (default: %(default)s)",
     )
     parser.add_argument(
-        "--templates",
-        type=Path,
-        metavar="SURVEY",
-        help="fit redshifts with the principal components of this survey's training split "
-        "(default: kcorrect's templates and emission lines)",
-    )
-    parser.add_argument(
         "--ssp",
         type=Path,
         metavar="FOLDER",
@@ -84,7 +77,7 @@ def _measure(options: argparse.Namespace) -> int:
     # after the arguments are parsed: these take seconds to import
     from utils.generation.catalogue_output import write_catalogue
     from utils.generation.input_files import find_files
-    from utils.generation.measured_catalogue import measure_files, survey_templates, units
+    from utils.generation.measured_catalogue import measure_files, units
     from utils.spectroscopy.ppxf_engine import load_ppxf
     from utils.spectroscopy.ssp_library import read_library
 
@@ -97,7 +90,6 @@ def _measure(options: argparse.Namespace) -> int:
         files,
         options.split,
         options.redshift == "catalogue",
-        templates=options.templates and survey_templates(options.templates),
         redshift_range=tuple(options.redshift_range),
         library=options.ssp and read_library(options.ssp),
         engine=options.engine,

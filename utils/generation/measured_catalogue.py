@@ -14,32 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.errors import UserError
-from datasets.survey import Survey
-from utils.core.survey_rows import random_subset
 from utils.generation.fits_output import FLUX_UNIT
 from utils.generation.input_files import SpectrumBlock, join_blocks, read_blocks
-from utils.spectroscopy.galaxy_templates import RedshiftTemplates
 from utils.spectroscopy.measurements import column_units, measure, measure_candidates
-
-TEMPLATE_SPECTRA = 5000  # of a survey's training split, for its principal components
-
-
-def survey_templates(path: Path, seed: int = 0) -> RedshiftTemplates:
-    """Principal components of a random subset of a survey's training spectra.
-
-    Args:
-        path: survey file.
-        seed: of the choice of at most `TEMPLATE_SPECTRA` galaxies.
-
-    Raises:
-        UserError: the survey lacks redshifts, or has too few galaxies.
-    """
-    survey = Survey(path)
-    if "z" not in survey.catalogue:
-        raise UserError(f"{path}: templates need the redshifts of the galaxies, a column z")
-    rows = random_subset(survey, survey.indices("train"), TEMPLATE_SPECTRA, seed)
-    spectra, redshift = survey.read("spectra", rows), survey.catalogue["z"][rows]
-    return RedshiftTemplates.from_spectra(survey.grid.angstrom, spectra, None, redshift)
 
 
 def measure_files(

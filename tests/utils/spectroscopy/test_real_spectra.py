@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.support import REAL_DATA, needs_real_data
-from utils.spectroscopy.galaxy_templates import RedshiftTemplates
 from utils.spectroscopy.measurements import measure
 from utils.spectroscopy.redshift import fit_redshift
 
@@ -50,19 +49,6 @@ def test_redshifts_with_the_default_templates(sdss):
     assert failures < 0.005  # asked for: 0.02
     constant, _ = scatter_and_failures(np.full_like(fitted, 0.03), sdss["z"])
     assert constant > 100 * scatter
-
-
-def test_redshifts_with_principal_components_of_other_galaxies(sdss):
-    train, test = slice(0, None, 4), slice(1, None, 8)
-    templates = RedshiftTemplates.from_spectra(
-        sdss["wavelength"], sdss["flux"][train], sdss["sigma"][train], sdss["z"][train]
-    )
-    fit = fit_redshift(
-        sdss["wavelength"], sdss["flux"][test], sdss["sigma"][test], templates=templates
-    )
-    scatter, failures = scatter_and_failures(fit.redshift, sdss["z"][test])
-    assert scatter < 5e-5
-    assert failures < 0.02
 
 
 def test_break_and_halpha_separate_ellipticals_from_the_rest(measured):

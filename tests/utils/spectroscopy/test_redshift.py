@@ -144,17 +144,3 @@ def test_the_margin_is_over_another_redshift():
     assert np.isnan(narrow.margin).all()  # all of it is within 1000 km/s of the best redshift
     np.testing.assert_allclose(wide.redshift, redshift, atol=1e-4)
     assert (wide.margin > 100.0).all()
-
-
-def test_principal_components_of_a_survey_give_redshifts():
-    generator = np.random.default_rng(12)
-    redshift = generator.uniform(0.05, 0.15, 80)
-    mixture = generator.uniform(0.2, 1.0, (80, len(TEMPLATES.flux))) * [1, 1, 4, 4, 4, 4, 4]
-    flux = spectra(redshift, mixture) + generator.normal(0.0, 0.02, (80, 4500))
-    components = RedshiftTemplates.from_spectra(
-        WAVELENGTH, flux[:60], None, redshift[:60], components=7
-    )
-    fit = fit_redshift(WAVELENGTH, flux[60:], templates=components, redshift_range=(0.0, 0.2))
-    np.testing.assert_allclose(fit.redshift, redshift[60:], atol=2e-4)
-    with pytest.raises(UserError, match="more than 7 spectra"):
-        RedshiftTemplates.from_spectra(WAVELENGTH, flux[:5], None, redshift[:5], components=7)
