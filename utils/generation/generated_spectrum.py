@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.spectra import candidate_sigma
 from datasets.synthetic_photometry import synthetic_colours
 
 if TYPE_CHECKING:
@@ -100,38 +99,6 @@ class GeneratedSpectrum:
                 object.__setattr__(self, name, _as_in_header(value))
         colours = tuple(_as_in_header(colour) for colour in self.image_colours)
         object.__setattr__(self, "image_colours", colours)
-
-    @classmethod
-    def from_candidates(
-        cls,
-        flux: np.ndarray,
-        scores: np.ndarray,
-        numbers: np.ndarray,
-        redshifts: np.ndarray,
-        snrs: np.ndarray,
-        *,
-        kept: int,
-        provenance: Provenance,
-        **fields: Any,
-    ) -> GeneratedSpectrum:
-        """The `kept` best of all candidates of a galaxy.
-
-        Args:
-            flux: (sampled, pixels), normalised, best first; scores, numbers, redshifts and snrs
-                (sampled,) likewise.
-            provenance, fields: The other fields.
-        """
-        return cls(
-            candidates=flux[:kept],
-            scores=scores[:kept],
-            numbers=numbers[:kept],
-            redshifts=redshifts[:kept],
-            snrs=snrs[:kept],
-            mean=flux[: provenance.averaged].mean(0),
-            sigma=candidate_sigma(flux),
-            provenance=provenance,
-            **fields,
-        )
 
     @property
     def best(self) -> np.ndarray:

@@ -31,6 +31,7 @@ from datasets.file_names import as_text, file_stem
 from datasets.photometry import NANOMAGGY, aperture_nanomaggies, image_colours
 from datasets.process_pool import end_with_parent
 from datasets.processors import one_thread_each, usable_cores
+from datasets.spectra import candidate_sigma
 from datasets.survey_description import SurveyDescription
 from datasets.synthetic_photometry import scale_to_photometry
 from utils.core.interruption import SIGNALS
@@ -156,19 +157,20 @@ class Products:
         return spectrum
 
     def spectrum(self, cutout: Cutout, candidates: Candidates) -> GeneratedSpectrum:
-        """The spectrum of a galaxy with everything that its file states."""
-        pdf = candidates.redshift_pdf
+        """The best candidates of a galaxy, with everything that its file states."""
+        flux, kept, pdf = candidates.flux[0], slice(self.kept), candidates.redshift_pdf
         colours = image_colours(cutout.image, self.survey)
-        return GeneratedSpectrum.from_candidates(
-            candidates.flux[0],
-            candidates.scores[0],
-            candidates.numbers[0],
-            candidates.redshift[0],
-            candidates.snr[0],
-            kept=self.kept,
-            provenance=self.provenance,
+        return GeneratedSpectrum(
             name=cutout.name,
             wavelength_angstrom=candidates.wavelength_angstrom,
+            candidates=flux[kept],
+            numbers=candidates.numbers[0, kept],
+            scores=candidates.scores[0, kept],
+            redshifts=candidates.redshift[0, kept],
+            snrs=candidates.snr[0, kept],
+            mean=flux[: self.provenance.averaged].mean(0),
+            sigma=candidate_sigma(flux),
+            provenance=self.provenance,
             scale=self._scale(cutout.image, candidates),
             source=as_text(cutout.path.name),
             assumptions=cutout.assumptions,

@@ -151,23 +151,6 @@ def test_unknown_values_are_absent_and_odd_names_are_escaped(tmp_path):
     assert len(Spectrum.read(tmp_path / "a.fits").flux) == 4500
 
 
-def test_kept_candidates_are_the_best_and_the_spread_is_of_all():
-    draws = np.arange(8.0)[:, None] * np.ones(5)
-    scores = np.array([0.1, 0.5, 0.2, 0.8, 0.0, 0.3, 0.6, 0.4])
-    order = np.argsort(-scores)
-    kept = GeneratedSpectrum.from_candidates(
-        draws[order], scores[order], order, order / 100, order * 10,
-        kept=3, name="a", wavelength_angstrom=GRIDS["full"][:5], provenance=PROVENANCE,
-    )  # fmt: skip
-    assert kept.redshifts.tolist() == [0.03, 0.06, 0.01]
-    assert kept.snrs.tolist() == [30, 60, 10]
-    assert kept.numbers.tolist() == [3, 6, 1]
-    assert kept.scores.tolist() == [0.8, 0.6, 0.5]
-    np.testing.assert_array_equal(kept.best, 3)
-    np.testing.assert_array_equal(kept.mean, 3.5)
-    np.testing.assert_allclose(kept.sigma, 2.38)
-
-
 def test_redshifts_and_their_probability_come_back(tmp_path):
     edges, probability = np.linspace(0.05, 0.15, 11), np.full(10, 0.1)
     written = replace(

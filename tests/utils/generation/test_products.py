@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -56,6 +57,23 @@ def candidates(galaxies: int) -> Candidates:
         redshift_pdf=rng.random((galaxies, 4), dtype=np.float32),
         redshift_edges=np.linspace(0.05, 0.15, 5, dtype=np.float32),
     )
+
+
+def test_kept_candidates_are_the_best_and_the_spread_is_of_all(tmp_path):
+    order, pixels = np.array([3, 6, 1, 7, 2, 5, 0, 4]), np.ones((1, METHOD_GRID.count), np.float32)
+    flux, numbers = order[:, None] * pixels, order[None]
+    of_eight = replace(
+        candidates(1), flux=flux[None], numbers=numbers, scores=1 - np.arange(8)[None] / 10,
+        redshift=numbers / 100, snr=numbers * 10,
+    )  # fmt: skip
+    made = products(tmp_path).spectrum(cutout("a"), of_eight)
+    assert made.redshifts.tolist() == [0.03, 0.06, 0.01]
+    assert made.snrs.tolist() == [30, 60, 10]
+    assert made.numbers.tolist() == [3, 6, 1]
+    assert made.scores.tolist() == [1.0, 0.9, 0.8]
+    np.testing.assert_array_equal(made.best, 3)
+    np.testing.assert_array_equal(made.mean, 3.5)
+    np.testing.assert_allclose(made.sigma, 2.38)
 
 
 def assert_same_rows(here: dict, there: dict) -> None:
