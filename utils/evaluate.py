@@ -31,8 +31,7 @@ from datasets.command_parser import CommandParser
 from datasets.errors import run_command
 from datasets.processors import usable_cores
 from utils.evaluation.ablations import ABLATIONS
-from utils.generation.options import SAMPLERS, count, parse_condition
-from utils.generation.ranking import RANKINGS
+from utils.generation.options import add_device, add_sampling, count, parse_condition
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,23 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--split", default="test", choices=["validation", "test", "all"])
     parser.add_argument("--galaxies", type=count, help="the first galaxies of the split (all)")
-    _add_sampling(parser.add_argument_group("sampling (default: as the checkpoint was trained)"))
+    sampling = parser.add_argument_group("sampling (default: as the checkpoint was trained)")
+    add_sampling(sampling)
+    _add_conditions(sampling)
     _add_scoring(parser.add_argument_group("scoring"))
     computing = parser.add_argument_group("computing")
-    computing.add_argument("--device", default="auto", help="auto, cpu, cuda, … (%(default)s)")
-    computing.add_argument(
-        "--precision", default="float32", choices=["float32", "bfloat16", "auto"]
-    )
+    add_device(computing)
     computing.add_argument(
         "--workers", type=int, default=usable_cores(), help="threads that measure (%(default)s)"
     )
     return parser
 
 
-def _add_sampling(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--candidates", type=count, help="candidates per galaxy")
-    group.add_argument("--sampler", choices=SAMPLERS)
-    group.add_argument("--steps", type=int, help="sampling steps")
+def _add_conditions(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--redshift", type=parse_condition("redshift"), default="sampled",
         help="sampled given the image, given (the catalogue's), or a number "
@@ -99,16 +94,9 @@ def _add_sampling(group: argparse._ArgumentGroup) -> None:
         default="sampled",
         help="likewise for the S/N per pixel (%(default)s)",
     )
-    group.add_argument("--guidance", type=float, help="weight of the image")
-    group.add_argument("--seed", type=int, default=1, help="seed of the noise (%(default)s)")
 
 
 def _add_scoring(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--rank", default="contrastive", choices=RANKINGS,
-        help="criterion of the best candidate: similarity to the image, agreement with its "
-        "colours, or both (%(default)s)",
-    )  # fmt: skip
     group.add_argument(
         "--against", default="observed", choices=["observed", "noiseless"],
         help="true spectra, for candidates and baselines alike: the survey's, or the noiseless "

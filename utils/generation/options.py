@@ -90,10 +90,23 @@ def generation_parser(description: str) -> argparse.ArgumentParser:
         "super-resolution one",
     )
     parser.add_argument("--output", required=True, help="folder for the results, made new")
-    _add_sampling(parser.add_argument_group("sampling (default: as the checkpoint was trained)"))
+    sampling = parser.add_argument_group("sampling (default: as the checkpoint was trained)")
+    add_sampling(sampling)
+    sampling.add_argument("--keep", type=count, help="candidates written, best first (all)")
+    sampling.add_argument(
+        "--mean-of-best", type=count, help="candidates, best first, whose mean is written (all)"
+    )
     _add_conditions(parser.add_argument_group("conditions"))
     _add_cutouts(parser)
-    _add_computing(parser.add_argument_group("computing"))
+    computing = parser.add_argument_group("computing")
+    add_device(computing)
+    computing.add_argument("--batch-size", type=count, help="galaxies at once (8; on a GPU 256)")
+    computing.add_argument(
+        "--workers",
+        type=not_negative_count,
+        metavar="N",
+        help="processes that draw, measure and write meanwhile (as many as cores; 0: none)",
+    )
     parser.add_argument(
         "--shards",
         type=count,
@@ -121,12 +134,9 @@ def generation_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_sampling(group: argparse._ArgumentGroup) -> None:
+def add_sampling(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say how candidates are sampled and ranked."""
     group.add_argument("--candidates", type=count, help="candidate spectra per galaxy")
-    group.add_argument("--keep", type=count, help="candidates written, best first (all)")
-    group.add_argument(
-        "--mean-of-best", type=count, help="candidates, best first, whose mean is written (all)"
-    )
     group.add_argument("--sampler", choices=SAMPLERS, help="solver of the reverse process")
     group.add_argument("--steps", type=count, help="sampling steps of all but ancestral")
     group.add_argument(
@@ -183,20 +193,14 @@ def _add_cutouts(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_computing(group: argparse._ArgumentGroup) -> None:
+def add_device(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say where networks compute, and how precisely."""
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, … (%(default)s)")
     group.add_argument(
         "--precision",
         default="float32",
         choices=["float32", "bfloat16", "auto"],
         help="auto: bfloat16 where that is faster (%(default)s)",
-    )
-    group.add_argument("--batch-size", type=count, help="galaxies at once (8; on a GPU 256)")
-    group.add_argument(
-        "--workers",
-        type=not_negative_count,
-        metavar="N",
-        help="processes that draw, measure and write meanwhile (as many as cores; 0: none)",
     )
 
 
