@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.errors import run_command
@@ -61,31 +60,18 @@ def _generate(options: argparse.Namespace, workers: Workers | None) -> int:
     from utils.generation.from_options import (
         cutout_format,
         join_processes,
-        kept_candidates,
         load_pipeline,
         make_run,
         plan,
-        provenance_of,
         redshift_table,
-        requested_conditions,
         settings_of,
     )
-    from utils.generation.products import Products
 
     join_processes(options)
     redshifts = redshift_table(options)
     pipeline, sampling = load_pipeline(options)
-    requested = requested_conditions(pipeline, options)
     reader = CutoutReader(options.cutouts, cutout_format(pipeline.last.contrastive.survey, options))
-    products = Products(
-        Path(options.output),
-        pipeline.last.contrastive.survey,
-        provenance_of(pipeline, sampling, options),
-        kept_candidates(sampling, options),
-        0 if options.no_pictures or options.shards else options.pictures,
-        not options.no_measure,
-    )
-    run = make_run(products, pipeline, sampling, reader, options, requested, redshifts, workers)
+    run = make_run(pipeline, sampling, reader, options, redshifts, workers)
     print(plan(run, reader), end="\n" if run.rank == 0 else "")
     if options.dry_run:
         return 0

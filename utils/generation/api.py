@@ -17,15 +17,11 @@ from utils.core.shipped_weights import shipped_weights
 from utils.generation.from_options import (
     build_pipeline,
     cutout_format,
-    kept_candidates,
     load_pipeline,
     make_run,
-    provenance_of,
-    requested_conditions,
 )
 from utils.generation.generated_spectrum import GeneratedSpectrum
 from utils.generation.options import generation_parser
-from utils.generation.products import Products
 
 DEFAULTS = ["-", "--output", "-", "--no-pictures", "--no-measure", "--workers", "0"]
 OPTIONS = (  # of a call
@@ -105,13 +101,8 @@ class Generator:
             **options,
         )
         pipeline, sampling = build_pipeline(self.pipeline.stages, given)
-        survey = pipeline.last.contrastive.survey
-        target = cutout_format(survey, given)
-        provenance = provenance_of(pipeline, sampling, given)
-        kept = kept_candidates(sampling, given)
-        products = Products(Path(), survey, provenance, kept, pictures=0)
-        requested = requested_conditions(pipeline, given)
-        run = make_run(products, pipeline, sampling, None, given, requested, None)
+        target = cutout_format(pipeline.last.contrastive.survey, given)
+        run = make_run(pipeline, sampling, None, given)
         if isinstance(cutouts, np.ma.MaskedArray):
             cutouts = cutouts.astype(float).filled(np.nan)
         if isinstance(cutouts, np.ndarray):

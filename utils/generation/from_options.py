@@ -23,11 +23,10 @@ from utils.generation.batch_run import BatchRun
 from utils.generation.conditions import CONDITIONS, REDSHIFT, validate_conditions
 from utils.generation.generated_spectrum import Provenance
 from utils.generation.pipeline import Pipeline, make_sampler, sampling_of
+from utils.generation.products import Products
 
 if TYPE_CHECKING:
-    import torch
-
-    from utils.generation.products import Products, Workers
+    from utils.generation.products import Workers
     from utils.generation.redshift_catalogue import RedshiftTable
 
 CPU_ROWS, GPU_ROWS = 64, 4096  # candidates that go through the network together
@@ -105,7 +104,7 @@ def _fitting_weights(options: argparse.Namespace) -> str:
     )
 
 
-def requested_conditions(pipeline: Pipeline, options: argparse.Namespace) -> dict[str, str]:
+def _requested_conditions(pipeline: Pipeline, options: argparse.Namespace) -> dict[str, str]:
     """What is requested for redshift and S/N, by name.
 
     Raises:
@@ -118,7 +117,7 @@ def requested_conditions(pipeline: Pipeline, options: argparse.Namespace) -> dic
     return requested
 
 
-def kept_candidates(sampling: SamplingConfig, options: argparse.Namespace) -> int:
+def _kept_candidates(sampling: SamplingConfig, options: argparse.Namespace) -> int:
     """How many candidates are written.
 
     Raises:
@@ -167,11 +166,6 @@ def cutout_format(survey: SurveyDescription, options: argparse.Namespace) -> Cut
     )
 
 
-def batch_size(device: torch.device, options: argparse.Namespace) -> int:
-    """Galaxies at once."""
-    return options.batch_size or (CPU_GALAXIES if device.type == "cpu" else GPU_GALAXIES)
-
-
 def join_processes(options: argparse.Namespace) -> None:
     """Where torchrun or srun started several processes, become one of them, on its own GPU.
 
@@ -188,28 +182,36 @@ def join_processes(options: argparse.Namespace) -> None:
 
 
 def make_run(
-    products: Products,
     pipeline: Pipeline,
     sampling: SamplingConfig,
     reader: CutoutReader,
     options: argparse.Namespace,
-    requested: dict[str, str],
-    redshifts: RedshiftTable | None,
+    redshifts: RedshiftTable | None = None,
     workers: Workers | None = None,
 ) -> BatchRun:
     """The run over all cutouts, or, with `--shards`, this process's part of it.
 
     Raises:
-        UserError: it is not clear which of the redshifts belongs to which cutout.
+        UserError: as `_requested_conditions` and `_kept_candidates`, or it is not clear which of the
+            redshifts belongs to which cutout.
     """
     if redshifts:
         redshifts.check(reader.sources)
+    on_cpu = pipeline.device.type == "cpu"
+    products = Products(
+        Path(options.output),
+        pipeline.last.contrastive.survey,
+        _provenance_of(pipeline, sampling, options),
+        _kept_candidates(sampling, options),
+        0 if options.no_pictures or options.shards else options.pictures,
+        not options.no_measure,
+    )
     arguments = {
         "products": products,
         "pipeline": pipeline,
         "sampler": make_sampler(sampling),
-        "batch": batch_size(pipeline.device, options),
-        "requested": requested,
+        "batch": options.batch_size or (CPU_GALAXIES if on_cpu else GPU_GALAXIES),
+        "requested": _requested_conditions(pipeline, options),
         "redshifts": redshifts,
     }
     if not options.shards:
@@ -227,7 +229,7 @@ def make_run(
     )
 
 
-def provenance_of(
+def _provenance_of(
     pipeline: Pipeline, sampling: SamplingConfig, options: argparse.Namespace
 ) -> Provenance:
     """How the spectra are made, for the header of every file."""
