@@ -18,7 +18,33 @@ from datasets.version import code_version
 COMMON = ("version", "quiet", "debug", "help_all")  # names of the options of all commands
 
 
-class CommandParser(argparse.ArgumentParser):
+class HelpfulParser:
+    """Makes the `--help` of a parser fit a screen, and knows what a mistyped option should be."""
+
+    brief: Sequence[str] | None = None  # the options that `--help` shows; None: all
+
+    def format_help(self) -> str:
+        """The help, without the options that are not `brief`."""
+        if self.brief is None:
+            return super().format_help()
+        shown = {*self.brief, "--help", "--help-all"}
+        helps = [(action, action.help) for action in self._actions]
+        for action in self._actions:
+            if action.option_strings and not shown & {*action.option_strings}:
+                action.help = argparse.SUPPRESS
+        try:
+            return super().format_help()
+        finally:
+            for action, text in helps:
+                action.help = text
+
+    def error(self, message: str, *more: Any) -> NoReturn:
+        """Say what is wrong, and which option was meant."""
+        options = [o for action in self._actions for o in action.option_strings]
+        super().error(message + _meant(str(message), options), *more)
+
+
+class CommandParser(HelpfulParser, argparse.ArgumentParser):
     """A parser whose help keeps the line breaks of the description, on any terminal.
 
     Args:
@@ -46,15 +72,6 @@ class CommandParser(argparse.ArgumentParser):
         values = super().parse_args(args, namespace)
         apply_common_options(vars(values))
         return values
-
-    def format_help(self) -> str:
-        """The help, without the options that are not `brief`."""
-        return brief_help(self, super().format_help)
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and which option was meant."""
-        options = [o for action in self._actions for o in action.option_strings]
-        super().error(message + meant(message, options))
 
 
 class _Version(argparse.Action):
@@ -127,23 +144,7 @@ class _NoTerminal:
         return getattr(self._stream, name)
 
 
-def brief_help(parser: argparse.ArgumentParser, format_help: Any) -> str:
-    """The help of `format_help` with only the options in `parser.brief`, if that is not None."""
-    if parser.brief is None:
-        return format_help()
-    shown = {*parser.brief, "--help", "--help-all"}
-    helps = [(action, action.help) for action in parser._actions]
-    for action in parser._actions:
-        if action.option_strings and not shown & {*action.option_strings}:
-            action.help = argparse.SUPPRESS
-    try:
-        return format_help()
-    finally:
-        for action, text in helps:
-            action.help = text
-
-
-def meant(message: str, names: Iterable[str]) -> str:
+def _meant(message: str, names: Iterable[str]) -> str:
     """The name that is most similar to one that `message` complains of, as the end of it."""
     wrong = re.search(r"unrecognized arguments: (\S+)|option '([\w.]+)'", message)
     if not wrong:

@@ -6,9 +6,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -16,10 +14,9 @@ from jsonargparse.typing import PositiveFloat
 
 from datasets.command_parser import (
     COMMON,
+    HelpfulParser,
     add_common_options,
     apply_common_options,
-    brief_help,
-    meant,
     replace_unprintable,
 )
 from datasets.errors import USER_ERROR, UserError
@@ -38,19 +35,8 @@ class Flags:
 BRIEF = ("--config", "--resume", "--dry-run", "--time-limit", "--print-config")  # in `--help`
 
 
-class _Parser(ArgumentParser):
-    """A parser whose `--help` fits a screen, and which knows what a mistyped key should be."""
-
-    brief: Sequence[str] | None = BRIEF
-
-    def format_help(self) -> str:
-        """The flags, and the sections of keys; with `--help-all` every key."""
-        return brief_help(self, super().format_help)
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say what is wrong, and which key was meant."""
-        options = [o for action in self._actions for o in action.option_strings]
-        super().error(message + meant(str(message), options), ex)
+class _Parser(HelpfulParser, ArgumentParser):
+    brief = BRIEF
 
 
 class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
