@@ -21,13 +21,9 @@ def refractive_index(vacuum_angstrom: ArrayLike) -> np.ndarray:
     return 1.0 + 5.792105e-2 / (238.0185 - s2) + 1.67917e-3 / (57.362 - s2)
 
 
-def vacuum_to_air(vacuum_angstrom: ArrayLike) -> np.ndarray:
-    """Wavelengths in air of vacuum wavelengths, both in Å; meant for λ > 2000 Å."""
-    return np.asarray(vacuum_angstrom, float) / refractive_index(vacuum_angstrom)
-
-
 def air_to_vacuum(air_angstrom: ArrayLike) -> np.ndarray:
-    """Inverse of `vacuum_to_air`: three fixed-point steps leave less than 10⁻⁹ Å."""
+    """Wavelengths in vacuum of wavelengths λ > 2000 Å in air, both in Å, from λ_vacuum = n λ_air:
+    three fixed-point steps leave less than 10⁻⁹ Å."""
     air = np.asarray(air_angstrom, float)
     vacuum = air
     for _ in range(3):

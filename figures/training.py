@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from datasets.command_parser import CommandParser
 from datasets.errors import UserError, run_command
+from utils.core.run_log import MetricsTable
+from utils.plotting.style import COLOURS, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +49,6 @@ def tables(runs: list[Path]) -> dict[str, list[dict[str, float]]]:
     Raises:
         UserError: a folder holds none.
     """
-    from utils.core.run_log import MetricsTable
-
     found = {}
     for run in runs:
         own = [run / part / TABLE for part in PARTS if (run / part / TABLE).exists()]
@@ -60,27 +60,20 @@ def tables(runs: list[Path]) -> dict[str, list[dict[str, float]]]:
     return found
 
 
+@styled
 def draw(found: dict[str, list[dict[str, float]]]) -> Figure:
     """A panel for each table."""
-    from utils.plotting.style import new_figure, styled
-
-    @styled
-    def drawn() -> Figure:
-        figure = new_figure(HEIGHT_INCHES)
-        all_axes = figure.subplots(1, len(found), squeeze=False)[0]
-        for axes, (name, rows) in zip(all_axes, found.items(), strict=True):
-            _draw_panel(axes, rows)
-            axes.set_title(name, loc="left")
-        all_axes[0].set_ylabel("loss")
-        figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
-        return figure
-
-    return drawn()
+    figure = new_figure(HEIGHT_INCHES)
+    all_axes = figure.subplots(1, len(found), squeeze=False)[0]
+    for axes, (name, rows) in zip(all_axes, found.items(), strict=True):
+        _draw_panel(axes, rows)
+        axes.set_title(name, loc="left")
+    all_axes[0].set_ylabel("loss")
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    return figure
 
 
 def _draw_panel(axes: Axes, rows: list[dict[str, float]]) -> None:
-    from utils.plotting.style import COLOURS
-
     def points(name: str) -> list[tuple[float, float]]:
         return [(row["iteration"], row[name]) for row in rows if name in row and row["epoch"] > 0]
 

@@ -77,7 +77,7 @@ class Evaluation(EvaluationSetup):
         methods = self._methods(file, orders[self.options.rank])
         truth, of_training = None, {}
         if not self.options.no_measure:
-            truth, of_training = self._truth(), self._measured_training(methods)
+            truth, of_training = self._measured_truth[0], self._measured_training(methods)
         of_redshift, redshift_scores = {}, {}
         if self.requested["redshift"] == "sampled":
             of_redshift, redshift_scores = answer_redshift(methods[OBSERVED], self.redshift, file)
@@ -257,10 +257,6 @@ class Evaluation(EvaluationSetup):
     def _measured_truth(self) -> tuple[Columns, Columns]:
         redshift, of = catalogue_redshift(self.survey), self.spectra_identity(self.survey)
         return measure_truth(self.spectroscope, self.rows, self.own_spectra, redshift, of)
-
-    def _truth(self) -> Columns:
-        """Quantities of the true spectra (N,), at their catalogue redshifts."""
-        return self._measured_truth[0]
 
     def _measured_training(self, methods: dict[str, list[Method]]) -> dict[str, dict[str, Columns]]:
         """Quantities (N, P) of the methods whose candidates are training spectra, by question and

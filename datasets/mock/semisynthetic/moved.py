@@ -30,15 +30,13 @@ FILTER_ANGSTROM = np.arange(2960.0, 11300.0, 5.0)
 
 @dataclass(frozen=True)
 class Moved:
-    """What becomes of n galaxies at redshifts `z` (n,).
+    """What becomes of n galaxies that are moved to other redshifts.
 
     Args:
-        z: Their redshifts there.
         flux: (n, 5) factors of their fluxes in u, g, r, i, z.
         size: (n,) factors of their apparent sizes.
     """
 
-    z: np.ndarray
     flux: np.ndarray
     size: np.ndarray
 
@@ -48,7 +46,7 @@ class Moved:
         dimming = 10 ** (0.4 * (distance_modulus(z) - distance_modulus(moved)))
         size = arcsec_per_kpc(moved) / arcsec_per_kpc(z)
         flux = _band_ratios(fibre, z, moved) * dimming[:, None]
-        return cls(moved, flux, size)
+        return cls(flux, size)
 
 
 def farther_redshift(
