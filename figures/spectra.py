@@ -18,6 +18,7 @@ from utils.plotting.spectrum_panel import (
     draw_spectra,
     flux_limits,
     legend_entries,
+    mark,
     mark_lines,
 )
 from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
@@ -86,12 +87,7 @@ def _draw_window(axes: Axes, panel: Panel, window: tuple[float, float]) -> None:
     axes.locator_params(axis="x", nbins=4)
     for name, rest in WINDOW_MARKS.items():
         if window[0] + 8 < rest < window[1] - 8:
-            axes.axvline(rest * stretch, color=COLOURS["quiet"], lw=0.5, ls=":", zorder=0)
-            axes.annotate(
-                name.strip(), (rest * stretch, 1), (-1, -3), xycoords=("data", "axes fraction"),
-                textcoords="offset points", rotation=90, ha="right", va="top", fontsize=6,
-                color=COLOURS["quiet"],
-            )  # fmt: skip
+            mark(axes, name.strip(), rest * stretch)
 
 
 @styled

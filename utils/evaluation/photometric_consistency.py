@@ -222,18 +222,11 @@ def _band_metrics(
 def table(metrics: dict) -> list[str]:
     """The Markdown table of `predictive_check`."""
     header = ["spectra", "band", "median Δ / mag", "scatter", "coverage of 68 %"]
+    names = ("median", "scatter", "coverage_68", "with_brightness", "with_colour")
     return rows_of(
         [*header, "r(Δ, r)", "r(Δ, g − r)"],
         (
-            [
-                method,
-                band,
-                plus_minus(v["median"]),
-                plus_minus(v["scatter"]),
-                plus_minus(v.get("coverage_68")),
-                plus_minus(v["with_brightness"]),
-                plus_minus(v["with_colour"]),
-            ]
+            [method, band, *(plus_minus(v.get(name)) for name in names)]
             for method, bands in metrics.items()
             for band, v in bands.items()
         ),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CPU_ROWS, GPU_ROWS = 64, 4096  # candidates that go through the network together
 CPU_GALAXIES, GPU_GALAXIES = 8, 256  # in a batch
+KEPT_OPTIONS = ("seed", "redshift_column", "rank", "bands", "pixel_scale", "unit", "zero_point")
 LOOKED_AT = 20  # cutouts, of which one must fit weights to choose these
 
 
@@ -257,16 +258,10 @@ def settings_of(
         "checkpoints": list(run.products.provenance.checkpoints),
         "sampling": asdict(sampling),
         "keep": run.products.kept,
-        "seed": options.seed,
         **run.requested,
         "catalogue": f"{table.path.name} {file_digest(table.path)}" if table else None,
-        "redshift_column": options.redshift_column,
-        "rank": options.rank,
         "precision": "bfloat16" if run.pipeline.bfloat16 else "float32",
-        "bands": options.bands,
-        "pixel_scale": options.pixel_scale,
-        "unit": options.unit,
-        "zero_point": options.zero_point,
+        **{name: getattr(options, name) for name in KEPT_OPTIONS},
         "files_of_one_name": reader.namesakes(),
         **(_settings_of_shards(run, options) if options.shards else {}),
     }

@@ -168,17 +168,15 @@ class Pipeline:
         return self.last.spectra.output_grid.angstrom
 
     def check(self, sampling: SamplingConfig) -> None:
-        """Refuse numbers of steps and candidates that cannot be.
+        """Refuse more steps than the schedules have, and a mean of more candidates than there are.
 
         Raises:
             UserError: with the option.
         """
         most = min(stage.network.schedule.steps for stage in self.stages)
-        if sampling.sampler != "ancestral" and not 1 <= sampling.steps <= most:
+        if sampling.sampler != "ancestral" and sampling.steps > most:
             raise UserError(f"--steps {sampling.steps}: the schedule allows 1 to {most}")
-        if sampling.candidates < 1:
-            raise UserError(f"--candidates {sampling.candidates}: at least 1 is needed")
-        if not 1 <= (sampling.mean_of_best or sampling.candidates) <= sampling.candidates:
+        if (sampling.mean_of_best or 1) > sampling.candidates:
             raise UserError(
                 f"the mean of the best {sampling.mean_of_best} of {sampling.candidates} "
                 "candidates: give another --mean-of-best, or more --candidates"

@@ -44,6 +44,7 @@ MARKS = {  # rest wavelengths in vacuum, Å
     "Hα + [N II]": _blend("Halpha"),
     "[S II]": _blend("SII6716", "SII6731"),
 }
+CROWDED_ANGSTROM = 1.2 * MARK_WIDTH_ANGSTROM  # from a line to the next: its name stands behind it
 APART = 0.5  # shift of a candidate above the truth, in units of the continuum
 SHIFTED = "generated, shifted up"  # its label
 
@@ -148,14 +149,18 @@ def mark_lines(axes: Axes, panel: Panel, marks: Mapping[str, float] = MARKS) -> 
         observed = rest * (1 + panel.redshift)
         if not first + 1.7 * MARK_WIDTH_ANGSTROM < observed < last:
             continue
-        axes.axvline(observed, color=COLOURS["quiet"], lw=0.5, ls=":", zorder=0)
-        crowded = observed - previous < 1.2 * MARK_WIDTH_ANGSTROM
-        axes.annotate(
-            name, (observed, 1), (1 if crowded else -1, -3), xycoords=("data", "axes fraction"),
-            textcoords="offset points", rotation=90, ha="left" if crowded else "right", va="top",
-            fontsize=6, color=COLOURS["quiet"],
-        )  # fmt: skip
+        mark(axes, name, observed, "left" if observed - previous < CROWDED_ANGSTROM else "right")
         previous = observed
+
+
+def mark(axes: Axes, name: str, angstrom: float, side: str = "right") -> None:
+    """Name one line at a wavelength; `side` of the name is at the line."""
+    axes.axvline(angstrom, color=COLOURS["quiet"], lw=0.5, ls=":", zorder=0)
+    axes.annotate(
+        name, (angstrom, 1), (1 if side == "left" else -1, -3), rotation=90, ha=side, va="top",
+        xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=6,
+        color=COLOURS["quiet"],
+    )  # fmt: skip
 
 
 def legend_entries(all_axes: Sequence[Axes]) -> tuple[list, list[str]]:

@@ -27,6 +27,7 @@ from datasets.errors import UserError
 from datasets.mock import images
 from datasets.mock.catalogue import arcsec_per_kpc, distance_modulus
 from datasets.mock.semisynthetic.moved import Moved, farther_redshift
+from datasets.photometry import colours
 from datasets.sdss.spec_files import SpectraCollection, SpectrumFileError, read_spectra_collection
 from datasets.spectra import (
     METHOD_GRID,
@@ -160,22 +161,17 @@ def _check_colours(catalogue: dict[str, np.ndarray], row: int) -> None:
     flux = catalogue["calibflux"][row]
     if not (np.isfinite(flux).all() and (flux > 0).all()):
         raise SpectrumError("calibflux is not positive in all bands")
-    colour = _colours(flux)
+    colour = colours(flux)
     own = catalogue["spectroflux"][row, 1:4]
     wrong = (colour < COLOUR_RANGE[:, 0]) | (colour > COLOUR_RANGE[:, 1])
     if wrong.any() or (own <= 0).any():
         raise SpectrumError("calibflux has colours outside the range of galaxies")
-    if np.abs(colour[1:3] - _colours(own)).max() > COLOUR_TOLERANCE:
+    if np.abs(colour[1:3] - colours(own)).max() > COLOUR_TOLERANCE:
         raise SpectrumError("calibflux disagrees with the colours of the spectrum")
 
 
 def _magnitude(nanomaggies: np.ndarray) -> np.ndarray:
     return 22.5 - 2.5 * np.log10(nanomaggies)
-
-
-def _colours(flux: np.ndarray) -> np.ndarray:
-    """Differences of magnitude between neighbouring bands of fluxes (n,)."""
-    return 2.5 * np.diff(np.log10(flux))
 
 
 def _galaxies(
