@@ -23,7 +23,6 @@ from datasets.spectra import METHOD_GRID, WavelengthGrid
 
 PHASES = 8  # pixels of the grid per pixel of the low representation
 REPRESENTATIONS = ("low", "super", "polyphase", "native")
-CHUNK_ROWS = 1024  # spectra held in float64 at a time while fitting
 
 LOG_FLOOR = 0.02  # flux, 2 % of the continuum, to which noisier pixels are raised before the log
 
@@ -83,7 +82,7 @@ class SpectrumTransform:
     @classmethod
     def fit(
         cls,
-        spectra: np.ndarray | Iterable[np.ndarray],
+        spectra: Iterable[np.ndarray],
         representation: str,
         flux: str = "log",
         standardise: str = "global",
@@ -92,8 +91,7 @@ class SpectrumTransform:
         """The transform with μ and σ of training spectra, accumulated in float64.
 
         Args:
-            spectra: (N, P) linear prepared flux, an array (or HDF5 data set) or an iterable of
-                such chunks.
+            spectra: Linear prepared flux in chunks (n, P).
             representation, flux, grid: As of the class.
             standardise: "global" (one μ and σ), "pixel" or "none".
 
@@ -105,9 +103,6 @@ class SpectrumTransform:
         plain = cls(representation, flux, grid=grid)
         if standardise == "none":
             return plain
-        if hasattr(spectra, "shape"):
-            array = spectra
-            spectra = (array[i : i + CHUNK_ROWS] for i in range(0, len(array), CHUNK_ROWS))
         selected = (plain._select(torch.as_tensor(s)) for s in spectra)
         mean, variance = _moments(selected)
         if not np.isfinite(mean.sum().item()):

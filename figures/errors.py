@@ -12,7 +12,7 @@ from utils.evaluation.columns import HEADINGS
 from utils.evaluation.derived_quantities import QUANTITIES
 from utils.evaluation.method import CLIMATOLOGY, CONSTANT, GENERATED, PHOTOMETRY
 from utils.evaluation.question import OBSERVED, REST
-from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, new_figure, styled
 
 SHOWN_SCORES = {
     "crps": "CRPS",
@@ -29,7 +29,7 @@ def draw_errors(results: Results) -> Figure:
     questions = [q for q in (REST, OBSERVED) if q in results.metrics]
     counts = [len(results.metrics[q]["methods"]) - 1 for q in questions]
     height = 0.17 * sum(counts) + 0.6 * len(questions)
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, height), layout="constrained")
+    figure = new_figure(height)
     grid = figure.subplots(
         len(questions), len(SHOWN_SCORES), sharex="col", sharey="row", squeeze=False,
         height_ratios=counts,
@@ -64,7 +64,7 @@ def _draw_scores(axes: Axes, part: dict, score: str, methods: list[str]) -> None
 @styled
 def draw_calibration(results: Results) -> Figure:
     """PIT histograms, coverage, TARP and the spread–error relation."""
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 4.6), layout="constrained")
+    figure = new_figure(4.6)
     grid = figure.subplots(2, 3)
     found = results.metrics["observed"]["calibration"]
     methods = [m for m in results.methods if m in (GENERATED, PHOTOMETRY, CLIMATOLOGY)]

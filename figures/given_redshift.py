@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from datasets.spectra import SIGMA_PERCENTILES, candidate_sigma
 from figures.evaluation_files import Results
-from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, new_figure, styled
 
 COUNT = 4
 LARGEST_PULL = 5.0  # shown
@@ -22,7 +22,7 @@ def draw_given_redshift(results: Results) -> Figure | None:
     path = results.folder / "candidates_given_redshift.h5"
     if not path.exists():
         return None
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 1.75 * COUNT + 0.3), layout="constrained")
+    figure = new_figure(1.75 * COUNT + 0.3)
     figure.get_layout_engine().set(h_pad=0.01, hspace=0)
     rows = figure.add_gridspec(COUNT, 1)
     with h5py.File(path) as file:

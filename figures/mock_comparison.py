@@ -32,7 +32,7 @@ from datasets.spectra import Preparation
 from datasets.survey import Survey
 from datasets.synthetic_photometry import synthetic_colours
 from figures.populations import draw_boundaries
-from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, new_figure, styled
 from utils.spectroscopy.bpt import bpt_class
 from utils.spectroscopy.continuum import fit_continuum
 from utils.spectroscopy.emission_lines import fit_lines
@@ -256,7 +256,7 @@ def report(samples: tuple[Sample, Sample]) -> str:
 @styled
 def draw(samples: tuple[Sample, Sample]) -> Figure:
     """The figure of all comparisons."""
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 8.2), layout="constrained")
+    figure = new_figure(8.2)
     grid = figure.add_gridspec(4, 3, height_ratios=(1.1, 1.1, 0.8, 0.8))
     _draw_breaks(figure.add_subplot(grid[0, 0]), samples)
     _draw_colours(figure.add_subplot(grid[0, 1]), samples)

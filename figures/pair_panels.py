@@ -26,7 +26,7 @@ from utils.plotting.spectrum_panel import (
     legend_entries,
     mark_lines,
 )
-from utils.plotting.style import PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import new_figure, styled
 
 COLUMNS = 2
 SHORT_MARKS = {
@@ -79,7 +79,7 @@ def _panel(folder: Path, beside: Path, row: dict, survey: Survey) -> Panel:
 def draw(panels: list[Panel]) -> Figure:
     """All pairs on one page, with the lines marked at the observed redshifts."""
     rows = -(-len(panels) // COLUMNS)
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 1.25 * rows + 0.6), layout="constrained")
+    figure = new_figure(1.25 * rows + 0.6)
     grid = figure.subplots(rows, 2 * COLUMNS, width_ratios=(1, 2.4) * COLUMNS, squeeze=False)
     places = grid.reshape(rows * COLUMNS, 2)
     for number, ((cutout, spectrum), panel) in enumerate(zip(places, panels, strict=False)):

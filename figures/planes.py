@@ -17,7 +17,7 @@ from utils.evaluation.method import (
     PHOTOMETRY,
     TRUE_SPECTRA,
 )
-from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, new_figure, styled
 
 SPECTRAL = (
     "Dn4000", "rest_colour", "HdeltaA", "Hbeta", "Mgb", "iron",
@@ -34,9 +34,7 @@ def draw_planes(results: Results, names: tuple[str, ...]) -> Figure:
     """Measured against true, as density, with residuals below; medians over the candidates."""
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(
-        figsize=(PAGE_WIDTH_INCHES * columns / 3, 2.65 * rows + 0.2), layout="constrained"
-    )
+    figure = new_figure(2.65 * rows + 0.2, PAGE_WIDTH_INCHES * columns / 3)
     grid = figure.subplots(2 * rows, columns, height_ratios=(2.4, 1) * rows, squeeze=False)
     for place in range(rows * columns):
         row, column = divmod(place, columns)
@@ -123,7 +121,7 @@ def _annotate(plane: Axes, results: Results, name: str) -> None:
 @styled
 def draw_redshift(results: Results) -> Figure:
     """Redshift of the generated spectra against the true one, and errors of all methods."""
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 2.9), layout="constrained")
+    figure = new_figure(2.9)
     left, right = figure.add_gridspec(1, 2, width_ratios=(1, 1.25))
     pair = left.subgridspec(2, 1, height_ratios=(2.4, 1))
     plane = figure.add_subplot(pair[0])
@@ -148,7 +146,7 @@ def draw_redshift(results: Results) -> Figure:
 @styled
 def draw_colours(results: Results) -> Figure:
     """Colours of the spectra minus those of the images, in the fibre's aperture."""
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 2.5), layout="constrained")
+    figure = new_figure(2.5)
     panels = figure.subplots(1, 2)
     titles = ("g − r", "r − i")
     for place, (axes, title) in enumerate(zip(panels, titles, strict=True)):

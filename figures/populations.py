@@ -14,7 +14,7 @@ from utils.evaluation.population_statistics import (
     active,
     gas_metallicity,
 )
-from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, new_figure, styled
 from utils.spectroscopy.bpt import kauffmann_2003, kewley_2001
 
 BPT_LIMITS = (-1.7, 0.6, -1.4, 1.3)
@@ -25,7 +25,7 @@ LABELS = {TRUE_SPECTRA: "true", GENERATED: "generated", PHOTOMETRY: "neighbours"
 @styled
 def draw_bpt(results: Results) -> Figure:
     """BPT diagrams of true and generated spectra of the galaxies with secure true lines."""
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 2.6), layout="constrained")
+    figure = new_figure(2.6)
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
     secure = results.truth["secure"] > 0
     for axes, name in zip(panels, LABELS, strict=True):
@@ -68,7 +68,7 @@ def draw_boundaries(axes: Axes, limits: tuple[float, ...], **style) -> None:
 @styled
 def draw_bimodality(results: Results) -> Figure:
     """Dn4000, and colour against log EW Hα, the observable of the specific star formation rate."""
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 2.5), layout="constrained")
+    figure = new_figure(2.5)
     first, *planes = figure.subplots(1, 3, width_ratios=(1.2, 1, 1))
     bins = np.linspace(0.9, 2.2, 40)
     for name in LABELS:
@@ -101,7 +101,7 @@ def draw_mass_metallicity(results: Results) -> Figure | None:
     found = results.metrics["observed"]["populations"]
     if "log_mass" not in found[GENERATED]["mass_metallicity"]:
         return None
-    figure = Figure(figsize=(COLUMN_WIDTH_INCHES, 2.7), layout="constrained")
+    figure = new_figure(2.7, COLUMN_WIDTH_INCHES)
     axes = figure.subplots()
     true = np.where(results.truth["secure"] > 0, gas_metallicity(results.truth), np.nan)
     points = {"ms": 2, "color": COLOURS["truth"], "alpha": 0.3, "rasterized": True}

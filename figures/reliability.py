@@ -12,7 +12,7 @@ from utils.evaluation.calibration import coverage_of, pit_intervals
 from utils.evaluation.conditional import quantile_bins
 from utils.evaluation.derived_quantities import QUANTITIES, true_values
 from utils.evaluation.method import GENERATED, PHOTOMETRY
-from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, new_figure, styled
 
 LEVELS = np.linspace(0.05, 0.95, 19)  # nominal coverage
 BINS = 3  # of magnitude, with equal numbers of galaxies
@@ -28,7 +28,7 @@ def draw_reliability(results: Results) -> Figure:
     generator for the galaxies of one bin."""
     panels = _intervals(results)
     bins = _magnitude_bins(results)
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 4.6), layout="constrained")
+    figure = new_figure(4.6)
     grid = figure.subplots(2, 3, sharex=True, sharey=True)
     for axes, (title, intervals) in zip(grid.flat, panels.items(), strict=False):
         _draw_panel(axes, title, intervals, bins)
@@ -84,7 +84,7 @@ def draw_redshift_pdfs(results: Results) -> Figure | None:
         pdf, edges = file["redshift_pdf"][:], file["redshift_edges"][:]
         samples = file["redshift"][:]
     width = np.maximum(np.diff(edges), 1e-6)
-    figure = Figure(figsize=(COLUMN_WIDTH_INCHES, 4.6), layout="constrained")
+    figure = new_figure(4.6, COLUMN_WIDTH_INCHES)
     grid = figure.subplots(EXAMPLES // 2, 2, sharex=True)
     neighbours = results.measured.get("observed", {}).get(PHOTOMETRY, {}).get("z")
     for axes, number in zip(grid.flat, results.spread(EXAMPLES), strict=True):

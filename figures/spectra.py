@@ -21,7 +21,7 @@ from utils.plotting.spectrum_panel import (
     mark,
     mark_lines,
 )
-from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, styled
+from utils.plotting.style import COLOURS, new_figure, styled
 
 #: Rest-frame vacuum Å: break and Hδ, Hβ and [O III], Mg b and Fe, Hα and [N II] and [S II].
 WINDOWS_ANGSTROM = ((3900.0, 4180.0), (4800.0, 5060.0), (5120.0, 5400.0), (6500.0, 6770.0))
@@ -36,7 +36,7 @@ RANKS_SHOWN = (1, 2, 3)  # and the middle and the last one
 @styled
 def draw_samples(results: Results, count: int = 3) -> Figure:
     """Galaxies from young to old: the cutout, the spectrum, and four windows of it."""
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 2.55 * count + 0.5), layout="constrained")
+    figure = new_figure(2.55 * count + 0.5)
     rows = figure.add_gridspec(count, 1)
     wide = []
     for place, number in enumerate(results.spread(count)):
@@ -95,7 +95,7 @@ def draw_ranked(results: Results, count: int = 2) -> Figure:
     """Candidates of a few galaxies in the order of the ranking, each over the true spectrum."""
     total = results.order.shape[1]
     ranks = sorted({min(rank, total) for rank in (*RANKS_SHOWN, (total + 1) // 2, total)})
-    figure = Figure(figsize=(PAGE_WIDTH_INCHES, 0.85 * len(ranks) + 0.7), layout="constrained")
+    figure = new_figure(0.85 * len(ranks) + 0.7)
     grid = figure.subplots(len(ranks), 2 * count, width_ratios=(1, 3.2) * count, squeeze=False)
     for column, number in enumerate(results.spread(count)):
         galaxy = results.galaxy(number)

@@ -61,7 +61,7 @@ def test_phase_k_holds_every_eighth_pixel_from_k():
 @pytest.mark.parametrize("standardise", ["global", "pixel", "none"])
 def test_decode_undoes_encode(representation, standardise):
     flux = spectra()
-    transform = SpectrumTransform.fit(flux, representation, "log", standardise)
+    transform = SpectrumTransform.fit([flux], representation, "log", standardise)
     x = transform.encode(torch.from_numpy(flux))
     assert x.shape == (32, *SHAPES[representation]) == (32, transform.channels, transform.length)
     expected = flux[:, ::8] if representation == "low" else flux
@@ -81,7 +81,7 @@ def test_low_resolution_is_aligned():
 def test_moments_equal_numpy_in_float64_however_the_spectra_arrive(standardise):
     flux = spectra(101) + 1e3  # a large mean: float32 sums would lose the spread
     chunks = SpectrumTransform.fit(np.array_split(flux, 7), "super", "none", standardise)
-    whole = SpectrumTransform.fit(flux, "super", "none", standardise)
+    whole = SpectrumTransform.fit([flux], "super", "none", standardise)
     axis = 0 if standardise == "pixel" else None
     reference = flux.astype(np.float64)
     for transform in (chunks, whole):
@@ -92,7 +92,7 @@ def test_moments_equal_numpy_in_float64_however_the_spectra_arrive(standardise):
 @pytest.mark.parametrize("representation", SHAPES)
 def test_training_spectra_become_standard(representation):
     flux = spectra(200)
-    x = SpectrumTransform.fit(flux, representation, standardise="pixel").encode(
+    x = SpectrumTransform.fit([flux], representation, standardise="pixel").encode(
         torch.from_numpy(flux)
     )
     assert abs(x.mean()) < 1e-3 and abs(x.std() - 1) < 1e-2
@@ -101,7 +101,7 @@ def test_training_spectra_become_standard(representation):
 @pytest.mark.parametrize("representation", SHAPES)
 def test_state_is_read_back_without_pickle(representation):
     flux = spectra()
-    transform = SpectrumTransform.fit(flux, representation, "log", "pixel")
+    transform = SpectrumTransform.fit([flux], representation, "log", "pixel")
     file = io.BytesIO()
     torch.save(transform.to_dict(), file)
     file.seek(0)
@@ -117,9 +117,9 @@ def test_what_cannot_work_is_refused():
     with pytest.raises(ValueError, match="flux transform"):
         SpectrumTransform("low", "sqrt")
     with pytest.raises(ValueError, match="use 'log'"):
-        SpectrumTransform.fit(-spectra(), "low", "log_positive")
+        SpectrumTransform.fit([-spectra()], "low", "log_positive")
     with pytest.raises(ValueError, match="sigma"):
-        SpectrumTransform.fit(spectra(1), "low", standardise="pixel")
+        SpectrumTransform.fit([spectra(1)], "low", standardise="pixel")
     with pytest.raises(ValueError, match="3598 pixels"):
         SpectrumTransform("low").encode(torch.ones(2, 3598))
     with pytest.raises(ValueError, match="no spectra"):

@@ -550,8 +550,7 @@ class GenerativeConfig(Config):
 
     def _check_original(self) -> None:
         """The original has one way to use image, redshift and S/N."""
-        published = {"prior": "none", "film": False}
-        for name, value in published.items():
+        for name, value in {"prior": "none", "film": False}.items():
             refuse(
                 getattr(self.diffusion, name) != value,
                 f"compatibility original needs diffusion.{name} {str(value).lower()}, not "

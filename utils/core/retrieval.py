@@ -99,7 +99,7 @@ def retrieval_metrics(images: Tensor, spectra: Tensor, swapped: Tensor) -> dict[
 
 
 def validation_pool(
-    survey: Survey, split: str, count: int, config: DataConfig | None = None
+    survey: Survey, split: str, count: int, config: DataConfig
 ) -> dict[str, Tensor]:
     """The first `count` galaxies of a split.
 
@@ -112,7 +112,6 @@ def validation_pool(
     Raises:
         UserError: the split is empty.
     """
-    config = config or DataConfig()
     rows = split_rows(survey, split, config)[:count]
     flux = survey.read("spectra", rows)
     noiseless = survey.truth("noiseless", rows) if "noiseless" in survey.truth_names else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from datasets.spectra import candidate_sigma
 from utils.evaluation.method import GENERATED
-from utils.plotting.gallery import Column, Gallery, GalleryGalaxy, gallery_entry
+from utils.plotting.gallery import Column, Gallery, gallery_entry
 from utils.spectroscopy.measurements import median_and_scatter
 
 if TYPE_CHECKING:
@@ -63,20 +63,19 @@ def write_evaluation_gallery(
         {},
         survey.pixel_scale_arcsec,
     )
-    galaxies = _galaxies(evaluation, file, order, observed, truth, count)
-    shown = tqdm(galaxies, "gallery", count, disable=None)
-    gallery.add(gallery_entry(galaxy, survey.bands) for galaxy in shown)
+    entries = _entries(evaluation, file, order, observed, truth, count)
+    gallery.add(tqdm(entries, "gallery", count, disable=None))
     return gallery.close()
 
 
-def _galaxies(
+def _entries(
     evaluation: EvaluationSetup,
     file: h5py.File,
     order: np.ndarray,
     observed: Answer,
     truth: Columns,
     count: int,
-) -> Iterator[GalleryGalaxy]:
+) -> Iterator[dict[str, Any]]:
     identifiers = evaluation.survey.catalogue["identifier"][evaluation.rows]
     names = [str(value) for value in identifiers]
     unique = len(set(names)) == len(names)
@@ -99,9 +98,10 @@ def _galaxies(
             values[f"{name} observed"] = truth[name][k]
             values[f"{name} generated"] = median[k]
             values[f"{name} generated_err"] = error[k]
-        yield GalleryGalaxy(
+        yield gallery_entry(
             names[k] if unique else f"row {row[0]}",
             evaluation.survey.read("images", row)[0],
+            evaluation.survey.bands,
             flux[best_first[0]],
             candidate_sigma(flux),
             flux[best_first[1:]],

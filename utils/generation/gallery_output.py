@@ -13,7 +13,7 @@ from astropy import units
 from datasets.survey_description import SurveyDescription
 from utils.generation.catalogue_output import CATALOGUE_UNITS, catalogue_units
 from utils.generation.generated_spectrum import GeneratedSpectrum, Provenance
-from utils.plotting.gallery import Column, Gallery, GalleryGalaxy, gallery_entry
+from utils.plotting.gallery import Column, Gallery, gallery_entry
 
 MOST_GALAXIES = 5000  # on the page: of more, the first
 COLUMNS = (
@@ -89,9 +89,10 @@ def entries(
     for k, (image, spectrum, links) in enumerate(galaxies):
         values = {name: rows[name][k] for name in (*SCORED, *names)}
         redshift = spectrum.redshift if spectrum.redshifts is None else spectrum.redshifts[0]
-        galaxy = GalleryGalaxy(
+        yield gallery_entry(
             spectrum.name,
             image,
+            bands,
             spectrum.best,
             spectrum.sigma,
             spectrum.candidates[1:],
@@ -101,4 +102,3 @@ def entries(
             values=values,
             links=[(label, quote(path.as_posix())) for label, path in links],
         )
-        yield gallery_entry(galaxy, bands)

@@ -11,7 +11,7 @@ Flux is in 1e-17 erg/s/cm²/Å wherever the file holds the absolute scale.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -124,17 +124,10 @@ def join_blocks(blocks: Iterator[SpectrumBlock]) -> Iterator[SpectrumBlock]:
 
 
 def _joined(blocks: list[SpectrumBlock]) -> SpectrumBlock:
-    first = blocks[0]
-    return SpectrumBlock(
-        sum((b.names for b in blocks), ()),
-        first.wavelength_angstrom,
-        np.concatenate([b.flux for b in blocks]),
-        None if first.sigma is None else np.concatenate([b.sigma for b in blocks]),
-        np.concatenate([b.identifier for b in blocks]),
-        np.concatenate([b.catalogue_redshift for b in blocks]),
-        first.smoothing_sigma_angstrom,
-        first.physical,
-    )
+    rows = ["flux", "identifier", "catalogue_redshift"]
+    rows += [] if blocks[0].sigma is None else ["sigma"]
+    joined = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in rows}
+    return replace(blocks[0], names=sum((block.names for block in blocks), ()), **joined)
 
 
 def _sigma(ivar: np.ndarray) -> np.ndarray:

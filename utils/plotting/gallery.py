@@ -49,36 +49,6 @@ class Column:
     kind: str = "value"
 
 
-@dataclass(frozen=True)
-class GalleryGalaxy:
-    """One galaxy of the page.
-
-    Args:
-        name: Unique.
-        image: (bands, height, width), the cutout.
-        best, sigma: (pixels,) normalised flux of the best candidate, and the spread of all.
-        candidates: (kept, pixels) the others.
-        truth: (pixels,) normalised, NaN where unknown, or None.
-        scale: 1e-17 erg/s/cm²/Å per normalised unit, or None.
-        redshift: Where lines are marked; NaN if unknown.
-        pdf: Edges (bins + 1,) and probabilities (bins,) of the redshift, or None.
-        values: What is shown of it, by name; the error of NAME is called NAME_err.
-        links: Label and path, relative to the page, of its files.
-    """
-
-    name: str
-    image: np.ndarray
-    best: np.ndarray
-    sigma: np.ndarray
-    candidates: np.ndarray
-    truth: np.ndarray | None = None
-    scale: float | None = None
-    redshift: float = math.nan
-    pdf: tuple[np.ndarray, np.ndarray] | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    links: Sequence[tuple[str, str]] = ()
-
-
 @dataclass
 class Gallery:
     """Writes a page, whose galaxies come one after the other.
@@ -158,31 +128,57 @@ class Gallery:
         )
 
 
-def gallery_entry(galaxy: GalleryGalaxy, bands: Sequence[str]) -> dict[str, Any]:
-    """What a page holds of a galaxy with a cutout in these bands, as JSON has it."""
-    pdf = None
-    if galaxy.pdf is not None:
-        edges, probability = galaxy.pdf
+def gallery_entry(
+    name: str,
+    image: np.ndarray,
+    bands: Sequence[str],
+    best: np.ndarray,
+    sigma: np.ndarray,
+    candidates: np.ndarray,
+    *,
+    values: Mapping[str, Any],
+    truth: np.ndarray | None = None,
+    scale: float | None = None,
+    redshift: float = math.nan,
+    pdf: tuple[np.ndarray, np.ndarray] | None = None,
+    links: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """What a page holds of a galaxy, as JSON has it.
+
+    Args:
+        name: Unique.
+        image, bands: (bands, height, width), the cutout, and the names of its bands.
+        best, sigma: (pixels,) normalised flux of the best candidate, and the spread of all.
+        candidates: (kept, pixels) the others.
+        values: What is shown of it, by name; the error of NAME is called NAME_err.
+        truth: (pixels,) normalised, NaN where unknown, or None.
+        scale: 1e-17 erg/s/cm²/Å per normalised unit, or None.
+        redshift: Where lines are marked; NaN if unknown.
+        pdf: Edges (bins + 1,) and probabilities (bins,) of the redshift, or None.
+        links: Label and path, relative to the page, of its files.
+    """
+    shown = None
+    if pdf is not None:
+        edges, probability = pdf
         density = probability / np.diff(edges)
-        pdf = {
+        shown = {
             "z": np.round((edges[1:] + edges[:-1]) / 2, 5).tolist(),
             "density": [float(f"{value:.4g}") for value in density],
         }
-    others = galaxy.candidates[:MOST_CANDIDATES, ::EVERY]
     return {
-        "name": galaxy.name,
-        "size": galaxy.image.shape[-1],
-        "image": _png(galaxy.image, bands),
-        "best": packed(galaxy.best),
-        "sigma": packed(galaxy.sigma),
-        "candidates": [packed(candidate) for candidate in others],
+        "name": name,
+        "size": image.shape[-1],
+        "image": _png(image, bands),
+        "best": packed(best),
+        "sigma": packed(sigma),
+        "candidates": [packed(one) for one in candidates[:MOST_CANDIDATES, ::EVERY]],
         "every": EVERY,
-        "truth": None if galaxy.truth is None else packed(galaxy.truth),
-        "scale": _plain(galaxy.scale),
-        "redshift": _plain(galaxy.redshift),
-        "pdf": pdf,
-        "values": {name: _plain(value) for name, value in galaxy.values.items()},
-        "links": list(galaxy.links),
+        "truth": None if truth is None else packed(truth),
+        "scale": _plain(scale),
+        "redshift": _plain(redshift),
+        "pdf": shown,
+        "values": {key: _plain(value) for key, value in values.items()},
+        "links": list(links),
     }
 
 

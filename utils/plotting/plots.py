@@ -25,7 +25,7 @@ from utils.plotting.spectrum_panel import (
     legend_entries,
     mark_lines,
 )
-from utils.plotting.style import COLOURS, PAGE_WIDTH_INCHES, new_figure, styled
+from utils.plotting.style import COLOURS, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,19 +57,18 @@ def plot_generated(panel: Panel) -> Figure:
     return figure
 
 
-def contact_sheets(panels: Sequence[Panel], rows: int = 8, columns: int = 2) -> Iterator[Figure]:
-    """Pages of small panels, `rows × columns` galaxies each; fluxes normalised."""
-    for start in range(0, len(panels), rows * columns):
-        yield _contact_sheet(panels[start : start + rows * columns], columns)
+def contact_sheets(panels: Sequence[Panel], rows: int = 8) -> Iterator[Figure]:
+    """Pages of small panels, in `rows` of two galaxies each; fluxes normalised."""
+    for start in range(0, len(panels), 2 * rows):
+        yield _contact_sheet(panels[start : start + 2 * rows])
 
 
 @styled
-def _contact_sheet(panels: Sequence[Panel], columns: int) -> Figure:
-    columns = min(columns, len(panels))
+def _contact_sheet(panels: Sequence[Panel]) -> Figure:
+    columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    width = PAGE_WIDTH_INCHES * columns / 2 if columns > 1 else PAGE_WIDTH_INCHES
     height = 1.08 * rows + 0.6
-    figure = new_figure(height, width, layout="none")
+    figure = new_figure(height, layout="none")
     edges = {"left": 0.04, "right": 0.99, "bottom": 0.38 / height, "top": 1 - 0.38 / height}
     grid = figure.subplots(
         rows,
@@ -120,7 +119,7 @@ def plot_preview(
         )
         for image, sampled, true in zip(images, candidates, truth, strict=True)
     ]  # fmt: skip
-    return _contact_sheet(panels, columns=2)
+    return _contact_sheet(panels)
 
 
 @styled

@@ -15,7 +15,6 @@ from utils.plotting.gallery import (
     CHUNK,
     Column,
     Gallery,
-    GalleryGalaxy,
     as_script,
     gallery_entry,
     packed,
@@ -37,9 +36,10 @@ WAVELENGTH = np.linspace(4000.0, 8499.0, 450)
 
 def galaxy(name, z, flag=False, **more):
     generator = np.random.default_rng(round(1000 * z))
-    return GalleryGalaxy(
+    return gallery_entry(
         name,
         generator.normal(size=(5, 16, 16)).astype(np.float32),
+        tuple("ugriz"),
         1 + z * np.sin(WAVELENGTH / 200),
         np.full(450, 0.1),
         generator.normal(1, 0.1, (3, 450)),
@@ -55,7 +55,7 @@ def write(folder, galaxies):
         folder, "A title & more", "a note", tuple("ugriz"), WAVELENGTH, COLUMNS, {}, 0.396
     )
     for galaxy in galaxies:  # one by one, as a run adds them
-        gallery.add([gallery_entry(galaxy, tuple("ugriz"))])
+        gallery.add([galaxy])
     return gallery.close()
 
 

@@ -81,7 +81,7 @@ def test_lines_outside_the_wavelengths_are_not_marked():
 
 
 def test_contact_sheets_hold_every_galaxy_once():
-    pages = list(contact_sheets([panel(title=str(k)) for k in range(11)], rows=2, columns=2))
+    pages = list(contact_sheets([panel(title=str(k)) for k in range(11)], rows=2))
     assert len(pages) == 3
     titles = [axes.get_title(loc="left") for page in pages for axes in page.axes]
     assert sorted(filter(None, titles), key=int) == [str(k) for k in range(11)]
