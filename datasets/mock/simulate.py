@@ -63,7 +63,9 @@ def simulate(seed: int, first: int, colour: bool = False, shift: Shift = DEFAULT
     aperture, shares = _shares(galaxies, maps, psf, streams, pixel)
 
     light = _components(galaxies, shares)
-    noiseless_images = images.render(maps, light["fluxes"] * _dimmed(field), psf, extra)
+    noiseless_images = images.render(
+        maps, light["fluxes"] * field.image_factor()[:, None], psf, extra
+    )
     fibre = _fibre_spectra(galaxies, light, shares)
     reddened = fibre * field.spectrum_factor(observe.FIBRE_ANGSTROM)
     measured, ivar = observe.expose(reddened, streams)
@@ -95,10 +97,6 @@ def _shares(
     night = images.seeing(seeing, pixel)
     fibre = images.fibre_shares(maps, night, x0 + dx / pixel, y0 + dy / pixel, pixel)[..., 0]
     return aperture, fibre
-
-
-def _dimmed(field: Conditions) -> np.ndarray:
-    return field.image_factor()[:, None]
 
 
 def _exposed(

@@ -83,7 +83,12 @@ def check_run(folder: Path, config: dict[str, Any], resume: bool) -> bool:
         return False
     if has_checkpoint(folder):
         changed = _changes(_read(folder / CONFIG, yaml.safe_load), config)
-        _refuse(folder, [line for line in changed if not line.startswith(MAY_CHANGE)])
+        if refused := [f"  {line}" for line in changed if not line.startswith(MAY_CHANGE)]:
+            raise UserError(
+                f"{folder / CONFIG} has other values, and results would depend on where the run "
+                "was stopped; give the same values, or begin anew in another folder with "
+                "--run.output\n" + "\n".join(refused)
+            )
         return True
     begun = (folder / CONFIG).exists() and MetricsTable(folder / METRICS).last("epoch", 0) <= 1
     if (folder / BEST).exists() and not begun:
@@ -136,15 +141,6 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     old, new = _flat(before), _flat(now)
     keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys]
-
-
-def _refuse(folder: Path, changed: list[str]) -> None:
-    if changed:
-        raise UserError(
-            f"{folder / CONFIG} has other values, and results would depend on where the run was "
-            "stopped; give the same values, or begin anew in another folder with --run.output\n"
-            + "\n".join(f"  {line}" for line in changed)
-        )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

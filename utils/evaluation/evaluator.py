@@ -136,9 +136,7 @@ class Evaluation(EvaluationSetup):
 
     def _candidates(self, name: str, given: dict, ablation: str | None = None) -> h5py.File:
         """The file `name` of candidates, generated if it is missing."""
-        identity = self.identity | {"given": given}
-        if ablation is not None:
-            identity["ablation"] = ablation
+        identity = self.identity | {"given": given} | ({"ablation": ablation} if ablation else {})
         file = generate_all(
             self.folder / name,
             self.pipeline,
