@@ -39,7 +39,7 @@ class Run:
     """
 
     def __init__(self, folder: Path):
-        self.folder = self.folder_of(folder)
+        self.folder = _folder_of(folder)
         path = self.folder / "evaluation.json"
         try:
             self.metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -49,11 +49,6 @@ class Run:
             raise UserError(
                 f"{path}: not a JSON file ({error}); run utils.evaluate again"
             ) from error
-
-    @staticmethod
-    def folder_of(path: Path) -> Path:
-        """The folder of an evaluation, given that or its `evaluation.json`."""
-        return path.parent if path.name == "evaluation.json" else path
 
     def score(self, question: str, method: str, name: str) -> np.ndarray | None:
         """The score `name` (N,) of each galaxy, or None."""
@@ -106,7 +101,7 @@ def group_seeds(folders: Iterable[Path]) -> dict[str, list[Path]]:
     """
     groups: dict[Path, list[Path]] = defaultdict(list)  # by folder, a star for the seed
     named: dict[Path, Path] = {}  # whose last parts are the name
-    for folder in dict.fromkeys(Run.folder_of(folder).resolve() for folder in folders):
+    for folder in dict.fromkeys(_folder_of(folder).resolve() for folder in folders):
         run = folder.parent if folder.name == "evaluation" else folder
         stem = re.sub(r"[-_ ]?seed[-_]?\d+$", "", run.name)
         row = folder
@@ -115,6 +110,10 @@ def group_seeds(folders: Iterable[Path]) -> dict[str, list[Path]]:
         groups[row].append(folder)
         named[row] = run.parent / stem
     return {_distinct(named[row], named.values()) or str(row): own for row, own in groups.items()}
+
+
+def _folder_of(path: Path) -> Path:
+    return path.parent if path.name == "evaluation.json" else path
 
 
 def _distinct(path: Path, others: Collection[Path]) -> str | None:

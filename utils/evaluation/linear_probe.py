@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from astropy.stats import mad_std
 from astropy.table import vstack
 
 from datasets.errors import UserError
@@ -17,7 +18,6 @@ from utils.generation.embeddings import KINDS, Embedder, is_survey
 
 PENALTIES = 10.0 ** np.arange(-6, 3)
 LEAST = 20  # galaxies with a value in each split
-SCATTER = 1.4826  # σ of a Gaussian in units of its median absolute deviation
 IDENTIFYING = ("identifier", "ra", "dec", "split")
 
 
@@ -77,5 +77,5 @@ def probe(
     generator = np.random.default_rng(1)
     draws = generator.integers(0, len(residual), (200, len(residual)))
     scores = 1 - (residual[draws] ** 2).mean(axis=1) / y["test"][draws].var(axis=1)
-    scatter = SCATTER * float(np.median(np.abs(residual - np.median(residual))))
-    return 1 - float((residual**2).mean() / y["test"].var()), float(scores.std()), scatter
+    score = 1 - float((residual**2).mean() / y["test"].var())
+    return score, float(scores.std()), float(mad_std(residual))
