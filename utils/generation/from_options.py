@@ -193,8 +193,8 @@ def make_run(
     """The run over all cutouts, or, with `--shards`, this process's part of it.
 
     Raises:
-        UserError: as `_requested_conditions` and `_kept_candidates`, or it is not clear which of the
-            redshifts belongs to which cutout.
+        UserError: as `_requested_conditions` and `_kept_candidates`, or it is not clear to which
+            cutout a redshift belongs.
     """
     if redshifts:
         redshifts.check(reader.sources)

@@ -23,7 +23,6 @@ from datasets.line_list import LINES
 from utils.spectroscopy.bpt import BPT_CLASSES, BPT_RATIOS, measure_bpt
 from utils.spectroscopy.continuum import continuum_basis, default_basis, fit_continuum
 from utils.spectroscopy.emission_lines import fit_lines
-from utils.spectroscopy.galaxy_templates import RedshiftTemplates
 from utils.spectroscopy.lick_indices import LICK_INDICES, measure_indices
 from utils.spectroscopy.line_velocities import measure_coherence
 from utils.spectroscopy.populations import POPULATION_UNITS, fit_populations
@@ -58,7 +57,6 @@ def measure(
     sigma: np.ndarray | None = None,
     redshift: np.ndarray | None = None,
     *,
-    templates: RedshiftTemplates | None = None,
     redshift_range: tuple[float, float] = DEFAULT_REDSHIFT_RANGE,
     coherence: bool = False,
     library: SspLibrary | None = None,
@@ -76,7 +74,7 @@ def measure(
             the noise of the lines comes from the residuals of the continuum fit, and the errors of
             the indices are NaN.
         redshift: (N,); fitted without it. Rows without a finite redshift measure NaN.
-        templates, redshift_range: for `redshift.fit_redshift`.
+        redshift_range: for `redshift.fit_redshift`.
         coherence: also measure the columns of `line_velocities.coherence_units`.
         library: of stellar populations, from `ssp_library.read_library`, for the continuum under
             the lines and for the population columns.
@@ -90,11 +88,9 @@ def measure(
     """
     flux = np.asarray(flux)
     basis = default_basis() if library is None else continuum_basis(library.patterns())
-    templates = RedshiftTemplates.default() if templates is None else templates
     one_block = partial(
         _measure_block,
         np.asarray(wavelength_angstrom, float),
-        templates,
         redshift_range,
         basis,
         coherence,
@@ -136,7 +132,6 @@ def _blocks(
 
 def _measure_block(
     wavelength: np.ndarray,
-    templates: RedshiftTemplates,
     redshift_range: tuple[float, float],
     basis: np.ndarray,
     coherence: bool,
@@ -146,9 +141,7 @@ def _measure_block(
 ) -> dict[str, np.ndarray]:
     result = {name: np.full(len(flux), np.nan) for name in ("z", "z_err", "z_margin")}
     if redshift is None:
-        fit = fit_redshift(
-            wavelength, flux, sigma, templates=templates, redshift_range=redshift_range
-        )
+        fit = fit_redshift(wavelength, flux, sigma, redshift_range=redshift_range)
         result = {"z": fit.redshift, "z_err": fit.error, "z_margin": fit.margin}
     else:
         result["z"] = redshift
