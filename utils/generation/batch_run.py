@@ -284,15 +284,18 @@ class BatchRun:
                 sampler=self.sampler,
                 given=self._given(cutouts),
             )
+            return [(cutout, candidates.of_galaxy(n)) for n, cutout in enumerate(cutouts)]
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             if self.pipeline.rows_at_once == rows_at_once:  # else another batch has seen to it
                 self._use_less_memory(error)
-            half = -(-len(cutouts) // 2)
-            parts = (self._generate(part) for part in (cutouts[:half], cutouts[half:]) if part)
-            return [one for part in parts for one in part]
-        return [(cutout, candidates.of_galaxy(n)) for n, cutout in enumerate(cutouts)]
+        # Outside the handler, whose error keeps the tensors that filled the memory.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = -(-len(cutouts) // 2)
+        parts = (self._generate(part) for part in (cutouts[:half], cutouts[half:]) if part)
+        return [one for part in parts for one in part]
 
     def _use_less_memory(self, error: RuntimeError) -> None:
         """Halve the batches, and the candidates that go through the network together.
@@ -309,8 +312,6 @@ class BatchRun:
             self.batch,
             self.pipeline.rows_at_once,
         )
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
     def _given(self, cutouts: Sequence[Cutout]) -> dict[str, torch.Tensor]:
         """The conditions that `Pipeline.generate` takes as given."""

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from types import SimpleNamespace
 
 import h5py
@@ -257,11 +258,14 @@ def test_a_signal_asks_for_another_start(
 
 
 def test_too_little_memory_halves_the_batch(cube, sharded, tiny_generator, tmp_path, monkeypatch):
-    original, sizes = Pipeline.generate, []
+    original, sizes, filling = Pipeline.generate, [], []
 
     def small_memory(self, images, *given, **options):
+        assert not any(kept() is not None for kept in filling)  # freed before the next attempt
         sizes.append((len(images), self.rows_at_once))
         if len(images) > 1:
+            activations = torch.zeros(1)
+            filling.append(weakref.ref(activations))
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, images, *given, **options)
 
