@@ -39,16 +39,23 @@ def rate_factor(config: OptimiserConfig, iterations: int) -> Callable[[int], flo
     return factor
 
 
-def averaged(network: nn.Module, decay: float) -> AveragedModel:
+class MovingAverage(AveragedModel):
     """An exponential moving average of the weights; in update n its decay is at most (1+n)/(10+n),
-    so that the random start is soon forgotten."""
+    so that the random start is soon forgotten.
 
-    def average(average_parameters, parameters, updates) -> None:
-        n = float(updates)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(
-            average_parameters, parameters, updates
-        )
+    The updates of torch's own class send n to the GPU, and so wait for it.
+    """
 
-    model = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
-    model.n_averaged = model.n_averaged.cpu()  # read in every update: no waiting for a GPU
-    return model
+    def __init__(self, network: nn.Module, decay: float):
+        super().__init__(network, use_buffers=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Add the weights of `model`; the first ones are copied."""
+        n = self.n_averaged.item()  # on the CPU
+        average = get_ema_multi_avg_fn(min(self.decay, (1 + n) / (10 + n)) if n else 0.0)
+        own, new = ([*m.parameters(), *m.buffers()] for m in (self.module, model))
+        for kind in {tensor.dtype for tensor in own}:
+            average(*([t for t in tensors if t.dtype == kind] for tensors in (own, new)), n)
+        self.n_averaged += 1

@@ -39,7 +39,7 @@ from utils.core.run_log import LOGGER, MetricsTable, shielded
 from utils.plotting.training_page import write_training_page
 from utils.training.data_order import deaths_of_workers_reported, notice_deaths_of_workers_later
 from utils.training.interruption import Interruption
-from utils.training.optimiser import averaged, make_optimiser, rate_factor
+from utils.training.optimiser import MovingAverage, make_optimiser, rate_factor
 
 READ_ITERATIONS = 10  # between two readings of the loss: for TensorBoard's curves, and on a GPU
 CONTENTS_TOLERANCE = 1e-5  # relative, of statistics of the same survey on two machines
@@ -163,7 +163,9 @@ class Trainer:
         self.iterations = max(1, round(optimiser.epochs * len(loader)))
         self.rate_factor = rate_factor(optimiser, self.iterations)
         self.scheduler = LambdaLR(self.optimiser, self.rate_factor)
-        self.average = averaged(task.network, optimiser.ema_decay) if optimiser.ema_decay else None
+        self.average = None
+        if optimiser.ema_decay:
+            self.average = MovingAverage(task.network, optimiser.ema_decay)
         self.generator = torch.Generator(device)
         # A GPU that works ahead must not wait for the loss to be looked at after every step.
         self.read_every = 1 if device.type == "cpu" else READ_ITERATIONS

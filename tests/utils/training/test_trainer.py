@@ -31,7 +31,7 @@ from utils.training.contrastive_task import ContrastiveObjective, ContrastiveTas
 from utils.training.data_order import EpochBatches, training_loader
 from utils.training.feature_cache import NewViews
 from utils.training.interruption import Interruption
-from utils.training.optimiser import averaged, rate_factor
+from utils.training.optimiser import MovingAverage, rate_factor
 from utils.training.parameter_task import ParameterTask
 from utils.training.spectrum_task import SpectrumTask
 from utils.training.trainer import AtomicSaver
@@ -80,7 +80,7 @@ def test_mix_separates_neighbouring_seeds():
 def averages(values, decay):
     """The average after each of the `values` that a weight takes."""
     network = nn.Linear(1, 1, bias=False)
-    average = averaged(network, decay)
+    average = MovingAverage(network, decay)
     for value in values:
         nn.init.constant_(network.weight, value)
         average.update_parameters(network)
