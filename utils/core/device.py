@@ -17,8 +17,10 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"device {name}: not a device; use auto, cpu, cuda or cuda:1") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name}: not a device; use auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {name}: torch finds no CUDA device here; use auto or cpu")
     if device.type == "cuda" and device.index and device.index >= torch.cuda.device_count():
@@ -37,7 +39,7 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # with units for it
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 

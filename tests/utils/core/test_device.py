@@ -10,8 +10,9 @@ from utils.core.device import autocast, pick_device, uses_bfloat16
 
 
 def test_devices_that_do_not_exist_are_refused(monkeypatch):
-    with pytest.raises(UserError, match="device abacus: not a device; use auto"):
-        pick_device("abacus")
+    for name in ("abacus", "mps", "meta"):  # torch knows the last two
+        with pytest.raises(UserError, match=f"device {name}: not a device; use auto"):
+            pick_device(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
     with pytest.raises(UserError, match="no CUDA device here; use auto or cpu"):
@@ -37,3 +38,9 @@ def test_precision_decides_what_a_matrix_product_is_in():
 def test_auto_takes_bfloat16_on_processors_where_it_is_faster(abilities, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
     assert uses_bfloat16("auto", torch.device("cpu")) is expected
+
+
+def test_auto_asks_the_gpu_that_is_used(monkeypatch):
+    capabilities = {torch.device("cuda:0"): (9, 0), torch.device("cuda:1"): (7, 5)}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.get)
+    assert [uses_bfloat16("auto", gpu) for gpu in capabilities] == [True, False]
