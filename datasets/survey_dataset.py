@@ -65,7 +65,8 @@ class SurveyDataset(Dataset):
         if self._held is None:
             images, spectra = self._load(rows)
         else:
-            images, spectra = (values[positions.to(values.device)] for values in self._held)
+            positions = positions.to(self.held_on, non_blocking=True)
+            images, spectra = (values[positions] for values in self._held)
         return {"image": images, "spectrum": spectra, "index": torch.from_numpy(rows)}
 
     def __getstate__(self) -> dict:

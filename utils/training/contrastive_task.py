@@ -79,9 +79,9 @@ class ContrastiveTask:
 
     def _photometry(self, images: Tensor, rows: Tensor) -> Tensor:
         """Photometry (B, m) of raw images, computed when a row of the survey is first seen."""
-        new = self.photometry[rows, 0].isnan()
-        if new.any():
-            numbers = photometric_features(images[new.to(images.device)], self.pixel_scale)
+        new = self.photometry[rows, 0].isnan().nonzero()[:, 0]
+        if len(new) > 0:
+            numbers = photometric_features(images[new], self.pixel_scale)
             self.photometry[rows[new]] = numbers.float().cpu()
         return self.photometry[rows].to(self.device, non_blocking=True)
 

@@ -54,7 +54,7 @@ class CachedViews:
 
     def __call__(self, batch: dict[str, Tensor], generator: torch.Generator) -> ImageFeatures:
         device, views = self.maps.device, self.maps.shape[1]
-        position = torch.searchsorted(self.rows, batch["index"]).to(device)
+        position = torch.searchsorted(self.rows, batch["index"]).to(device, non_blocking=True)
         view = torch.randint(views, position.shape, generator=generator, device=generator.device)
         return ImageFeatures(
             self.maps[position, view].float(),

@@ -66,7 +66,7 @@ class ParameterTask:
 
     def prepare(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple:
         """The loss's arguments for a batch; some redshifts and S/N are given."""
-        parameters = self.parameters[batch["index"].to(self.device)]
+        parameters = self.parameters[batch["index"].to(self.device, non_blocking=True)]
         features = self.data.views(batch, generator)
         given = given_at_random(parameters, self.given, generator)
         return parameters[:, None], features, generator, None, given

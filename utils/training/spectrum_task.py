@@ -70,7 +70,7 @@ class SpectrumTask:
     def _parameters(self, rows: Tensor) -> Tensor | None:
         """Parameters (B, D) of the survey's rows."""
         parameters = self.data.parameters
-        return None if parameters is None else parameters[rows.cpu()].to(self.device)
+        return None if parameters is None else parameters[rows].to(self.device, non_blocking=True)
 
     def _validation_features(self, part: slice) -> ImageFeatures | Tensor:
         """Of the validation galaxies; for a jointly trained encoder their central views."""
