@@ -38,6 +38,7 @@ from datasets.cutouts.reader import Cutout, CutoutReader, Rejected, write_reject
 from datasets.errors import UserError
 from datasets.processors import usable_cores
 from models.samplers import Sampler
+from utils.core.device import out_of_memory
 from utils.core.folder_lock import lock_folder
 from utils.core.run_log import LOGGER, shielded
 from utils.generation.candidates import Candidates
@@ -329,12 +330,6 @@ class BatchRun:
             columns = write_generated_catalogue(target, paths, self.rows, self.products.measured)
             self.unlike = int(columns["image_flag"].sum())
         return len(paths)
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch failed for lack of memory, of a GPU or of the CPU."""
-    on_cpu = "DefaultCPUAllocator" in str(error)
-    return isinstance(error, torch.OutOfMemoryError) or on_cpu
 
 
 def _read_settings(record: Path) -> dict[str, Any]:

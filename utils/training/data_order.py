@@ -19,12 +19,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from datasets.errors import UserError
 from datasets.hashing import mix
 from utils.core.config import Config
+from utils.core.device import out_of_memory
 from utils.training.interruption import ignore_warning
 
 
 @contextmanager
-def deaths_of_workers_reported() -> Iterator[None]:
-    """Turn the errors that follow when a worker of a loader was killed into one for the user.
+def lack_of_memory_reported() -> Iterator[None]:
+    """Turn the error when memory does not suffice for a step, and those that follow when a worker
+    of a loader was killed, into one for the user.
 
     Raises:
         UserError: that happened.
@@ -32,6 +34,11 @@ def deaths_of_workers_reported() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError) as error:
+        if out_of_memory(error):
+            raise UserError(
+                "out of memory: lower optimiser.batch_size or, other than in stage 1, raise "
+                "optimiser.accumulate, which divides the batch"
+            ) from error
         if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
             raise
         raise UserError(

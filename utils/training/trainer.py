@@ -37,7 +37,7 @@ from utils.core.interruption import Interrupted, handle_signals
 from utils.core.run_directory import BEST, CONFIG, LAST, METRICS, PREVIOUS
 from utils.core.run_log import LOGGER, MetricsTable, shielded
 from utils.plotting.training_page import write_training_page
-from utils.training.data_order import deaths_of_workers_reported, notice_deaths_of_workers_later
+from utils.training.data_order import lack_of_memory_reported, notice_deaths_of_workers_later
 from utils.training.interruption import Interruption
 from utils.training.optimiser import MovingAverage, make_optimiser, rate_factor
 
@@ -213,7 +213,7 @@ class Trainer:
         length = len(self.loader)
         epochs = math.ceil(self.iterations / length)
         self.interruption = Interruption(self.run.checkpoint_minutes, deadline, self.device)
-        with handle_signals(self.interruption.by_signal), deaths_of_workers_reported():
+        with handle_signals(self.interruption.by_signal), lack_of_memory_reported():
             if state.iteration == 0:
                 self._record({"epoch": 0, "iteration": 0, **self._validate()})
             self.engine.run(self.loader, max_epochs=epochs, epoch_length=length)

@@ -441,6 +441,15 @@ def interrupted_by(patch, number, action):
     patch.setattr(ContrastiveStage, "prepare", counted)
 
 
+def test_too_little_memory_is_an_error_with_the_remedy(tmp_path, monkeypatch):
+    def fill():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    interrupted_by(monkeypatch, 2, fill)
+    with pytest.raises(UserError, match=r"out of memory: lower optimiser\.batch_size"):
+        fit(ContrastiveStage(), tmp_path / "run")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("step", [1, 3, 5], ids=["first", "end of an epoch", "second epoch"])
 def test_a_signal_saves_and_the_run_goes_on_with_the_next_step(tmp_path, monkeypatch, step, number):
