@@ -11,7 +11,7 @@ def pick_device(name: str) -> torch.device:
     """The device called `name`; `auto` is CUDA if there is one, else the CPU.
 
     Raises:
-        UserError: torch has no such device, or it is a GPU that this machine does not have.
+        UserError: it is neither the CPU nor CUDA, or a GPU that this machine does not have.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -20,7 +20,7 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"device {name}: not a device; use auto, cpu, cuda or cuda:1")
+        raise UserError(f"device {name}: neither CPU nor CUDA; use auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {name}: torch finds no CUDA device here; use auto or cpu")
     if device.type == "cuda" and device.index and device.index >= torch.cuda.device_count():

@@ -11,7 +11,7 @@ from utils.core.device import autocast, pick_device, uses_bfloat16
 
 def test_devices_that_do_not_exist_are_refused(monkeypatch):
     for name in ("abacus", "mps", "meta"):  # torch knows the last two
-        with pytest.raises(UserError, match=f"device {name}: not a device; use auto"):
+        with pytest.raises(UserError, match=f"device {name}: neither CPU nor CUDA; use auto"):
             pick_device(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
