@@ -142,10 +142,11 @@ def build_survey(
 def _catalogue(path: str | Path) -> dict[str, np.ndarray]:
     """The table, with remarks about what of it is not taken, or is taken for something measured."""
     table = read_catalogue(path)
-    again = len(table["specobjid"]) - len(np.unique(table["specobjid"]))
+    known = table["specobjid"][table["specobjid"] > 0]
+    again = len(known) - len(np.unique(known))
     others = [name for name in SPECTRUM_COLUMNS if name in table and name != "specobjid"]
     if again:
-        print(f"{path}: {again} rows repeat a specObjID: the first of each counts", file=sys.stderr)
+        print(f"{path}: rows that repeat a specObjID are left out: {again}", file=sys.stderr)
     if others:
         print(
             f"{path}: {', '.join(others)}: left out, the survey has those of the spectra",

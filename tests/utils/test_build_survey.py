@@ -213,7 +213,7 @@ def test_folder_of_images_and_catalogue(tmp_path, spectra, capsys):
     assert reasons[0] == "not in the catalogue" and reasons[1].startswith("image: ")
     assert (survey.catalogue["z"] < 0.9).all()
     remarks = capsys.readouterr().err
-    assert "1 rows repeat a specObjID: the first of each counts" in remarks
+    assert "rows that repeat a specObjID are left out: 1" in remarks
     assert "z: left out, the survey has those of the spectra" in remarks
     assert "sn replaces the S/N measured in the spectra" in remarks
 

@@ -166,7 +166,8 @@ def _add_conditions(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--catalogue",
         help="table of redshifts: CSV, ECSV, FITS or VOTable; its rows are matched with cutouts by "
-        "a column name or file, or by an integer identifier, objid or specobjid",
+        "a column name or file (alone, or with the cutout's folders), or by an integer "
+        "identifier, objid or specobjid",
     )
     group.add_argument("--redshift-column", help="its column of redshifts")
     group.add_argument(

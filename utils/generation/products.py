@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -378,12 +380,35 @@ def read_ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
     Raises:
         Exception: what reading them raises, in its place.
     """
-    iterator, end = iter(items), object()
-    pool = ThreadPoolExecutor(1)
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(count)
+    stopped = threading.Event()
+
+    def put(item: Item | None, error: BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        end: BaseException = StopIteration()
+        try:
+            for item in items:
+                if stopped.is_set():
+                    return
+                put(item, None)
+        except BaseException as error:
+            end = error
+        put(None, end)
+
+    threading.Thread(target=read, daemon=True).start()
     try:
-        waiting = deque(pool.submit(next, iterator, end) for _ in range(count))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(pool.submit(next, iterator, end))
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
             yield item
     finally:
-        pool.shutdown(cancel_futures=True)
+        stopped.set()

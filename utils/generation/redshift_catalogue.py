@@ -62,7 +62,7 @@ class RedshiftTable:
 
     def _add(self, name: str, key: str | int, redshift: float) -> None:
         if math.isfinite(redshift) and self._redshifts.setdefault(key, redshift) != redshift:
-            paths = ", or give the paths of its cutouts in a column file" if name in NAMES else ""
+            paths = ", or give paths, in a column file alone" if name in NAMES else ""
             raise UserError(
                 f"{self.path}: {name} {key} has the redshifts {self._redshifts[key]:g} and "
                 f"{redshift:g}; leave one row of it{paths}"
@@ -72,11 +72,12 @@ class RedshiftTable:
         """Refuse rows that name cutouts of several folders, and cutouts whose rows disagree.
 
         Raises:
-            UserError: there are some.
+            UserError: there are some, or no row names a cutout.
         """
         known = {re.sub(r"#\d+$", "", key) for key in self._redshifts if isinstance(key, str)}
         known |= self._redshifts.keys()
         fitting: dict[str, list[Path]] = defaultdict(list)
+        path = None
         for source in sources:
             path = source.paths[0]
             keys = [key for key in _forms(source.name, path) if key in known]
@@ -90,6 +91,11 @@ class RedshiftTable:
                     f"{self.path}: the rows of {' and '.join(values.values())} have different "
                     f"redshifts, and all of them name {path}; leave one of them"
                 )
+        if path and known and not fitting and all(isinstance(key, str) for key in known):
+            raise UserError(
+                f"{self.path}: no row names one of the cutouts, as {path}; the first names "
+                f"{next(iter(self._redshifts))}: correct its folder, or leave folders out"
+            )
         for key, (first, *paths) in fitting.items():
             others = [path for path in paths if path.parent != first.parent]
             if others:
@@ -100,14 +106,16 @@ class RedshiftTable:
 
     def redshift(self, cutout: Cutout) -> float:
         """The redshift of a cutout, by its name, its path, or its identifier; NaN without any."""
-        keys = (cutout.name, *_forms(cutout.name, cutout.path), cutout.identifier)
+        forms = _forms(cutout.name, cutout.path)
+        with_folders = (form for form in forms if "/" in form)
+        keys = (*with_folders, cutout.name, *forms, cutout.identifier)
         return next((self._redshifts[key] for key in keys if key in self._redshifts), math.nan)
 
 
 def _forms(name: str, path: Path) -> list[str]:
     """How a row may name a cutout: with all folders, with the last ones, or without any."""
     file = path.name
-    if not file.startswith(f"{name}."):
+    if not file.startswith(name.partition("#")[0]):
         name = re.sub(r"~\d+(?=#|$)", "", name)  # as files of one name in several folders have it
     names = [name, file] if file.startswith(f"{name}.") else [name]  # not of a file of many
     folder = os.path.abspath(path.parent)

@@ -54,9 +54,8 @@ class ContinuumFit:
     """Rest-frame spectra on `CONTINUUM_GRID`, every array (N, m), per observed Å.
 
     weight is 1/σ², 0 where there is no measurement; without σ it comes from the local scatter of
-    the residuals and their correlation between neighbouring pixels. The uncertainty of the
-    continuum is that of the model, covariance (N, K, K) of the coefficients of basis (K, m), around
-    its running mean slow_basis (K, m), and that of the running mean of the data, slow_variance.
+    the residuals and their correlation between neighbouring pixels. used are the fitted pixels;
+    covariance (N, K, K) is that of the coefficients of basis (K, m).
     """
 
     flux: np.ndarray
@@ -64,8 +63,24 @@ class ContinuumFit:
     continuum: np.ndarray
     basis: np.ndarray
     covariance: np.ndarray
-    slow_basis: np.ndarray
-    slow_variance: np.ndarray
+    used: np.ndarray
+
+    def running_mean(self, wavelength_angstrom: float) -> tuple[np.ndarray, np.ndarray]:
+        """The running mean that is added to the model, at a rest wavelength: the same mean of the
+        basis (N, K), and its variance (N,) by the noise."""
+        middle = np.searchsorted(CONTINUUM_GRID.angstrom, wavelength_angstrom)
+        half = SMOOTHING_PIXELS // 2
+        nearby = slice(max(middle - half, 0), middle + half + 1)
+        mean, variance = self._mean(nearby, slice(None))
+        alone = ~self.used[:, nearby].any(axis=1)
+        mean[alone], variance[alone] = self._mean(slice(None), alone)
+        return mean, variance
+
+    def _mean(self, pixels: slice, rows: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        used, weight = self.used[rows, pixels], self.weight[rows, pixels]
+        count = np.maximum(used.sum(axis=1), 1)
+        noise = np.divide(1.0, weight, out=np.zeros_like(weight), where=used)
+        return used @ self.basis[:, pixels].T / count[:, None], noise.sum(axis=1) / count**2
 
 
 def line_free(
@@ -125,9 +140,7 @@ def fit_continuum(
     used &= (rest - model) ** 2 * weight < CLIP**2 * _scatter(rest - model, weight, used)
     model, covariance = _linear_fit(rest, weight * used, basis)
     continuum = model + local_mean(rest - model, used)
-    slow = local_mean(basis, np.tile(line_free(CONTINUUM_GRID), (len(basis), 1)))
-    noise = _mean_variance(weight, used)
-    return ContinuumFit(rest, weight, continuum, basis, covariance, slow, noise)
+    return ContinuumFit(rest, weight, continuum, basis, covariance, used)
 
 
 def _least_variance(flux: np.ndarray) -> np.ndarray:
@@ -166,15 +179,6 @@ def local_mean(values: np.ndarray, used: np.ndarray) -> np.ndarray:
     whole = np.sum(values * used, axis=1, keepdims=True) / np.maximum(used.sum(1), 1)[:, None]
     enough = fraction * SMOOTHING_PIXELS > 0.5
     return np.where(enough, total / np.where(enough, fraction, 1.0), whole)
-
-
-def _mean_variance(weight: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Variance (N, m) of `local_mean` of independent noise, 0 where it has no pixels."""
-    variance = np.divide(1.0, weight, out=np.zeros_like(weight), where=used)
-    count = SMOOTHING_PIXELS * uniform_filter1d(
-        used.astype(float), SMOOTHING_PIXELS, axis=1, mode="constant"
-    )
-    return local_mean(variance, used) / np.maximum(count, 1.0)
 
 
 def correlated_pixels(residual: np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -84,18 +84,22 @@ def fit_lines(spectra: ContinuumFit, redshift: np.ndarray) -> LineFit:
     level = spectra.continuum @ side
     level = np.where(level > 0, level, np.nan)
     variance, response = variance[:, :-2] * scale**2, response[:, :-2]
-    around = spectra.basis - spectra.slow_basis  # what the running mean leaves
-    by_basis = response @ around[:, pixels].T  # (N, L, K)
-    slow = spectra.slow_variance @ core
+    slow = [spectra.running_mean(np.mean(line)) for line in LINES.values()]
+    mean_basis, mean_variance = (np.stack(part, axis=1) for part in zip(*slow, strict=True))
+    by_basis = response @ spectra.basis[:, pixels].T  # (N, L, K)
 
     def error(level_share: np.ndarray | float) -> np.ndarray:
-        """Of the flux plus a share (N, L) of the error of the level, in units of the flux."""
-        share = by_basis + np.asarray(level_share)[..., None] * (side.T @ around.T)
-        mean = response.sum(axis=-1) + level_share
-        covariance = share @ spectra.covariance
-        by_model = np.sum(covariance * share, axis=-1)
-        both = mean * np.sum(covariance * (core.T @ spectra.slow_basis.T), axis=-1)
-        return np.sqrt(variance + by_model + 2.0 * both + mean**2 * slow)
+        """Of the flux plus a share (N, L) of the error of the level, in units of the flux.
+
+        The error of the continuum is that of the model around its running mean, and of the running
+        mean of the data, which are correlated.
+        """
+        level_share = np.asarray(level_share)
+        total = (response.sum(axis=-1) + level_share)[..., None]
+        model = by_basis + level_share[..., None] * (side.T @ spectra.basis.T) - total * mean_basis
+        covariance = model @ spectra.covariance
+        by_model = np.sum(covariance * (model + 2.0 * total * mean_basis), axis=-1)
+        return np.sqrt(variance + by_model + total[..., 0] ** 2 * mean_variance)
 
     ew = amplitude / level
     observed = (1.0 + redshift)[:, None]

@@ -94,10 +94,11 @@ def fit_redshift(
     matrix, vector = _normal_equations(data, weight, patterns, first)
     gain = _gain(matrix, vector)
     peaks = _peaks(gain, int(np.ceil(SEPARATION_KM_S / grid.km_s)))
-    best, margin = _choose(matrix, vector, gain, peaks, templates.lines)
+    best, margin, coefficient = _choose(matrix, vector, gain, peaks, templates.lines)
     noise = _reduced_chi2(data, weight, gain, best)
     if sigma is None:
-        residual = data - _best_fit(matrix, vector, patterns, first, best, data.shape[1])
+        shifted = patterns[:, first[best][:, None] + np.arange(data.shape[1])]  # (K, N, n)
+        residual = data - np.einsum("nk,kni->ni", coefficient, shifted)
         noise *= correlated_pixels(residual, weight > 0)[:, 0]
     else:
         noise = np.maximum(noise * pixel_widths(wavelength_angstrom, grid).mean(), 1.0)
@@ -215,8 +216,9 @@ def _peaks(gain: np.ndarray, separation: int) -> np.ndarray:
 
 def _choose(
     matrix: np.ndarray, vector: np.ndarray, gain: np.ndarray, peaks: np.ndarray, lines: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The best peak (N,) without negative lines, and its margin (N,) over the next."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best peak (N,) without negative lines, its margin (N,) over the next, and the
+    coefficients (N, K) of the templates there."""
     rows = np.arange(len(gain))[:, None]
     matrix = np.broadcast_to(matrix, (*matrix.shape[:2], *gain.shape))
     lower = np.moveaxis(matrix[:, :, rows, peaks], (0, 1), (-2, -1))  # (N, PEAKS, K, K)
@@ -232,25 +234,8 @@ def _choose(
     best, second = order[:, -1:], order[:, -2:-1]
     margin = np.take_along_axis(value, best, 1) - np.take_along_axis(value, second, 1)
     margin = np.where(np.isinf(margin), np.nan, margin)
-    return np.take_along_axis(peaks, best, 1)[:, 0], margin[:, 0]
-
-
-def _best_fit(
-    matrix: np.ndarray,
-    vector: np.ndarray,
-    patterns: np.ndarray,
-    first: np.ndarray,
-    best: np.ndarray,
-    length: int,
-) -> np.ndarray:
-    """The templates at the best lags (N,), fitted to the spectra, (N, length)."""
-    rows = np.arange(len(best))
-    matrix = np.broadcast_to(matrix, (*matrix.shape[:2], *vector.shape[1:]))
-    lower = np.moveaxis(matrix[:, :, rows, best], -1, 0)
-    full = lower + np.swapaxes(np.tril(lower, -1), 1, 2)
-    coefficient = np.linalg.solve(full, vector[:, rows, best].T[..., None])
-    shifted = patterns[:, first[best][:, None] + np.arange(length)]  # (K, N, length)
-    return np.einsum("nk,kni->ni", coefficient[..., 0], shifted)
+    coefficient = np.take_along_axis(coefficient, best[..., None], 1)[:, 0]
+    return np.take_along_axis(peaks, best, 1)[:, 0], margin[:, 0], coefficient
 
 
 def _reduced_chi2(

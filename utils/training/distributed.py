@@ -110,16 +110,17 @@ def _spawn(
             while not context.join():
                 pass
     except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-        if signals and failures.empty():  # before they could handle it
+        # The first failure; those of the others follow from it.
+        kind, text = (None, "") if failures.empty() else failures.get()
+        if signals and kind is None:  # before they could handle it
             raise stopped_by(signals[0]) from None
-        # Torch ends the others with a signal, which is their failure then.
-        killed = not signals and getattr(error, "signal_name", None)
-        if killed or failures.empty():
+        killer = getattr(error, "signal_name", None)
+        # Torch ends the others with a signal, too, and they report that.
+        if kind is None or killer == "SIGKILL" or (killer and kind is Interrupted):
             raise UserError(
-                "a process of the training was killed, perhaps for lack of memory: go on with "
-                "--resume, or with fewer run.processes"
+                f"a process of the training was ended by {killer or 'the system'}, perhaps for "
+                "lack of memory: go on with --resume, or with fewer run.processes"
             ) from None
-        kind, text = failures.get()  # the first failure; those of the others follow from it
         raise kind(f"in a process:\n{text}" if kind is RuntimeError else text) from None
 
 

@@ -99,6 +99,7 @@ def test_files_of_one_name_are_matched_by_their_folders(tmp_path, monkeypatch):
         ("many#1,0.1", "many names cutouts of several folders, .*a/many.npz and .*b/many.npz"),
         ("a/g.fits,0.1\na/g,0.2", "a/g and a/g.fits have different redshifts, .*leave one"),
         ("g~2,0.1\nb/g,0.2", "g~2 and b/g have different redshifts"),
+        ("elsewhere/g,0.1\nx,0.2", "no row names one of the cutouts, .*first names elsewhere/g"),
         ("a/g,0.1\nb/g,0.2", None),
         ("g,0.1\ng~2,0.2", None),  # as catalogues of generated spectra have them
     ],
@@ -118,6 +119,19 @@ def test_a_picture_beside_a_cutout_is_of_the_same_galaxy(tmp_path):
     table.check([CutoutSource(name, (Path(path),)) for name, path in files.items()])
     found = [table.redshift(cutout(name, path)) for name, path in files.items()]
     np.testing.assert_array_equal(found, [0.1, 0.1, 0.2, np.nan])
+
+
+def test_numbers_that_users_give_and_numbers_that_tell_namesakes_apart(tmp_path):
+    (tmp_path / "t.csv").write_text("file,z\nn,0.1\ncube#3,0.2\na/cube#3,0.3\n")
+    table = RedshiftTable(tmp_path / "t.csv", "z")
+    found = [
+        table.redshift(cutout(name, path))
+        for name, path in [
+            ("n", "n-u.fits"), ("n~2", "n~2-u.fits"), ("cube~2#3", "cube~2.h5"),
+            ("cube~2#3", "b/cube.h5"), ("cube#3", "a/cube.h5"),
+        ]
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found, [0.1, np.nan, np.nan, 0.2, 0.3])
 
 
 def test_a_name_goes_before_an_identifier(tmp_path):

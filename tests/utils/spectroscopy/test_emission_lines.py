@@ -102,6 +102,19 @@ def test_equivalent_widths_have_the_errors_of_their_continuum():
     )
 
 
+@pytest.mark.parametrize("covered", [(6000.0, 6600.0), (6400.0, 6700.0)])
+def test_lines_at_the_end_of_a_short_spectrum_have_errors(covered):
+    inside = (covered[0] < WAVELENGTH) & (covered[1] > WAVELENGTH)
+    redshift = np.linspace(0.0, 0.6, 61)
+    flux = np.random.default_rng(12).normal(1.0, 0.1, (len(redshift), inside.sum()))
+    sigma = np.full(flux.shape, 0.1)
+    fit = fit_lines(fit_continuum(WAVELENGTH[inside], flux, sigma, redshift), redshift)
+    for name in LINES:
+        assert np.isfinite(fit.flux_err[name][np.isfinite(fit.flux[name])]).all(), name
+        assert np.isfinite(fit.ew_err[name][np.isfinite(fit.ew[name])]).all(), name
+    assert any(np.isfinite(flux).any() for flux in fit.ew.values())
+
+
 def test_pixels_wider_than_the_grid_s_do_not_count_twice():
     redshift = np.full(300, 0.09)
     clean = 1.0 + 0.05 * emission(0.09, 200.0)[::3]

@@ -223,7 +223,7 @@ def killed(rank, config, flags):
 def test_a_killed_process_ends_the_training_with_a_remedy(capsys):
     config = ContrastiveConfig(run=RunConfig(processes=2, device="cpu"))
     assert launch(killed, config, Flags()) == USER_ERROR
-    assert "a process of the training was killed" in capsys.readouterr().err
+    assert "a process of the training was ended by SIGKILL" in capsys.readouterr().err
 
 
 def children(parent: int) -> set[int]:
