@@ -24,6 +24,12 @@ class UserError(Exception):
     status = USER_ERROR
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory did not suffice, of the host or, for torch, of a GPU."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # torch may not be imported
+    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator" in str(error)
+
+
 def _one_line_for_ctrl_c(kind: type[BaseException], *error: object) -> None:
     if issubclass(kind, KeyboardInterrupt):
         print("stopped by Ctrl-C", file=sys.stderr)
@@ -37,7 +43,7 @@ def run_command(command: Callable[..., int], *arguments: object) -> int:
     Returns:
         The exit status: that of the command or of the error, or `CLOSED_PIPE` where nobody reads
         the output any more, as with `| head`. Files that cannot be read or written (missing, no
-        permission, disk full) count as the user's, too.
+        permission, disk full) and too little memory count as the user's, too.
 
     Raises:
         KeyboardInterrupt: by Ctrl-C; the interpreter then ends without a traceback, by the signal.
@@ -53,9 +59,13 @@ def run_command(command: Callable[..., int], *arguments: object) -> int:
         if not os.environ.get(DEBUG):
             sys.excepthook = _one_line_for_ctrl_c
         raise
-    except (UserError, OSError) as error:
+    except Exception as error:
+        mendable, lack = isinstance(error, UserError | OSError), out_of_memory(error)
+        if not (mendable or lack):
+            raise
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
         status = getattr(error, "status", USER_ERROR)
-        print(f"error: {error}" if status == USER_ERROR else error, file=sys.stderr)
+        what = str(error) if mendable else f"out of memory (--debug shows where): {error}"
+        print(f"error: {what}" if status == USER_ERROR else what, file=sys.stderr)
         return status

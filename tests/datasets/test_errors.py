@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from datasets.command_parser import replace_unprintable
 from datasets.errors import CLOSED_PIPE, DEBUG, USER_ERROR, UserError, run_command
@@ -21,6 +22,15 @@ def failing(error):
 def test_errors_of_users_are_printed_without_a_traceback(capsys, error):
     assert run_command(failing, error) == USER_ERROR
     assert capsys.readouterr().err == f"error: {error}\n"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("9 GiB"), torch.OutOfMemoryError("9 GiB"),
+              RuntimeError("DefaultCPUAllocator: 9 GiB")],
+)  # fmt: skip
+def test_too_little_memory_is_an_error_of_the_user_s(capsys, error):
+    assert run_command(failing, error) == USER_ERROR
+    assert capsys.readouterr().err == f"error: out of memory (--debug shows where): {error}\n"
 
 
 def test_bugs_show_their_traceback():

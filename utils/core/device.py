@@ -47,9 +47,3 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bfloat16 autocast on `device` if `precision` asks for it; float32 otherwise."""
     wanted = uses_bfloat16(precision, device)
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether torch failed for lack of memory, of a GPU or of the CPU."""
-    on_cpu = "DefaultCPUAllocator" in str(error)
-    return isinstance(error, torch.OutOfMemoryError) or on_cpu

@@ -35,10 +35,9 @@ from tqdm import tqdm
 
 from datasets.atomic_files import write_text
 from datasets.cutouts.reader import Cutout, CutoutReader, Rejected, write_rejects
-from datasets.errors import UserError
+from datasets.errors import UserError, out_of_memory
 from datasets.processors import usable_cores
 from models.samplers import Sampler
-from utils.core.device import out_of_memory
 from utils.core.folder_lock import lock_folder
 from utils.core.run_log import LOGGER, shielded
 from utils.generation.candidates import Candidates

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datasets.errors import UserError
+from datasets.errors import UserError, out_of_memory
 from datasets.hashing import mix
 from utils.core.config import Config
-from utils.core.device import out_of_memory
 from utils.training.interruption import ignore_warning
 
 

@@ -22,7 +22,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributed import is_torchelastic_launched
 
-from datasets.errors import UserError, run_command
+from datasets.errors import UserError, out_of_memory, run_command
 from datasets.process_pool import end_with_parent
 from datasets.processors import usable_cores
 from utils.core.command_line import Flags
@@ -148,7 +148,7 @@ def _process(
         with stop_at_signals():
             _join(device, run, config, flags)
     except Exception as error:
-        mendable = isinstance(error, UserError | OSError)
+        mendable = isinstance(error, UserError | OSError) or out_of_memory(error)
         kind = Interrupted if isinstance(error, Interrupted) else UserError
         failures.put((kind, str(error)) if mendable else (RuntimeError, traceback.format_exc()))
         raise
