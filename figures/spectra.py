@@ -18,7 +18,7 @@ from utils.plotting.spectrum_panel import (
     draw_spectra,
     flux_limits,
     legend_entries,
-    mark,
+    mark_line,
     mark_lines,
 )
 from utils.plotting.style import COLOURS, new_figure, styled
@@ -87,7 +87,7 @@ def _draw_window(axes: Axes, panel: Panel, window: tuple[float, float]) -> None:
     axes.locator_params(axis="x", nbins=4)
     for name, rest in WINDOW_MARKS.items():
         if window[0] + 8 < rest < window[1] - 8:
-            mark(axes, name.strip(), rest * stretch)
+            mark_line(axes, name.strip(), rest * stretch)
 
 
 @styled

@@ -149,11 +149,12 @@ def mark_lines(axes: Axes, panel: Panel, marks: Mapping[str, float] = MARKS) -> 
         observed = rest * (1 + panel.redshift)
         if not first + 1.7 * MARK_WIDTH_ANGSTROM < observed < last:
             continue
-        mark(axes, name, observed, "left" if observed - previous < CROWDED_ANGSTROM else "right")
+        crowded = observed - previous < CROWDED_ANGSTROM
+        mark_line(axes, name, observed, "left" if crowded else "right")
         previous = observed
 
 
-def mark(axes: Axes, name: str, angstrom: float, side: str = "right") -> None:
+def mark_line(axes: Axes, name: str, angstrom: float, side: str = "right") -> None:
     """Name one line at a wavelength; `side` of the name is at the line."""
     axes.axvline(angstrom, color=COLOURS["quiet"], lw=0.5, ls=":", zorder=0)
     axes.annotate(
